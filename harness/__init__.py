@@ -1,0 +1,1 @@
+"""How problems and solvers are run, measured and kept."""

@@ -1,0 +1,1 @@
+"""Measures of an estimate against the truth, one file a family."""

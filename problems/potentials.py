@@ -1,0 +1,91 @@
+"""Potentials V: R^D → R with their derivatives, the drift of dX = -∇V dt + √(2/β) dW."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from problems.laws import GaussianMixture
+from problems.validation import require_finite, require_positive, require_spd
+
+
+class Potential(ABC):
+    """A potential; gradient and Hessian come from automatic differentiation unless a subclass gives them."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension D."""
+
+    @abstractmethod
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """Return V at ``x`` (n, D), shape (n,)."""
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ∇V at ``x`` (n, D), shape (n, D)."""
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.value(point).sum(), point)
+        return gradient
+
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ∇²V at ``x`` (n, D), shape (n, D, D)."""
+        hessian: torch.Tensor = torch.func.vmap(torch.func.hessian(lambda row: self.value(row[None])[0]))(x)
+        return hessian
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic(Potential):
+    """V(x) = ½ (x - b)ᵀ A (x - b) with A = ``precision`` (D, D) SPD and b = ``centre`` (D,)."""
+
+    precision: torch.Tensor
+    centre: torch.Tensor
+
+    def __post_init__(self) -> None:
+        require_spd("quadratic potential", "A", self.precision)
+        if self.centre.shape != (len(self.precision),):
+            raise ValueError(
+                f"quadratic potential: b must have shape ({len(self.precision)},) to fit A, "
+                f"got {tuple(self.centre.shape)}"
+            )
+        require_finite("quadratic potential", b=self.centre)
+
+    @property
+    def dim(self) -> int:
+        return len(self.centre)
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        centred = x - self.centre
+        return 0.5 * (centred * (centred @ self.precision)).sum(1)
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.centre) @ self.precision
+
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return self.precision.expand(len(x), -1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class MixturePotential(Potential):
+    """V = -β⁻¹ log ρ* of a Gaussian mixture ρ*, which is then the stationary law of the flow."""
+
+    stationary: GaussianMixture
+    inverse_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("mixture potential", inverse_temperature=self.inverse_temperature)
+
+    @property
+    def dim(self) -> int:
+        return self.stationary.dim
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return -self.stationary.log_prob(x) / self.inverse_temperature
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        responsibility = torch.softmax(self.stationary.component_log_prob(x), dim=1)
+        centred = (x - self.stationary.means[:, None, :]).mT
+        score = torch.cholesky_solve(centred, self.stationary.choleskys)
+        return torch.einsum("nk,kdn->nd", responsibility, score) / self.inverse_temperature

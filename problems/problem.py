@@ -1,0 +1,67 @@
+"""The contract of a problem: a family of instances, and one built instance with what is true of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from problems.flow import GradientFlow
+from problems.laws import Law
+
+Truth = Callable[[float], Law]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Held-out cases that a posterior is asked to predict.
+
+    ``log_likelihood(points)`` maps parameters (n, D) to the log-probability of each case's observed label under each
+    of them, shape (n, cases). A case counts as predicted when its observed label is the more probable one under the
+    posterior predictive law (of two labels: probability above one half).
+    """
+
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One instance: the flow, its true marginal at each time, and the measures that say something about it.
+
+    ``truth(t)`` returns the exact (or declared reference) law at time t; it is ``None`` where none is known, and
+    ``truth_missing`` then says why. ``stationary`` marks problems that ask for the stationary law only: the times
+    are then how long a flow may run, and solvers without a notion of time apply too.
+    """
+
+    flow: GradientFlow
+    measures: tuple[str, ...]
+    truth: Truth | None
+    truth_missing: str = ""
+    prediction: Prediction | None = None
+    stationary: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemFamily(ABC):
+    """A family of instances. Fields are its settings; ``build`` makes the instance of a dimension and a seed.
+
+    Subclasses set ``name`` and raise ``version`` whenever the same settings come to mean other numbers.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    times: tuple[float, ...] = (1.0,)
+
+    def dims(self) -> tuple[int, ...] | None:
+        """Return the dimensions that exist with these settings, or ``None`` where any D ≥ 1 does."""
+        return None
+
+    @abstractmethod
+    def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        """Return instance number ``seed`` ≥ 0 in dimension ``dim``; all randomness comes from the arguments.
+
+        Raises ``ValueError`` for a dimension or a seed that the settings do not have.
+        """

@@ -1,0 +1,58 @@
+"""Checks of user input: each failure is one line with what was given and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+
+def require_positive(owner: str, **values: float) -> None:
+    """Raise ``ValueError`` unless every named value is a finite number > 0."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{owner}: {name} must be a finite number > 0, got {value!r}")
+
+
+def require_counts(owner: str, **values: int) -> None:
+    """Raise ``ValueError`` unless every named value is a whole number ≥ 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{owner}: {name} must be a whole number >= 1, got {value!r}")
+
+
+def require_choice(owner: str, name: str, value: object, allowed: Sequence[object]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+
+
+def require_times(owner: str, times: Sequence[float]) -> None:
+    """Raise ``ValueError`` unless ``times`` is a non-empty increasing sequence of finite numbers > 0."""
+    if not times:
+        raise ValueError(f"{owner}: times must hold at least one time")
+    require_positive(owner, **{f"times[{index}]": time for index, time in enumerate(times)})
+    if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+        raise ValueError(f"{owner}: times must increase, got {tuple(times)!r}")
+
+
+def require_finite(owner: str, **tensors: torch.Tensor) -> None:
+    """Raise ``ValueError`` naming the first tensor that holds a NaN or an infinity."""
+    for name, tensor in tensors.items():
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise ValueError(f"{owner}: {name} holds {bad} value(s) that are not finite")
+
+
+def require_spd(owner: str, name: str, matrix: torch.Tensor) -> None:
+    """Raise ``ValueError`` unless ``matrix`` is square, symmetric (to 1e-10) and positive definite."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{owner}: {name} must be a square matrix, got shape {tuple(matrix.shape)}")
+    require_finite(owner, **{name: matrix})
+    asymmetry = float((matrix - matrix.T).abs().max())
+    if asymmetry > 1e-10 * max(1.0, float(matrix.abs().max())):
+        raise ValueError(f"{owner}: {name} must be symmetric, but differs from its transpose by {asymmetry:.3g}")
+    smallest = float(torch.linalg.eigvalsh(matrix)[0])
+    if smallest <= 0:
+        raise ValueError(f"{owner}: {name} must be positive definite, but its smallest eigenvalue is {smallest:.6g}")

@@ -1,0 +1,47 @@
+"""Exact draws from the true law: the floor of every table.
+
+What an estimator reports for a solver whose answer is exact is the estimator's own error, and no solver can be
+expected below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from problems.problem import Problem
+from problems.validation import require_counts
+from solvers.estimates import Estimate, Exact, Particles
+from solvers.solver import Solution, Solver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle(Solver):
+    """The truth itself: ``particles`` independent exact draws, or the law with its density when ``None``."""
+
+    name: ClassVar[str] = "oracle"
+    particles: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.particles is not None:
+            require_counts(self.name, particles=self.particles)
+
+    @property
+    def sample_size(self) -> int | None:
+        return self.particles
+
+    def unsupported(self, problem: Problem) -> str | None:
+        return None if problem.truth is not None else f"no exact law to draw from: {problem.truth_missing}"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        assert problem.truth is not None
+        estimates: list[Estimate] = []
+        for time in problem.flow.times:
+            law = problem.truth(time)
+            if self.particles is None:
+                estimates.append(Exact(law))
+            else:
+                estimates.append(Particles(law.sample(self.particles, generator)))
+        return Solution(problem.flow.times, tuple(estimates))

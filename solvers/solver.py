@@ -1,0 +1,89 @@
+"""The contract of a solver: a frozen dataclass of all its hyper-parameters that turns a problem into a solution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from problems.problem import Problem
+from solvers.estimates import Estimate
+
+
+class Diverged(ArithmeticError):
+    """The method produced values that are not finite, or left its domain; the message says where."""
+
+
+class Unavailable(RuntimeError):
+    """Something outside the method is missing (a file, a package, a device); the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a solution cost: seconds of set-up (grids, factorisations), evaluations of ∇V (one per point)."""
+
+    setup_seconds: float = 0.0
+    gradient_evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Estimates at the flow's times, one each, with their cost and what the method has to say about itself.
+
+    ``diagnostics`` holds plain numbers and strings (residuals, effective sample sizes, error estimates).
+    """
+
+    times: tuple[float, ...]
+    estimates: tuple[Estimate, ...]
+    cost: Cost = Cost()
+    diagnostics: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver(ABC):
+    """A method. Fields are its hyper-parameters; nothing else may change its results.
+
+    Subclasses set ``name`` and raise ``version`` whenever the same settings come to give other numbers. Invalid
+    settings raise ``ValueError`` when the dataclass is made.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @property
+    def sample_size(self) -> int | None:
+        """Number of particles that the answer consists of, or ``None`` for an answer with a density."""
+        return None
+
+    def check_times(self, times: Sequence[float]) -> None:  # noqa: B027 - most methods accept any times
+        """Raise ``ValueError`` when the settings cannot reach these observation times."""
+
+    def unsupported(self, problem: Problem) -> str | None:
+        """Return why this method does not apply to the problem, or ``None`` when it does."""
+        return None
+
+    @abstractmethod
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        """Follow ``problem.flow`` to its times.
+
+        All randomness comes from ``generator`` (on the CPU). Estimates come back on the CPU.
+
+        Raises ``Diverged`` when the result would not be finite.
+        """
+
+
+def step_counts(times: Sequence[float], step_size: float) -> tuple[int, ...]:
+    """Return how many steps of ``step_size`` reach each time, as integers, so that no step is lost to rounding.
+
+    Raises ``ValueError`` for a step larger than a time or one that a time is not a multiple of (to 1e-9 relative).
+    """
+    if step_size > times[-1]:
+        raise ValueError(f"step_size {step_size:g} is larger than the horizon {times[-1]:g}")
+    counts = tuple(round(time / step_size) for time in times)
+    for time, count in zip(times, counts, strict=True):
+        if count < 1 or abs(count * step_size - time) > 1e-9 * time:
+            raise ValueError(f"time {time:g} is not a multiple of step_size {step_size:g}")
+    return counts
