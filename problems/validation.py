@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
@@ -33,7 +34,7 @@ def require_times(owner: str, times: Sequence[float]) -> None:
     if not times:
         raise ValueError(f"{owner}: times must hold at least one time")
     require_positive(owner, **{f"times[{index}]": time for index, time in enumerate(times)})
-    if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(times)):
         raise ValueError(f"{owner}: times must increase, got {tuple(times)!r}")
 
 

@@ -56,9 +56,9 @@ class Particles(Estimate):
         bad = int((~torch.isfinite(self.points)).any(dim=1).sum())
         if bad:
             return f"{bad} of {len(self.points)} particles are not finite"
-        if self.log_weights is not None:
-            if bool(torch.isnan(self.log_weights).any()) or not bool((self.log_weights > -torch.inf).any()):
-                return "no particle has a usable weight"
+        weights = self.log_weights
+        if weights is not None and not (bool((weights > -torch.inf).any()) and bool((weights < torch.inf).all())):
+            return "the log-weights hold NaN or +inf, or are all -inf"
         return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -33,11 +32,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """One measure. Lower is better unless ``higher_is_better``."""
-
-    name: ClassVar[str]
-    description: ClassVar[str]
-    higher_is_better: ClassVar[bool] = False
+    """One measure; ``harness.measure.CATALOGUE`` names and describes it."""
 
     @abstractmethod
     def unsuited(self, subject: Subject) -> str | None:
