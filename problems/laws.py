@@ -72,7 +72,8 @@ class Gaussian(Density):
     @cached_property
     def cholesky(self) -> torch.Tensor:
         """Lower-triangular factor L with L Lᵀ = covariance, shape (D, D)."""
-        return torch.linalg.cholesky(self.covariance)
+        factor: torch.Tensor = torch.linalg.cholesky(self.covariance)
+        return factor
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         return self.mean + standard_normal(n, self.dim, generator, self.mean) @ self.cholesky.T
@@ -80,7 +81,8 @@ class Gaussian(Density):
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         white = torch.linalg.solve_triangular(self.cholesky, (x - self.mean).T, upper=False)
         log_normaliser = 0.5 * self.dim * math.log(2 * math.pi) + self.cholesky.diagonal().log().sum()
-        return -0.5 * (white * white).sum(0) - log_normaliser
+        log_density: torch.Tensor = -0.5 * (white * white).sum(0) - log_normaliser
+        return log_density
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.mean, self.covariance
@@ -102,7 +104,7 @@ class GaussianMixture(Density):
                 f"covariances ({components}, {dim}, {dim}); got {tuple(self.weights.shape)} and "
                 f"{tuple(self.covariances.shape)}"
             )
-        if bool((self.weights <= 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-6:
+        if not (bool((self.weights > 0).all()) and abs(float(self.weights.sum()) - 1) <= 1e-6):
             raise ValueError(f"GaussianMixture: weights must be > 0 and sum to 1, got {self.weights.tolist()}")
         require_finite("GaussianMixture", means=self.means)
         for index, covariance in enumerate(self.covariances):
@@ -115,7 +117,19 @@ class GaussianMixture(Density):
     @cached_property
     def choleskys(self) -> torch.Tensor:
         """Lower-triangular factors of the covariances, shape (K, D, D)."""
-        return torch.linalg.cholesky(self.covariances)
+        factors: torch.Tensor = torch.linalg.cholesky(self.covariances)
+        return factors
+
+    @cached_property
+    def precisions(self) -> torch.Tensor:
+        """Inverses of the covariances, shape (K, D, D)."""
+        return torch.cholesky_inverse(self.choleskys)
+
+    @cached_property
+    def log_peaks(self) -> torch.Tensor:
+        """log(w_k N(m_k; m_k, C_k)), the height of each weighted component at its own mean, shape (K,)."""
+        log_det = self.choleskys.diagonal(dim1=1, dim2=2).log().sum(1)
+        return self.weights.log() - log_det - 0.5 * self.dim * math.log(2 * math.pi)
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         component = torch.multinomial(self.weights.to(generator.device), n, replacement=True, generator=generator).to(
@@ -132,9 +146,8 @@ class GaussianMixture(Density):
         """Return log(w_k N(x; m_k, C_k)) for every component, shape (n, K)."""
         centred = x - self.means[:, None, :]
         white = torch.linalg.solve_triangular(self.choleskys, centred.mT, upper=False)
-        log_det = self.choleskys.diagonal(dim1=1, dim2=2).log().sum(1)
-        constant = self.weights.log() - log_det - 0.5 * self.dim * math.log(2 * math.pi)
-        return (constant[:, None] - 0.5 * (white * white).sum(1)).T
+        log_density: torch.Tensor = self.log_peaks[:, None] - 0.5 * (white * white).sum(1)
+        return log_density.T
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return torch.logsumexp(self.component_log_prob(x), dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Real
 
 import torch
 
@@ -12,7 +13,7 @@ import torch
 def require_positive(owner: str, **values: float) -> None:
     """Raise ``ValueError`` unless every named value is a finite number > 0."""
     for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
+        if isinstance(value, bool) or not isinstance(value, Real) or not (math.isfinite(value) and value > 0):
             raise ValueError(f"{owner}: {name} must be a finite number > 0, got {value!r}")
 
 
@@ -31,6 +32,8 @@ def require_choice(owner: str, name: str, value: object, allowed: Sequence[objec
 
 def require_times(owner: str, times: Sequence[float]) -> None:
     """Raise ``ValueError`` unless ``times`` is a non-empty increasing sequence of finite numbers > 0."""
+    if isinstance(times, str) or not isinstance(times, Sequence):
+        raise ValueError(f"{owner}: times must be a list of numbers, got {times!r}")
     if not times:
         raise ValueError(f"{owner}: times must hold at least one time")
     require_positive(owner, **{f"times[{index}]": time for index, time in enumerate(times)})

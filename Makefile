@@ -1,0 +1,47 @@
+# Everything that people do daily. `make demo` and `make test` each work on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: help demo test lint format bench gpu reference clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write reports/demo.html
+	$(BIN)/wgfbench run demo
+	$(BIN)/wgfbench show demo
+	$(BIN)/wgfbench report demo
+
+test: $(VENV)/.dev  ## run all tests
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## put the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## run the benchmarks in this environment
+	$(BIN)/asv run --python=same --show-stderr $(BENCH)
+
+clean:  ## remove what was installed and generated, but no results
+	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "wgfbench needs Python 3.11 or newer; try: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.core

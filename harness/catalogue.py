@@ -1,0 +1,147 @@
+"""Which problems and solvers there are: built-ins, entry points of installed packages, and plugin files.
+
+A component is known by its name and a target, ``package.module:Class`` or ``/path/to/file.py:Class``, and is imported
+when it is first used: a missing package disables the one solver that wants it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_type_hints
+
+import problems
+import solvers
+from harness.usage import UsageError, nearest, unknown
+
+Kind = Literal["problem", "solver"]
+BUILTIN: Mapping[Kind, Mapping[str, str]] = {"problem": problems.BUILTIN, "solver": solvers.BUILTIN}
+BASES: Mapping[Kind, tuple[str, str]] = {
+    "problem": ("problems.problem", "ProblemFamily"),
+    "solver": ("solvers.solver", "Solver"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """Targets of all problems and solvers by kind and name."""
+
+    targets: Mapping[Kind, Mapping[str, str]]
+
+    def target(self, kind: Kind, name: str) -> str:
+        """Return where a component lives; raises ``UsageError`` with the nearest name when there is none."""
+        if name not in self.targets[kind]:
+            raise unknown(kind, name, self.targets[kind])
+        return self.targets[kind][name]
+
+
+def catalogue(plugins: Sequence[Path] = ()) -> Catalogue:
+    """Return the built-ins with what installed packages and the plugin files add.
+
+    Raises ``UsageError`` for a plugin that does not import, holds no component, or takes a name already taken.
+    """
+    targets: dict[Kind, dict[str, str]] = {kind: dict(BUILTIN[kind]) for kind in BUILTIN}
+    for kind in targets:
+        for entry in entry_points(group=f"wgfbench.{kind}s"):
+            add_target(targets, kind, entry.name, entry.value)
+    for plugin in plugins:
+        found = plugin_components(plugin)
+        for kind, name, target in found:
+            add_target(targets, kind, name, target)
+    return Catalogue(targets)
+
+
+def add_target(targets: dict[Kind, dict[str, str]], kind: Kind, name: str, target: str) -> None:
+    """Add one component; raises ``UsageError`` when another one has its name."""
+    if targets[kind].get(name, target) != target:
+        raise UsageError(f"{target} and {targets[kind][name]} are both {kind}s named {name!r}")
+    targets[kind][name] = target
+
+
+def plugin_components(path: Path) -> list[tuple[Kind, str, str]]:
+    """Import a plugin file and return its components as (kind, name, target)."""
+    try:
+        module = import_file(path)
+    except Exception as error:
+        raise UsageError(f"plugin {str(path)!r} does not import: {type(error).__name__}: {error}") from error
+    found: list[tuple[Kind, str, str]] = []
+    for kind, (base_module, base_name) in BASES.items():
+        base = getattr(importlib.import_module(base_module), base_name)
+        for attribute, value in vars(module).items():
+            ours = isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+            if ours and "name" in vars(value):
+                found.append((kind, value.name, f"{path.resolve()}:{attribute}"))
+    if not found:
+        raise UsageError(f"plugin {str(path)!r} holds no solver and no problem family with a name")
+    return found
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a Python file once, under a module name made from its path and its text."""
+    text = path.read_bytes()
+    digest = hashlib.sha256(str(path.resolve()).encode() + text).hexdigest()[:12]
+    module_name = f"wgfbench_plugin_{path.stem}_{digest}"
+    if module_name not in sys.modules:
+        ast.parse(text)
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+    return sys.modules[module_name]
+
+
+def import_target(target: str) -> type[Any]:
+    """Return the class that a target names. Raises whatever its import raises."""
+    place, _, attribute = target.rpartition(":")
+    module = import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    component: type[Any] = getattr(module, attribute)
+    return component
+
+
+def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
+    """Return the component with these settings, each checked against the type of its field.
+
+    Values are those of TOML and JSON: lists become tuples where the field is a tuple, nothing else is converted.
+    Raises ``UsageError`` naming an unknown setting or a value of the wrong type or range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {field.name for field in dataclasses.fields(component) if field.init}
+    types = get_type_hints(component)
+    values = {}
+    for name, value in settings.items():
+        if name not in fields:
+            allowed = ", ".join(sorted(fields)) or "none"
+            raise UsageError(
+                f"{kind} {component.name!r} has no setting {name!r}{nearest(name, fields)} (there are: {allowed})"
+            )
+        try:
+            values[name] = TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise UsageError(f"{kind} {component.name!r}: setting {name} = {value!r}: {message}") from error
+    try:
+        return component(**values)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def all_settings(component: Any) -> dict[str, Any]:
+    """Return every field of a component as JSON values."""
+    settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(component)))
+    return settings

@@ -1,0 +1,195 @@
+"""Gaussian kernel density estimate, p(x) = Σ_i w_i N(x; x_i, h² S) with S the covariance of the points.
+
+h = m^{-1/(D+4)} is Scott's rule (Scott 1992, *Multivariate Density Estimation*, eq. 6.42) at the effective sample size
+m = 1/Σ w_i². In coordinates y that whiten h² S, log p is up to a constant the log-sum-exp over the points of
+
+    log w_i - ½|y - y_i|² = y·y_i + (log w_i - ½|y_i|²) - ½|y|²,
+
+which one matrix product of the queries (y, 1, -½|y|²) with the points (y_i, log w_i - ½|y_i|², 1) gives a tile at a
+time. No exponent is above zero, so their exponentials can be added as they are. Where they all but vanish, or where |y|
+is so large that the expanded square cancels, differences are taken instead and the largest exponent is taken out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from problems.laws import Density, standard_normal
+from problems.validation import require_finite
+
+# A tile of exponents (1 MiB) stays in a core's cache through the four passes that are made over it.
+QUERIES_PER_TILE = 256
+POINTS_PER_TILE = 512
+# torch's float64 exp is fifty times slower below -708, where results are subnormal; exp(-700) adds nothing to a sum
+# above exp(-600), and smaller sums are taken about their largest term.
+LEAST_EXPONENT = -700.0
+LEAST_PLAIN_LOG_SUM = -600.0
+# Rounding of the expanded square is about ε|y|²: 1e-12 here.
+LARGEST_EXPANDED_SQUARE = 5e3
+
+
+class SingularPoints(ValueError):
+    """The points lie in a lower-dimensional plane, so that no density can be fitted to them."""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelDensity(Density):
+    """Gaussian kernel density estimate of ``points`` (n, D) with optional ``log_weights`` (n,), by Scott's rule.
+
+    Weights need not be normalised. Everything is computed in float64, and agrees with ``scipy.stats.gaussian_kde`` of
+    the same points and weights.
+
+    Raises ``SingularPoints`` (a ``ValueError``) when the points do not span R^D, and ``ValueError`` for points that
+    are not finite or weights that are NaN, +∞ or all zero.
+    """
+
+    points: torch.Tensor
+    log_weights: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2:
+            raise ValueError(f"KernelDensity: points must have shape (n, D), got {tuple(self.points.shape)}")
+        require_finite("KernelDensity", points=self.points)
+        weights = self.log_weights
+        if weights is not None:
+            if weights.shape != self.points.shape[:1]:
+                raise ValueError(
+                    f"KernelDensity: {len(self.points)} points need as many log_weights, got {tuple(weights.shape)}"
+                )
+            if not (bool((weights < torch.inf).all()) and bool((weights > -torch.inf).any())):
+                raise ValueError("KernelDensity: log_weights must be below +inf and not all -inf")
+        count = len(self._weighted_points[0])
+        if count <= self.dim:
+            raise SingularPoints(
+                f"KernelDensity: {count} point(s) of non-zero weight do not span dimension {self.dim}; "
+                f"more than {self.dim} are needed"
+            )
+        self._require_full_rank()
+
+    def _require_full_rank(self) -> None:
+        points, _ = self._weighted_points
+        scale = self.covariance.diagonal().sqrt()
+        rounding = torch.finfo(torch.float64).eps * points.abs().amax(0)
+        if bool((scale <= self.dim * rounding).any()):
+            raise SingularPoints(f"KernelDensity: coordinate {int((scale - rounding).argmin())} does not vary")
+        smallest = float(torch.linalg.eigvalsh(self.covariance / torch.outer(scale, scale))[0])
+        if not smallest > 10 * self.dim * torch.finfo(torch.float64).eps:
+            raise SingularPoints(
+                f"KernelDensity: the covariance of the points is singular "
+                f"(smallest eigenvalue of their correlation {smallest:.3g})"
+            )
+
+    @property
+    def dim(self) -> int:
+        return self.points.shape[1]
+
+    @cached_property
+    def _weighted_points(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points of non-zero weight and their normalised log-weights."""
+        points = self.points.detach().to(torch.float64)
+        if self.log_weights is None:
+            return points, torch.full((len(points),), -math.log(len(points)), dtype=torch.float64)
+        log_weights = torch.log_softmax(self.log_weights.detach().to(torch.float64), dim=0)
+        present = log_weights > -torch.inf
+        return points[present], log_weights[present]
+
+    @cached_property
+    def _sum_of_squared_weights(self) -> float:
+        return float(np.exp(2 * self._weighted_points[1].numpy()).sum())
+
+    @property
+    def bandwidth(self) -> float:
+        """Scott's factor h, in standard deviations of the points."""
+        return self._sum_of_squared_weights ** (1 / (self.dim + 4))
+
+    @cached_property
+    def mean(self) -> torch.Tensor:
+        """Weighted mean of the points, shape (D,)."""
+        points, log_weights = self._weighted_points
+        return torch.from_numpy(np.einsum("n,ni->i", log_weights.exp().numpy(), points.numpy()))
+
+    @cached_property
+    def covariance(self) -> torch.Tensor:
+        """Unbiased weighted covariance S of the points, shape (D, D)."""
+        points, log_weights = self._weighted_points
+        centred = (points - self.mean).numpy()
+        # numpy's einsum adds on one thread, in one order: a long matrix product changes with the number of threads.
+        scatter = np.einsum("ni,nj->ij", centred * log_weights.exp().numpy()[:, None], centred)
+        return torch.from_numpy(0.5 * (scatter + scatter.T) / (1 - self._sum_of_squared_weights))
+
+    @cached_property
+    def kernel_cholesky(self) -> torch.Tensor:
+        """Lower-triangular factor of the kernel's covariance h² S, shape (D, D)."""
+        return self.bandwidth * torch.linalg.cholesky(self.covariance)
+
+    @cached_property
+    def _sites(self) -> torch.Tensor:
+        """Whitened points, shape (n, D)."""
+        return self._whiten(self._weighted_points[0])
+
+    def _whiten(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False).T.contiguous()
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Return ``n`` fresh draws, shape (n, D): points chosen by weight, with replacement, plus kernel noise."""
+        points, log_weights = self._weighted_points
+        if self.log_weights is None:
+            chosen = torch.randint(len(points), (n,), generator=generator)
+        else:
+            chosen = torch.multinomial(log_weights.exp(), n, replacement=True, generator=generator)
+        return points[chosen] + standard_normal(n, self.dim, generator, points) @ self.kernel_cholesky.T
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.mean, (1 - self._sum_of_squared_weights + self.bandwidth**2) * self.covariance
+
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the log-density at ``x`` (n, D), shape (n,); finite at any finite distance from the points."""
+        queries = self._whiten(x.detach().to(torch.float64))
+        log_sum = torch.full((len(queries),), -torch.inf, dtype=torch.float64)
+        near = (queries * queries).sum(1) <= LARGEST_EXPANDED_SQUARE
+        log_sum[near] = self._expanded(queries[near])
+        remote = ~(log_sum > LEAST_PLAIN_LOG_SUM)
+        log_sum[remote] = self._differenced(queries[remote])
+        log_normaliser = 0.5 * self.dim * math.log(2 * math.pi) + self.kernel_cholesky.diagonal().log().sum()
+        return log_sum - log_normaliser
+
+    def _expanded(self, queries: torch.Tensor) -> torch.Tensor:
+        """Log-sum-exp over the points, from matrix products; too large where it is below ``LEAST_PLAIN_LOG_SUM``."""
+        sites = self._sites
+        _, log_weights = self._weighted_points
+        offset = log_weights - 0.5 * (sites * sites).sum(1)
+        columns = torch.cat([sites, offset[:, None], torch.ones_like(offset)[:, None]], dim=1).T.contiguous()
+        square = (queries * queries).sum(1, keepdim=True)
+        rows = torch.cat([queries, torch.ones_like(square), -0.5 * square], dim=1)
+        total = torch.zeros(len(queries), dtype=torch.float64)
+        blocks = columns.split(POINTS_PER_TILE, dim=1)
+        for tile, tile_total in zip(rows.split(QUERIES_PER_TILE), total.split(QUERIES_PER_TILE), strict=True):
+            for block in blocks:
+                exponents = tile @ block
+                tile_total += exponents.clamp_(min=LEAST_EXPONENT).exp_().sum(1)
+        return total.log()
+
+    def _differenced(self, queries: torch.Tensor) -> torch.Tensor:
+        """Log-sum-exp over the points, from differences and about the largest exponent met so far."""
+        _, log_weights = self._weighted_points
+        blocks = [*zip(self._sites.split(POINTS_PER_TILE), log_weights.split(POINTS_PER_TILE), strict=True)]
+        result = torch.empty(len(queries), dtype=torch.float64)
+        for tile, tile_result in zip(queries.split(QUERIES_PER_TILE), result.split(QUERIES_PER_TILE), strict=True):
+            largest = torch.full((len(tile),), -torch.inf, dtype=torch.float64)
+            total = torch.zeros(len(tile), dtype=torch.float64)
+            for sites, block_weights in blocks:
+                exponents = block_weights.expand(len(tile), -1).clone()
+                for axis in range(self.dim):
+                    difference = tile[:, axis, None] - sites[:, axis]
+                    exponents.addcmul_(difference, difference, value=-0.5)
+                raised = torch.maximum(largest, exponents.amax(1))
+                terms = exponents.sub_(raised[:, None]).clamp_(min=LEAST_EXPONENT).exp_()
+                total.mul_(torch.exp(largest - raised)).add_(terms.sum(1))
+                largest = raised
+            tile_result.copy_(largest + total.log())
+        return result

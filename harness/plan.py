@@ -1,0 +1,217 @@
+"""From a suite to its cells: one problem × dimension × seed × solver × settings each, planned before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+from harness.catalogue import Catalogue, Kind, all_settings, import_target, make
+from harness.quantities import parse_numbers, parse_seeds
+from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
+from harness.usage import UsageError, unknown
+
+E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A problem or a solver with all its settings, as text, so that it travels and is hashed.
+
+    ``missing`` says why the component cannot be imported; its settings are then those of the suite alone.
+    """
+
+    kind: Kind
+    name: str
+    label: str
+    target: str
+    version: int
+    settings: str
+    missing: str | None = None
+
+    def make(self) -> Any:
+        """Import the class and return it with its settings."""
+        return make(self.kind, import_target(self.target), json.loads(self.settings))
+
+    @cached_property
+    def identity(self) -> str:
+        """What the component contributes to the key of a cell."""
+        return json.dumps([self.name, self.version, self.settings])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names)."""
+
+    draws: int
+    measures: tuple[str, ...] | None = None
+
+    @cached_property
+    def identity(self) -> str:
+        """What the evaluation contributes to the key of a cell."""
+        return json.dumps([self.draws, self.measures])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one solver on one instance, and how it is judged."""
+
+    problem: Component
+    solver: Component
+    size: int
+    seed: int
+    evaluation: Evaluation
+    device: str
+
+    @cached_property
+    def run_identity(self) -> str:
+        """What the solver's own randomness depends on."""
+        return f"{self.problem.identity} {self.solver.identity} {self.size} {self.seed}"
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that the cell's figures depend on."""
+        text = f"{self.run_identity} {self.evaluation.identity} {self.device}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line keeps or replaces of a suite; ``None`` leaves the suite's own."""
+
+    problems: Sequence[str] | None = None
+    solvers: Sequence[str] | None = None
+    dims: str | None = None
+    seeds: str | None = None
+    device: str = "cpu"
+
+
+def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell]:
+    """Return the cells of a suite, each once, in a fixed order.
+
+    Every instance also gets its bounds, whatever is selected: the initial law, the exact law, and exact draws as many
+    as each solver's particles; without them no figure has its floor.
+
+    Raises ``UsageError`` for unknown names, settings that are not allowed, dimensions that a problem does not have,
+    and steps that do not reach the times of a problem.
+    """
+    problems = chosen("problem", suite.problems, selection.problems, components)
+    solvers = chosen("solver", suite.solvers, selection.solvers, components)
+    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None)
+    expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
+    check_labels([component for _, variants in expanded for component, _ in variants])
+    cells: dict[str, Cell] = {}
+    for problem_entry in problems:
+        for problem, family in expand("problem", problem_entry, components):
+            applicable = [
+                variant
+                for entry, variants in expanded
+                if entry.problems is None or problem.name in entry.problems
+                for variant in variants
+            ]
+            check_steps(problem, family, applicable)
+            line_up = with_bounds(applicable, components)
+            for size, seed in itertools.product(
+                sizes(suite, problem_entry, problem, family, selection.dims),
+                parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds))),
+            ):
+                for solver in line_up:
+                    cell = Cell(problem, solver, size, seed, evaluation, selection.device)
+                    cells.setdefault(cell.key, cell)
+    if not cells:
+        raise UsageError("the selection leaves nothing to run: no problem has one of these dimensions")
+    return list(cells.values())
+
+
+def one_cell(cells: Sequence[Cell], start: str) -> Cell:
+    """Return the cell whose key starts so; raises ``UsageError`` for none or several."""
+    found = [cell for cell in cells if cell.key.startswith(start)]
+    if len(found) != 1:
+        raise UsageError(f"{len(found)} of the {len(cells)} planned cells have a key that starts with {start!r}")
+    return found[0]
+
+
+def first_given(*values: Any) -> Any:
+    """Return the first value that is not ``None``."""
+    return next(value for value in values if value is not None)
+
+
+def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
+    """Return the suite's entries with these names; a name outside the suite joins with its default settings."""
+    if names is None:
+        return list(entries)
+    known = {*components.targets[kind], *(entry.use for entry in entries)}
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+    kept = [entry for entry in entries if entry.use in names]
+    new = [name for name in names if name not in {entry.use for entry in entries}]
+    model = ProblemEntry if kind == "problem" else SolverEntry
+    return kept + [cast(E, model(use=name)) for name in new]
+
+
+def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Component, Any]]:
+    """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing)."""
+    target = components.target(kind, entry.use)
+    for values in itertools.product(*entry.grid.values()):
+        varied = dict(zip(entry.grid, values, strict=True))
+        label = " ".join([entry.label or entry.use, *(f"{name}={value}" for name, value in varied.items())])
+        settings = entry.settings | varied
+        try:
+            component = import_target(target)
+        except ImportError as error:
+            text = json.dumps(settings, sort_keys=True)
+            yield Component(kind, entry.use, label, target, 0, text, missing=f"{entry.use} needs {error}"), None
+            continue
+        made = make(kind, component, settings)
+        text = json.dumps(all_settings(made), sort_keys=True)
+        yield Component(kind, entry.use, label, target, component.version, text), made
+
+
+def check_labels(solvers: Sequence[Component]) -> None:
+    """Raise ``UsageError`` when two different solvers would stand in the tables under one name."""
+    seen: dict[str, str] = {}
+    for solver in solvers:
+        if seen.setdefault(solver.label, solver.identity) != solver.identity:
+            raise UsageError(f"two solvers of the suite are both labelled {solver.label!r}: give one of them a label")
+
+
+def check_steps(problem: Component, family: Any, solvers: Sequence[tuple[Component, Any]]) -> None:
+    """Raise ``UsageError`` when the settings of a solver cannot reach the times of the problem."""
+    for solver, made in solvers:
+        if family is None or made is None:
+            continue
+        try:
+            made.check_times(family.times)
+        except ValueError as error:
+            raise UsageError(f"{solver.label} on {problem.label}: {error}") from error
+
+
+def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue) -> list[Component]:
+    """Return the solvers of an instance behind its bounds: the initial law and the oracles of the same sizes."""
+    sample_sizes = sorted({made.sample_size for _, made in solvers if made is not None and made.sample_size})
+    bounds = [SolverEntry(use="initial"), SolverEntry(use="oracle")]
+    if sample_sizes:
+        bounds.append(SolverEntry(use="oracle", grid={"particles": sample_sizes}))
+    line_up = [component for entry in bounds for component, _ in expand("solver", entry, components)]
+    known = {component.identity for component in line_up}
+    return line_up + [component for component, _ in solvers if component.identity not in known]
+
+
+def sizes(suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: str | None) -> tuple[int, ...]:
+    """Return the dimensions to run: those selected, else the suite's, where the problem exists in them."""
+    own = None if family is None else family.dims()
+    if selected is not None:
+        wanted = parse_numbers("dims", selected, smallest=1)
+        return wanted if own is None else tuple(size for size in wanted if size in own)
+    if entry.dims is None and own is not None:
+        return tuple(own)
+    wanted = parse_numbers("dims", str(first_given(entry.dims, suite.dims)), smallest=1)
+    for size in wanted:
+        if own is not None and size not in own:
+            raise UsageError(f"{problem.label} has no dimension {size} (there are: {', '.join(map(str, own))})")
+    return wanted

@@ -1,0 +1,54 @@
+"""Quantities as people write them: ``1:12``, ``2,6``, ``10m``, ``4G``."""
+
+from __future__ import annotations
+
+import re
+
+from harness.usage import UsageError
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_numbers(what: str, text: str, smallest: int) -> tuple[int, ...]:
+    """Return the numbers of a list such as ``2,6`` or ``1:4`` (both ends included), in order, without repeats.
+
+    Raises ``UsageError`` for anything else, and for numbers below ``smallest``.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(-?\d+)\s*(?::\s*(-?\d+)\s*)?", part)
+        if match is None:
+            raise UsageError(f"{what} must be numbers such as 2,6 or 1:12, got {text!r}")
+        first = int(match[1])
+        last = first if match[2] is None else int(match[2])
+        if first < smallest or last < first:
+            raise UsageError(f"{what} must be whole numbers >= {smallest}, ranges rising; got {part.strip()!r}")
+        numbers.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(numbers))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return seeds: a single number is how many (``15`` → 0…14), a list or a range names them (``3,7``, ``5:9``)."""
+    if re.fullmatch(r"\s*-?\d+\s*", text):
+        count = int(text)
+        if count < 1:
+            raise UsageError(f"seeds must be a count >= 1 or a list such as 0,3 or 5:9; got {text!r}")
+        return tuple(range(count))
+    return parse_numbers("seeds", text, smallest=0)
+
+
+def parse_seconds(what: str, text: str) -> float:
+    """Return a duration in seconds from ``30s``, ``10m`` or ``1.5h``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh])\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{what} must be a duration > 0 such as 30s, 10m or 1.5h; got {text!r}")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def parse_bytes(what: str, text: str) -> int:
+    """Return a size in bytes from ``500M`` or ``4G`` (powers of 1024)."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT])i?B?\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{what} must be a size > 0 such as 500M or 4G; got {text!r}")
+    return int(float(match[1]) * BYTES[match[2]])

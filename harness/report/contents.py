@@ -1,0 +1,228 @@
+"""What the page says, section by section, as plain values for the template."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from harness.measure import CATALOGUE
+from harness.report import tables
+from harness.report.tables import FAILED, STATUSES, distinct, interval, significant, time_text
+
+
+def overview(cells: pd.DataFrame) -> dict[str, Any]:
+    """Return what was run: suite, dates, machine, and counts of cells by status."""
+    counts = cells["status"].value_counts()
+    started = sorted(distinct(cells["started"]))
+    presets = [name for name in distinct(cells["preset"]) if name]
+    return {
+        "suite": ", ".join(distinct(cells["suite"])),
+        "facts": [
+            ("Suite", ", ".join(distinct(cells["suite"])) + (f" ({', '.join(presets)})" if presets else "")),
+            ("Started", " to ".join(dict.fromkeys(day(time) for time in (started[0], started[-1]))) if started else "–"),
+            ("Code", ", ".join(commits(cells)) or "–"),
+            ("Machine", "; ".join(distinct(cells["machine"])) or "–"),
+            ("Threads a cell", ", ".join(f"{float(number):g}" for number in distinct(cells["threads"])) or "–"),
+            ("Device", ", ".join(distinct(cells["device"])) or "–"),
+            ("Cells at a time", ", ".join(f"{float(number):g}" for number in sorted(distinct(cells["beside"]))) or "–"),
+            ("Time in cells", duration(cells["wall_seconds"].sum())),
+        ],
+        "cells": len(cells),
+        "failed": int(cells["status"].isin(FAILED).sum()),
+        "statuses": [(name, int(counts[name]), 100 * counts[name] / len(cells)) for name in STATUSES if name in counts],
+    }
+
+
+def day(time: str) -> str:
+    """Return an ISO time to the minute."""
+    return time[:16].replace("T", " ") + " UTC"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the unit that reads best."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def commits(cells: pd.DataFrame) -> list[str]:
+    """Return the commits, short, each with whether files differed from it."""
+    pairs = cells[["commit", "dirty"]].dropna(subset=["commit"]).drop_duplicates()
+    rows = pairs.itertuples(index=False)
+    return [f"{row.commit[:10]}{' with uncommitted changes' if row.dirty else ''}" for row in rows]
+
+
+def problem_tables(rows: pd.DataFrame, others: pd.DataFrame, title: str, anchor: str) -> dict[str, Any]:
+    """Return one problem: a table for each measure, one of solve times, and what was not run on it."""
+    run = rows[rows["not_run"] < rows["planned"]]
+    absent = rows[~rows["label"].isin(run["label"])].drop_duplicates("label")
+    sizes = sorted(run["size"].unique())
+    measured = [
+        measure_table(group, others[others["metric"] == metric], str(metric), sizes)
+        for metric, group in run.dropna(subset=["metric"]).groupby("metric", sort=False)
+    ]
+    return {
+        "title": title,
+        "anchor": anchor,
+        "settings": json.loads(str(rows["problem_settings"].iloc[0])),
+        "tables": measured,
+        "seconds": seconds_table(run, sizes),
+        "absent": [(row.label, row.statuses) for row in absent.itertuples(index=False)],
+    }
+
+
+def measure_table(rows: pd.DataFrame, others: pd.DataFrame, metric: str, sizes: list[int]) -> dict[str, Any]:
+    """Return one measure: a column for each dimension and a group of lines for each time.
+
+    A problem of a single dimension gets a column for each time instead.
+    """
+    times = sorted(rows["t"].unique())
+    single = len(sizes) == 1
+    groups = []
+    for time in [None] if single else times:
+        part = rows if single else rows[rows["t"] == time]
+        theirs = others if single else others[others["t"].round(9) == round(time, 9)]
+        columns = [(sizes[0], moment) for moment in times] if single else [(size, time) for size in sizes]
+        groups.append({"title": "" if single else f"t = {time_text(time)}", "lines": lines(part, theirs, metric, columns)})
+    return {
+        "metric": metric,
+        "description": CATALOGUE[metric].description if metric in CATALOGUE else "",
+        "better": "higher is better" if higher(metric) else "lower is better",
+        "dimension": f"D = {sizes[0]}" if single else "",
+        "columns": [f"t = {time_text(time)}" for time in times] if single else [f"D = {size}" for size in sizes],
+        "groups": groups,
+    }
+
+
+def higher(metric: str) -> bool:
+    """Return whether more of a measure is better."""
+    return metric in CATALOGUE and CATALOGUE[metric].higher_is_better
+
+
+def lines(rows: pd.DataFrame, others: pd.DataFrame, metric: str, columns: list[tuple[int, Any]]) -> list[dict[str, Any]]:
+    """Return a line for each solver, and one for each published method that is not among them."""
+    best = {}
+    for column in columns:
+        here = rows[(rows["size"] == column[0]) & (rows["t"] == column[1]) & ~rows["solver"].isin(["oracle", "initial"])]
+        best[column] = here["median"].max() if higher(metric) else here["median"].min()
+    found = []
+    for label, group in rows.groupby("label", sort=False):
+        cells = {(row["size"], row["t"]): figure_cell(row, metric, best) for row in group.to_dict("records")}
+        bound = group["solver"].iloc[0] in ("oracle", "initial")
+        kind = "bound" if bound else "solver"
+        found.append({"label": label, "kind": kind, "cells": [cells.get(column) for column in columns]})
+    for label, group in others.groupby("label", sort=False):
+        cells = {
+            (row["size"], round(row["t"], 9)): {"median": significant(row["median"]), "range": interval(row["q25"], row["q75"])}
+            for row in group.to_dict("records")
+        }
+        keys = [(size, round(time, 9)) for size, time in columns]
+        found.append({"label": label, "kind": "published", "cells": [cells.get(key) for key in keys]})
+    return found
+
+
+def figure_cell(row: dict[Any, Any], metric: str, best: dict[tuple[int, Any], float]) -> dict[str, Any]:
+    """Return the texts of one figure; ``leads`` when its quartiles reach the best median of the column."""
+    goal = best[row["size"], row["t"]]
+    leads = row["q75"] >= goal if higher(metric) else row["q25"] <= goal
+    return {
+        "median": significant(row["median"]),
+        "range": interval(row["q25"], row["q75"]),
+        "floor": "" if pd.isna(row["floor"]) or row["solver"] == "oracle" else significant(row["floor"]),
+        "published": "" if pd.isna(row["published_median"]) else significant(row["published_median"]),
+        "published_range": interval(row["published_q25"], row["published_q75"]),
+        "leads": bool(leads) and row["solver"] not in ("oracle", "initial"),
+        "counts": "" if row["figures"] == row["planned"] else counts_text(row),
+    }
+
+
+def counts_text(row: dict[Any, Any]) -> str:
+    """Return how many of the planned runs stand behind a figure, and what became of the others."""
+    lost = row["ok"] - row["figures"]
+    parts = [f"{row['ok']}/{row['planned']} ok", row["statuses"], f"{lost} ok without this figure" if lost else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def seconds_table(rows: pd.DataFrame, sizes: list[int]) -> dict[str, Any]:
+    """Return median solve times by solver and dimension, the published ones beside them."""
+    found = []
+    for label, group in rows.groupby("label", sort=False):
+        cells = {}
+        for size, part in group.groupby("size"):
+            published = part["published_seconds"].dropna()
+            cells[size] = {
+                "median": significant(part["seconds"].iloc[0]),
+                "published": significant(published.iloc[0]) if len(published) else "",
+            }
+        found.append({"label": label, "cells": [cells.get(size) for size in sizes]})
+    return {"columns": [f"D = {size}" for size in sizes], "lines": found}
+
+
+def failures(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what went wrong, then what was not run, runs with the same reason and traceback together."""
+    titles = tables.titles(cells)
+    keys = ["status", *tables.PROBLEM, "label", "reason", "traceback"]
+    found = []
+    bad = cells[cells["status"] != "ok"]
+    for key, group in bad.groupby(keys, sort=False, dropna=False):
+        status, problem, problem_settings, label, reason, traceback = (None if pd.isna(part) else str(part) for part in key)
+        found.append(
+            {
+                "status": status,
+                "problem": titles[str(problem), str(problem_settings)],
+                "label": label,
+                "reason": reason or "no reason was recorded",
+                "traceback": traceback or "",
+                "failed": status in FAILED,
+                "runs": [
+                    {"size": row["size"], "seed": row["seed"], "rerun": "" if pd.isna(row["rerun"]) else row["rerun"]}
+                    for row in group.to_dict("records")
+                ],
+            }
+        )
+    return sorted(found, key=lambda entry: (not entry["failed"], -len(entry["runs"])))
+
+
+def measures(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the measures of the frame: what they say, which way is better, and the estimators that gave figures."""
+    figures = frame.dropna(subset=["metric"])
+    found = []
+    for metric, group in figures.groupby("metric", sort=False):
+        known = CATALOGUE.get(str(metric))
+        found.append(
+            {
+                "metric": metric,
+                "description": known.description if known else "",
+                "better": "higher" if higher(str(metric)) else "lower",
+                "estimators": distinct(group["estimator"]),
+            }
+        )
+    return sorted(found, key=lambda entry: tables.metric_place(entry["metric"]))
+
+
+def provenance(cells: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return every ``wgfbench run`` behind the cells: command, code, machine, versions, and its cells."""
+    columns = ["run", "started", "argv", "commit", "dirty", "machine", "threads", "device", "versions"]
+    found = []
+    for _, group in cells.dropna(subset=["run"]).groupby(columns, sort=False, dropna=False):
+        row = group.iloc[0]
+        found.append(
+            {
+                "run": f"{row['run']:g}",
+                "started": str(row["started"])[:19].replace("T", " "),
+                "argv": row["argv"],
+                "commit": row["commit"],
+                "dirty": bool(row["dirty"]),
+                "machine": row["machine"],
+                "threads": f"{row['threads']:g}",
+                "device": row["device"],
+                "versions": json.loads(row["versions"]) if isinstance(row["versions"], str) else {},
+                "cells": len(group),
+            }
+        )
+    return found
+
+

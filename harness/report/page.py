@@ -1,0 +1,103 @@
+"""The page: one HTML file with everything in it, for which no network is needed.
+
+What is printed is escaped by the template; data for scripts are JSON with ``<``, ``>`` and ``&`` written as escapes. A
+content security policy in the page forbids it to load anything, whatever its scripts contain.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from harness.report import published as published_figures
+from harness.report import tables
+from harness.report.contents import failures, measures, overview, problem_tables, provenance
+from harness.report.plots import plot_data
+from harness.report.runs import run_details, run_rows
+
+NAMESPACES = re.compile(r"http://www\.w3\.org/(?:2000/svg|2000/xmlns/|1999/xhtml|1999/xlink|XML/1998/namespace)")
+ADDRESS = re.compile(r"https?://(?=\S)")
+
+
+def write_page(frame: pd.DataFrame, path: str | Path, title: str | None = None, description: str = "") -> Path:
+    """Write the report of a frame (as of ``harness.load``) to one HTML file and return its path.
+
+    Raises ``ValueError`` for a frame without rows.
+    """
+    path = Path(path)
+    path.write_text(page(frame, title, description), encoding="utf-8")
+    return path
+
+
+def page(frame: pd.DataFrame, title: str | None = None, description: str = "") -> str:
+    """Return the report as HTML text."""
+    if frame.empty:
+        raise ValueError("the frame has no rows: nothing was planned")
+    published = published_figures.load()
+    rows = tables.summary(frame, published)
+    others = tables.unmatched(rows, published)
+    cells = tables.cells(frame)
+    problems = []
+    plots = []
+    for place, (key, name) in enumerate(tables.titles(rows).items()):
+        ours = rows[(rows["problem"] == key[0]) & (rows["problem_settings"] == key[1])]
+        theirs = others[(others["problem"] == key[0]) & (others["problem_settings"] == key[1])]
+        problems.append(problem_tables(ours, theirs, name, f"problem-{place}"))
+        plots.append(plot_data(ours, theirs, frame, key, name))
+    listed = run_rows(cells, frame)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resource("page.html.j2"))
+    return template.render(
+        title=title or f"{overview(cells)['suite']} · wgfbench",
+        description=description,
+        overview=overview(cells),
+        problems=problems,
+        runs=listed,
+        failures=failures(cells),
+        measures=measures(frame),
+        provenance=provenance(cells),
+        source=published_figures.SOURCE,
+        style=Markup(resource("page.css")),
+        script=Markup(resource("page.js")),
+        plotly=Markup(plotly_bundle()),
+        plots=embedded(plots),
+        details=embedded(run_details(cells, frame)),
+    )
+
+
+def resource(name: str) -> str:
+    """Return a file that lies beside this one."""
+    return (files("harness.report") / name).read_text(encoding="utf-8")
+
+
+def embedded(value: Any) -> Markup:
+    """Return JSON that can stand inside a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def plotly_bundle() -> str:
+    """Return plotly.js without addresses: every one but the XML namespaces, which name and locate nothing.
+
+    The addresses belong to maps, the editing cloud and licence notes; no plot of the page uses them.
+    """
+    from plotly.offline import get_plotlyjs
+
+    return without_addresses(get_plotlyjs())
+
+
+def without_addresses(text: str) -> str:
+    """Replace the scheme of every address but XML namespaces by ``offline:``, which leads nowhere."""
+    kept: list[str] = []
+    for piece in re.split(f"({NAMESPACES.pattern})", text):
+        kept.append(piece if NAMESPACES.fullmatch(piece) else ADDRESS.sub("offline:", piece))
+    return "".join(kept)

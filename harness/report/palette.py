@@ -1,0 +1,31 @@
+"""Colours of solvers: a hue for each method, a shade for each of its settings; the bounds are grey."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+
+# Paul Tol's bright and vibrant schemes, which stay apart for colour-blind readers, on white and on black.
+HUES = ("#4477AA", "#EE7733", "#228833", "#AA3377", "#009988", "#EE6677", "#33A0C8", "#B8A02E", "#8866CC", "#997744")
+BOUNDS = {"oracle": "#7C8794", "initial": "#A9A095"}
+
+
+def colours(solvers: Mapping[str, str]) -> dict[str, str]:
+    """Return a colour ``#rrggbb`` for every label, given the solver of each label in the order to be shaded."""
+    methods = sorted(set(solvers.values()) - BOUNDS.keys())
+    hues = BOUNDS | {method: HUES[place % len(HUES)] for place, method in enumerate(methods)}
+    result = {}
+    for method in dict.fromkeys(solvers.values()):
+        labels = [label for label, solver in solvers.items() if solver == method]
+        for place, label in enumerate(labels):
+            result[label] = shade(hues[method], place / (len(labels) - 1) if len(labels) > 1 else 0.5)
+    return result
+
+
+def shade(colour: str, place: float) -> str:
+    """Return a colour from lighter (``place`` 0) through itself (½) to darker (1)."""
+    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    target = lightness + (0.5 - place) * 0.34
+    channels = colorsys.hls_to_rgb(hue, min(0.78, max(0.26, target)), saturation)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)

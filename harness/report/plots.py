@@ -1,0 +1,94 @@
+"""What the page's interactive plots draw, as plain JSON values; one view for each problem, measure and time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.measure import CATALOGUE
+from harness.report import tables
+from harness.report.palette import colours
+
+MOST_RUNS = 1500
+"""Above so many runs of a problem, the plot against wall-clock shows medians only."""
+
+
+def plot_data(
+    rows: pd.DataFrame, others: pd.DataFrame, frame: pd.DataFrame, problem: tuple[str, str], title: str
+) -> dict[str, Any]:
+    """Return the views of one problem: ``rows`` of its summary, ``others`` published alone, ``frame`` for single runs.
+
+    Exact draws are not a series of their own: they are the floors.
+    """
+    rows = rows[rows["figures"] > 0]
+    measured = frame[(frame["status"] == "ok") & frame["value"].notna()]
+    measured = measured[(measured["problem"] == problem[0]) & (measured["problem_settings"] == problem[1])]
+    measured = measured.drop_duplicates(["key", "t", "metric"])
+    single = measured["key"].nunique() <= MOST_RUNS
+    shown = rows[rows["solver"] != "oracle"]
+    labels = list(dict.fromkeys(shown["label"]))
+    series = colours(dict(zip(shown["label"], shown["solver"], strict=True)))
+    views = []
+    for (metric, time), group in rows.groupby(["metric", "t"], sort=False):
+        theirs = others[(others["metric"] == metric) & (others["t"].round(9) == round(float(str(time)), 9))]
+        runs = measured[(measured["metric"] == metric) & (measured["t"] == time)] if single else measured.iloc[:0]
+        views.append(
+            {
+                "metric": metric,
+                "t": number(time),
+                "higher": str(metric) in CATALOGUE and CATALOGUE[str(metric)].higher_is_better,
+                "series": [series_of(group, runs, label, place) for place, label in enumerate(labels)],
+                "floors": [floor_of(floor, name) for name, floor in floors(group)],
+                "others": [other_of(other, str(label)) for label, other in theirs.groupby("label", sort=False)],
+            }
+        )
+    return {"title": title, "labels": labels, "colours": [series[label] for label in labels], "views": views}
+
+
+def series_of(rows: pd.DataFrame, runs: pd.DataFrame, label: str, place: int) -> dict[str, Any]:
+    """Return the medians of one solver, its published counterparts, and its single runs."""
+    rows = rows[rows["label"] == label].sort_values("size")
+    names = ("size", "median", "q25", "q75", "floor", "seconds", "ok", "planned")
+    result: dict[str, Any] = {"label": place} | {name: numbers(rows[name]) for name in names}
+    for name in ("median", "q25", "q75", "seconds"):
+        result[f"published_{name}"] = numbers(rows[f"published_{name}"])
+    single = runs[runs["label"] == label]
+    result["runs"] = [numbers(single[name]) for name in ("size", "seed", "solve_seconds", "value")]
+    return result
+
+
+def floors(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the positive floors of a view by what they are the floor of, smallest number of particles first."""
+    found = rows[rows["floor"] > 0]
+    sizes = sorted(found["sample_size"].dropna().unique())
+    named = [(f"floor, {size} particles", found[found["sample_size"] == size]) for size in sizes]
+    densities = found[found["sample_size"].isna()]
+    return [*named, *([("floor", densities)] if len(densities) else [])]
+
+
+def floor_of(rows: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Return one floor by dimension."""
+    line = rows.groupby("size")["floor"].median()
+    return {"name": name, "size": numbers(line.index), "value": numbers(line)}
+
+
+def other_of(rows: pd.DataFrame, label: str) -> dict[str, Any]:
+    """Return the published figures of a method that the frame does not have."""
+    rows = rows.sort_values("size")
+    return {"label": label} | {name: numbers(rows[name]) for name in ("size", "median", "q25", "q75", "seconds")}
+
+
+def number(value: Any, digits: int = 5) -> float | int | None:
+    """Return a value for JSON: a few significant digits, ``None`` for what JSON has no number for."""
+    if pd.isna(value) or not np.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def numbers(values: pd.Series[Any] | pd.Index[Any] | Sequence[Any]) -> list[float | int | None]:
+    """Return values for JSON."""
+    return [number(value) for value in values]

@@ -1,0 +1,128 @@
+"""Which cells run when and where: joblib dispatches them to threads that supervise children, here or on a cluster."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from joblib import Parallel, delayed, parallel_config
+
+from harness.cell import Outcome
+from harness.plan import Cell
+from harness.supervise import Cancelled, Limits, supervise
+from harness.usage import UsageError, unknown
+
+Backend = Literal["local", "dask"]
+
+
+def check_backend(name: str) -> Backend:
+    """Return the backend of this name, or raise ``UsageError``."""
+    if name not in get_args(Backend):
+        raise unknown("backend", name, get_args(Backend))
+    return cast(Backend, name)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where a sweep runs, how many cells at once, and what each may take."""
+
+    limits: Limits
+    jobs: int = 1
+    backend: Backend = "local"
+    scheduler: str | None = None
+
+
+class Occupancy:
+    """How many cells run at once on this machine, and the most that each of them had beside it."""
+
+    def __init__(self) -> None:
+        """Start with nothing running."""
+        self.lock = threading.Lock()
+        self.running: dict[str, int] = {}
+
+    def enter(self, key: str) -> None:
+        """Count a cell that starts."""
+        with self.lock:
+            self.running[key] = 0
+            beside = len(self.running) - 1
+            for other in self.running:
+                self.running[other] = max(self.running[other], beside)
+
+    def leave(self, key: str) -> int:
+        """Stop counting a cell, and return the most that ran beside it."""
+        with self.lock:
+            return self.running.pop(key)
+
+
+def run_cells(
+    cells: Sequence[Cell], resources: Resources, finished: Callable[[Cell], bool]
+) -> Generator[tuple[Cell, Outcome, int | None], None, None]:
+    """Yield each cell with its outcome and the number of cells that ran beside it, as they finish.
+
+    A cell that is ``finished`` when its turn comes, in another sweep on the same store, is left out. One whose
+    component is missing ends without a process. Closing the iterator kills what is still running.
+    """
+    for cell in cells:
+        missing = cell.problem.missing or cell.solver.missing
+        if missing is not None:
+            yield cell, Outcome("unavailable", missing), None
+    ready = [cell for cell in cells if not (cell.problem.missing or cell.solver.missing)]
+    stop = threading.Event()
+    occupancy = Occupancy()
+
+    def here(cell: Cell) -> tuple[Cell, Outcome | None, int | None]:
+        occupancy.enter(cell.key)
+        try:
+            outcome = None if stop.is_set() or finished(cell) else supervise(cell, resources.limits, stop)
+        except Cancelled:
+            outcome = None
+        finally:
+            beside = occupancy.leave(cell.key)
+        return cell, outcome, beside
+
+    with dispatching(resources.backend, resources.scheduler):
+        if resources.backend == "local":
+            parallel = Parallel(n_jobs=resources.jobs, backend="threading", return_as="generator_unordered")
+            results = parallel(delayed(here)(cell) for cell in ready)
+        else:
+            parallel = Parallel(n_jobs=-1, return_as="generator_unordered")
+            results = parallel(delayed(there)(cell, resources.limits) for cell in ready)
+        try:
+            for cell, outcome, beside in results:
+                if outcome is not None:
+                    yield cell, outcome, beside
+        finally:
+            stop.set()
+            with warnings.catch_warnings():
+                # joblib warns of the tasks that are cancelled here on purpose.
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()
+
+
+def there(cell: Cell, limits: Limits) -> tuple[Cell, Outcome, None]:
+    """Run one cell on a worker of a cluster; how many run beside it is not known there."""
+    return cell, supervise(cell, limits), None
+
+
+@contextmanager
+def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
+    """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address."""
+    if backend == "local":
+        yield
+        return
+    if scheduler is None:
+        raise UsageError("--backend dask needs --scheduler ADDRESS, such as tcp://10.0.0.1:8786")
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UsageError("--backend dask needs the extra: pip install 'wgfbench[dask]'") from error
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no dask scheduler answers at {scheduler!r}: {error}") from error
+    with client, parallel_config(backend="dask"):
+        yield

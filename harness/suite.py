@@ -1,0 +1,129 @@
+"""Suites: which problems, dimensions and seeds meet which solvers, as TOML.
+
+A preset replaces any of the suite's own keys.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.measure import CATALOGUE
+from harness.quantities import parse_bytes, parse_numbers, parse_seconds, parse_seeds
+from harness.usage import UsageError, unknown
+
+SHIPPED = Path(__file__).parent / "suites"
+
+
+class Entry(BaseModel):
+    """A problem or a solver of a suite; every combination of the values in ``grid`` is one."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    use: str
+    label: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+
+
+class ProblemEntry(Entry):
+    """A problem with its own dimensions and seeds where they differ from the suite's."""
+
+    dims: str | int | None = None
+    seeds: str | int | None = None
+
+
+class SolverEntry(Entry):
+    """A solver, on all the problems of the suite or on those named."""
+
+    problems: list[str] | None = None
+
+
+class Suite(BaseModel):
+    """One sweep. ``dims`` and ``seeds`` read as on the command line; ``draws`` is evaluation draws a side."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    title: str
+    description: str = ""
+    problems: list[ProblemEntry]
+    solvers: list[SolverEntry]
+    dims: str | int = "1"
+    seeds: str | int = 1
+    measures: list[str] | None = None
+    draws: int = Field(default=8192, ge=2)
+    timeout: str = "10m"
+    memory: str = "4G"
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for a quantity or a measure that cannot be read."""
+        parse_seconds("timeout", self.timeout)
+        parse_bytes("memory", self.memory)
+        for dims in (self.dims, *(problem.dims for problem in self.problems)):
+            if dims is not None:
+                parse_numbers("dims", str(dims), smallest=1)
+        for seeds in (self.seeds, *(problem.seeds for problem in self.problems)):
+            if seeds is not None:
+                parse_seeds(str(seeds))
+        for measure in self.measures or ():
+            if measure not in CATALOGUE:
+                raise unknown("measure", measure, CATALOGUE)
+        names = {problem.use for problem in self.problems}
+        for solver in self.solvers:
+            for name in solver.problems or ():
+                if name not in names:
+                    raise unknown(f"problem of solver {solver.use!r}", name, names)
+
+
+def shipped() -> dict[str, Path]:
+    """Return the suites that come with the project, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def load_suite(name: str, preset: str | None) -> tuple[Suite, str]:
+    """Return a suite, by shipped name or path of a TOML file, with its preset applied, and the preset's name.
+
+    Without a preset, ``quick`` is taken where the suite has one, else its first.
+
+    Raises ``UsageError`` for a suite or a preset that does not exist, TOML that does not parse, and keys or values
+    that are not allowed.
+    """
+    path = Path(name) if name.endswith(".toml") else shipped().get(name)
+    if path is None:
+        raise unknown("suite", name, shipped())
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"suite {name!r} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"suite {name!r} is not TOML: {error}") from error
+    presets = table.pop("presets", {})
+    if preset is None:
+        preset = "quick" if "quick" in presets else next(iter(presets), "")
+    if preset and preset not in presets:
+        if not presets:
+            raise UsageError(f"suite {name!r} has no presets, got {preset!r}")
+        raise unknown(f"preset of suite {name!r}", preset, presets)
+    # Every preset is checked, not only the one asked for: a suite is right or it is not.
+    suites = {key: validated(name, table | replaced) for key, replaced in (presets or {"": {}}).items()}
+    return suites[preset], preset
+
+
+def validated(name: str, table: dict[str, Any]) -> Suite:
+    """Return the suite that a table describes."""
+    try:
+        suite = Suite.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            models: dict[str, type[BaseModel]] = {"problems": ProblemEntry, "solvers": SolverEntry}
+            key = str(first["loc"][-1])
+            model = models.get(str(first["loc"][0]), Suite)
+            raise unknown(f"key of suite {name!r} at {place}:", key, model.model_fields) from error
+        raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {first['msg']}") from error
+    suite.check()
+    return suite

@@ -1,0 +1,232 @@
+r"""The posterior of a Bayesian logistic regression whose prior precision is unknown too.
+
+Labels y_i ∈ {-1, +1}, standardised features φ_i ∈ R^d, weights w and their precision α:
+
+    y_i | w ~ σ(y_i wᵀφ_i),   w | α ~ N(0, α⁻¹ I_d),   α ~ Gamma(shape a, rate b).
+
+The unknowns are x = (w, ℓ) ∈ R^{d+1} with ℓ = log α, whose density carries the Jacobian dα/dℓ = e^ℓ:
+
+    V(x) = -log p(y, w, ℓ) = Σ_i log(1 + exp(-y_i wᵀφ_i)) + ½ e^ℓ ‖w‖² - (d/2) ℓ - a ℓ + b e^ℓ + c,
+    c = (d/2) log 2π + log Γ(a) - a log b.
+
+At β = 1 the posterior is the stationary law of dX = -∇V dt + √2 dW. The model is that of Gershman, Hoffman and Blei
+(2012), used for particle methods by Liu and Wang (2016) and for JKO flows by Mokrov et al. (2021), whose released
+code has a = 1, b = 100 (the paper prints Gamma(1, .01)) and no intercept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch.nn.functional import softplus
+
+from problems.datasets import BUNDLED, Split, load
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Empirical, Gaussian
+from problems.potentials import Potential
+from problems.problem import Prediction, Problem, ProblemFamily
+from problems.validation import require_choice, require_finite, require_positive
+
+REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "posterior"
+
+
+def _logistic_loss(margins: torch.Tensor) -> torch.Tensor:
+    """Return log(1 + e^-m), exact to rounding for margins of any size."""
+    # beyond the threshold softplus(z) is taken as z: at torch's default of 20 that costs 2e-9, at 40 nothing
+    return softplus(-margins, threshold=40.0)
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticLikelihood:
+    """log p(y_i | w) = log σ(y_i wᵀφ_i) of every case, given ``signed_features`` y_i φ_i of shape (cases, d)."""
+
+    signed_features: torch.Tensor
+
+    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+        """Return the log-probability of each case's label under ``points`` (n, d + 1), shape (n, cases)."""
+        return -_logistic_loss(points[:, :-1] @ self.signed_features.T)
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticPosterior(Potential):
+    """V of the module's equation, for ``signed_features`` y_i φ_i of shape (cases, d); points are (w, log α).
+
+    ``likelihood_weight`` multiplies the sum over cases: 1 for the posterior, cases/size for a minibatch.
+    """
+
+    signed_features: torch.Tensor
+    prior_shape: float
+    prior_rate: float
+    likelihood_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.signed_features.ndim != 2 or 0 in self.signed_features.shape:
+            raise ValueError(
+                "logistic posterior: signed_features must have shape (cases >= 1, d >= 1), "
+                f"got {tuple(self.signed_features.shape)}"
+            )
+        require_finite("logistic posterior", signed_features=self.signed_features)
+        require_positive(
+            "logistic posterior",
+            prior_shape=self.prior_shape,
+            prior_rate=self.prior_rate,
+            likelihood_weight=self.likelihood_weight,
+        )
+
+    @property
+    def dim(self) -> int:
+        return self.signed_features.shape[1] + 1
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        weights, log_precision = x[:, :-1], x[:, -1]
+        d, a, b = self.dim - 1, self.prior_shape, self.prior_rate
+        loss = _logistic_loss(weights @ self.signed_features.T).sum(1)
+        precision_terms = log_precision.exp() * (b + 0.5 * (weights * weights).sum(1)) - (0.5 * d + a) * log_precision
+        constant = 0.5 * d * math.log(2 * math.pi) + math.lgamma(a) - a * math.log(b)
+        return self.likelihood_weight * loss + precision_terms + constant
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        weights, precision = x[:, :-1], x[:, -1:].exp()
+        # σ(-m), in place: an array of (n, cases) is the only large one
+        misfit = (weights @ self.signed_features.T).neg_().sigmoid_()
+        by_weights = precision * weights - self.likelihood_weight * (misfit @ self.signed_features)
+        by_log_precision = precision * (self.prior_rate + 0.5 * (weights * weights).sum(1, keepdim=True))
+        return torch.cat([by_weights, by_log_precision - (0.5 * (self.dim - 1) + self.prior_shape)], dim=1)
+
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        weights, precision = x[:, :-1], x[:, -1:].exp()
+        margins = weights @ self.signed_features.T
+        # σ(m) σ(-m) keeps its relative accuracy in both tails, σ(m) (1 - σ(m)) does not
+        curvature = self.likelihood_weight * torch.sigmoid(margins) * torch.sigmoid(-margins)
+        hessian = x.new_empty(len(x), self.dim, self.dim)
+        hessian[:, :-1, :-1] = (self.signed_features.T * curvature[:, None, :]) @ self.signed_features
+        hessian[:, :-1, :-1].diagonal(dim1=1, dim2=2).add_(precision)
+        hessian[:, :-1, -1] = hessian[:, -1, :-1] = precision * weights
+        hessian[:, -1, -1] = precision[:, 0] * (self.prior_rate + 0.5 * (weights * weights).sum(1))
+        return hessian
+
+    def subsample(self, cases: torch.Tensor) -> LogisticPosterior:
+        """Return the potential of the given cases (indices), their likelihood scaled up to stand for all of them."""
+        weight = self.likelihood_weight * len(self.signed_features) / len(cases)
+        return replace(self, signed_features=self.signed_features[cases], likelihood_weight=weight)
+
+    def minibatch(self, size: int, generator: torch.Generator) -> LogisticPosterior:
+        """Return ``subsample`` of ``size`` cases drawn without replacement: V and ∇V are unbiased.
+
+        Raises ``ValueError`` unless 1 ≤ size ≤ cases.
+        """
+        cases = len(self.signed_features)
+        if not 1 <= size <= cases:
+            raise ValueError(f"minibatch: size must be between 1 and the {cases} cases, got {size!r}")
+        chosen = torch.randperm(cases, generator=generator, device=generator.device)[:size]
+        return self.subsample(chosen.to(self.signed_features.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticRegression(ProblemFamily):
+    """Posterior of (w, log α) on a named data set; instance ``seed`` is an 80/20 split of its rows.
+
+    ``intercept`` appends a constant feature, whose weight has the same prior. ``initial`` is N(0, I) for w and
+    N(log(a/b), 1) for log α. The truth is a committed NUTS run, where one was made for the settings and the seed.
+    """
+
+    name: ClassVar[str] = "logistic-regression"
+    data: str = "breast-cancer"
+    intercept: bool = False
+    prior_shape: float = 1.0
+    prior_rate: float = 100.0
+    times: tuple[float, ...] = (20.0,)
+
+    def __post_init__(self) -> None:
+        require_choice(self.name, "data", self.data, tuple(BUNDLED))
+        require_choice(self.name, "intercept", self.intercept, (False, True))
+        require_positive(self.name, prior_shape=self.prior_shape, prior_rate=self.prior_rate)
+
+    def dims(self) -> tuple[int, ...]:
+        """Return the one dimension there is: a weight for every feature, the intercept if any, and log α."""
+        return (BUNDLED[self.data][1] + int(self.intercept) + 1,)
+
+    def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        """Return the posterior of split ``seed``; the split depends on ``data`` and ``seed`` alone."""
+        if dim not in self.dims():
+            raise ValueError(f"{self.name}: data {self.data!r} has dimension {self.dims()[0]}, got {dim!r}")
+        if seed < 0:
+            raise ValueError(f"{self.name}: seed must be >= 0, got {seed!r}")
+        split = load(self.data).split(seed)
+        potential = self.posterior(split)
+        mean = torch.zeros(dim, dtype=torch.float64)
+        mean[-1] = math.log(self.prior_shape / self.prior_rate)
+        initial = Gaussian(mean, torch.eye(dim, dtype=torch.float64))
+        reference, missing = self._reference(seed, split.checksum)
+        return Problem(
+            flow=GradientFlow(initial, FreeEnergy(potential, Entropy(1.0)), self.times),
+            measures=("accuracy", "log-predictive", "symkl-gaussian", "bures-w2", "energy-distance", "sliced-w2"),
+            truth=None if reference is None else lambda time: reference,
+            truth_missing=missing,
+            prediction=Prediction(self.held_out(split)),
+            stationary=True,
+        )
+
+    def posterior(self, split: Split) -> LogisticPosterior:
+        """Return the potential of the training part."""
+        signed = self._signed(split.training_features, split.training_labels)
+        return LogisticPosterior(signed, self.prior_shape, self.prior_rate)
+
+    def held_out(self, split: Split) -> LogisticLikelihood:
+        """Return the log-likelihood of the held-out part."""
+        return LogisticLikelihood(self._signed(split.held_out_features, split.held_out_labels))
+
+    def reference_stem(self, seed: int) -> str:
+        """Return the file name, without its suffix, of the reference for these settings."""
+        intercept = "_intercept" if self.intercept else ""
+        return f"{self.data}_gamma-{self.prior_shape:g}-{self.prior_rate:g}{intercept}_seed-{seed}"
+
+    def reference_command(self, seed: int) -> str:
+        """Return the command, run at the root of the repository, that makes the reference for these settings."""
+        command = f"python scripts/posterior_reference.py --data {self.data} --seeds {seed}"
+        if (self.prior_shape, self.prior_rate) != (1.0, 100.0):
+            command += f" --prior-shape {self.prior_shape!r} --prior-rate {self.prior_rate!r}"
+        return command + (" --intercept" if self.intercept else "")
+
+    def _signed(self, features: np.ndarray, labels: np.ndarray) -> torch.Tensor:
+        if self.intercept:
+            features = np.column_stack([features, np.ones(len(features))])
+        return torch.from_numpy(features * labels[:, None])
+
+    def _reference(self, seed: int, checksum: str) -> tuple[Empirical | None, str]:
+        stem = self.reference_stem(seed)
+        summary_file = REFERENCE / f"{stem}.json"
+        remedy = f"make it by: {self.reference_command(seed)}"
+        if not summary_file.exists():
+            return None, f"no reference for these settings and seed {seed}; {remedy}"
+        summary = json.loads(summary_file.read_text())
+        posed = {**summary["problem"], "checksum": summary["checksum"]}
+        if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
+            return None, f"the reference {stem} was made for other data or settings; {remedy}"
+        return _empirical(REFERENCE / f"{stem}.npz"), ""
+
+    def reference_settings(self) -> dict[str, str | bool | float]:
+        """Return the settings that change the posterior."""
+        return {
+            "data": self.data,
+            "intercept": self.intercept,
+            "prior_shape": self.prior_shape,
+            "prior_rate": self.prior_rate,
+        }
+
+
+@cache
+def _empirical(file: Path) -> Empirical:
+    with np.load(file) as arrays:
+        return Empirical(
+            draws=torch.from_numpy(arrays["draws"].astype(np.float64)),
+            mean=torch.from_numpy(arrays["mean"]),
+            covariance=torch.from_numpy(arrays["covariance"]),
+        )

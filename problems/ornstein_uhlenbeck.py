@@ -1,0 +1,222 @@
+"""Ornstein-Uhlenbeck flows: V(x) = ½ (x-b)ᵀA(x-b), whose marginals are known exactly at every time.
+
+From N(m₀, Σ₀) the law at time t of dX = -A(X-b) dt + √(2/β) dW is N(m_t, Σ_t) with
+
+    m_t = b + e^{-At} (m₀-b)
+    Σ_t = e^{-At} Σ₀ e^{-At} + β⁻¹ A⁻¹ (I - e^{-2At})
+
+(Risken, The Fokker-Planck Equation, 1989, section 6.5), and a mixture flows component by component, since the
+Fokker-Planck equation is linear. The stationary law is N(b, β⁻¹A⁻¹).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Gaussian, GaussianMixture
+from problems.potentials import Quadratic
+from problems.problem import Problem, ProblemFamily
+from problems.validation import (
+    require_choice,
+    require_counts,
+    require_finite,
+    require_positive,
+    require_spd,
+    require_times,
+)
+
+MEASURES = ("symkl", "symkl-published", "symkl-gaussian", "bures-w2", "energy-distance", "sliced-w2")
+
+SPECTRA = {"well-conditioned": (0.5, 2.0), "stiff": (0.5, 500.0)}
+"""Smallest and largest eigenvalue of A by name: relaxation times that differ by 4 and by 1000."""
+
+
+def symmetrised(matrix: torch.Tensor) -> torch.Tensor:
+    """Return the symmetric part of ``matrix`` (..., D, D), to undo what rounding did to a symmetric product."""
+    return 0.5 * (matrix + matrix.mT)
+
+
+def ornstein_uhlenbeck_marginal(
+    initial: Gaussian | GaussianMixture, potential: Quadratic, inverse_temperature: float, time: float
+) -> Gaussian | GaussianMixture:
+    """Return the exact law at ``time`` ≥ 0 of the flow that starts from ``initial``; see the formulas above."""
+    rates, basis = torch.linalg.eigh(potential.precision)
+    decay = (basis * torch.exp(-rates * time)) @ basis.T
+    gained = symmetrised((basis * (-torch.expm1(-2 * rates * time) / (inverse_temperature * rates))) @ basis.T)
+    centre = potential.centre
+    if isinstance(initial, Gaussian):
+        mean = centre + decay @ (initial.mean - centre)
+        return Gaussian(mean, symmetrised(decay @ initial.covariance @ decay) + gained)
+    means = centre + (initial.means - centre) @ decay
+    return GaussianMixture(initial.weights, means, symmetrised(decay @ initial.covariances @ decay) + gained)
+
+
+def random_spd(eigenvalues: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return an SPD matrix (D, D) with these eigenvalues (D,) and Haar-distributed eigenvectors.
+
+    They are the Q of a Gaussian matrix; its columns' signs, which QR leaves open (Mezzadri, Notices of the AMS 54,
+    2007), cancel.
+    """
+    dim = len(eigenvalues)
+    orthogonal, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=eigenvalues.dtype))
+    return symmetrised((orthogonal * eigenvalues) @ orthogonal.T)
+
+
+def spread(smallest: float, largest: float, count: int) -> torch.Tensor:
+    """Return ``count`` values spaced evenly in the logarithm from smallest to largest; their geometric mean if one."""
+    ends = torch.tensor([smallest, largest], dtype=torch.float64).log()
+    if count == 1:
+        return ends.mean().exp()[None]
+    return (ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, count, dtype=torch.float64)).exp()
+
+
+def published_instance(dim: int, experiment: int) -> Quadratic:
+    """Return the potential of experiment number ``experiment`` of Mokrov et al. (NeurIPS 2021), bit for bit.
+
+    Their seed is the CRC-32 of a text, the generator NumPy's legacy one, and the order of the draws is the stationary
+    covariance Σ∞ first, then b; A = Σ∞⁻¹. As scikit-learn draws it, Σ∞ has one eigenvalue near D and the rest mostly
+    in (0, 1): the flow is stiff.
+    """
+    from sklearn.datasets import make_spd_matrix  # here, because the import takes a second that other instances save
+
+    seed = zlib.crc32(f"abacaba@{dim}@{experiment}numpy".encode())
+    state = np.random.RandomState(seed)
+    covariance = make_spd_matrix(dim, random_state=state)
+    centre = state.randn(dim)
+    return Quadratic(symmetrised(torch.linalg.inv(torch.from_numpy(covariance))), torch.from_numpy(centre))
+
+
+def _numbers(name: str, value: object, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return nested sequences of numbers as a float64 tensor; raises ``ValueError`` unless of this shape."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"ornstein-uhlenbeck: {name} must have rows of equal length, got {value!r}") from None
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"ornstein-uhlenbeck: {name} must hold numbers only, got {value!r}")
+    if array.shape != shape:
+        raise ValueError(f"ornstein-uhlenbeck: {name} must have shape {shape}, got shape {array.shape}")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrnsteinUhlenbeck(ProblemFamily):
+    """Quadratic potentials with an exact marginal at every time.
+
+    ``instance`` says where A, b and ρ0 come from:
+
+    - ``"mokrov2021"``: instance number ``seed`` of the published comparison, in any dimension; ρ0 = N(0, I).
+    - ``"random"``: A has Haar-distributed eigenvectors and eigenvalues spaced evenly in the logarithm over
+      ``spectrum``, which is a name of ``SPECTRA`` or (smallest, largest); b ~ N(0, I). ρ0 is a mixture with
+      ``initial_components`` equal weights, means drawn from N(0, 4I), and covariances with eigenvalues from ¼ to 1
+      whose eigenvectors are independent of A's, so that ρ0 and A do not commute.
+    - ``"given"``: A = ``precision``, b = ``centre``, ρ0 = N(``initial_mean``, ``initial_covariance``), by default
+      N(0, I).
+
+    Raises ``ValueError`` for values out of range, of the wrong shape, or that the chosen instance does not use.
+    """
+
+    name: ClassVar[str] = "ornstein-uhlenbeck"
+    times: tuple[float, ...] = (0.5, 0.9)
+    instance: str = "mokrov2021"
+    inverse_temperature: float = 1.0
+    spectrum: str | tuple[float, float] = "well-conditioned"
+    initial_components: int = 1
+    precision: tuple[tuple[float, ...], ...] | None = None
+    centre: tuple[float, ...] | None = None
+    initial_mean: tuple[float, ...] | None = None
+    initial_covariance: tuple[tuple[float, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        require_choice(self.name, "instance", self.instance, ("mokrov2021", "random", "given"))
+        require_times(self.name, self.times)
+        require_positive(self.name, inverse_temperature=self.inverse_temperature)
+        require_counts(self.name, initial_components=self.initial_components)
+        self._eigenvalue_range()
+        if self.instance != "random":
+            self._require_unset("random", "spectrum", "initial_components")
+        if self.instance != "given":
+            self._require_unset("given", "precision", "centre", "initial_mean", "initial_covariance")
+        else:
+            self._given()
+
+    def _require_unset(self, instance: str, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ValueError(
+                    f"{self.name}: {name} is used by instance={instance!r} only, but instance is {self.instance!r}"
+                )
+
+    def _eigenvalue_range(self) -> tuple[float, float]:
+        if isinstance(self.spectrum, str):
+            if self.spectrum not in SPECTRA:
+                known = ", ".join(map(repr, SPECTRA))
+                raise ValueError(
+                    f"{self.name}: spectrum must be one of {known} or (smallest, largest); got {self.spectrum!r}"
+                )
+            return SPECTRA[self.spectrum]
+        smallest, largest = _numbers("spectrum", self.spectrum, (2,)).tolist()
+        require_positive(self.name, **{"spectrum[0]": smallest, "spectrum[1]": largest})
+        if smallest > largest:
+            raise ValueError(f"{self.name}: spectrum must be (smallest, largest), got {self.spectrum!r}")
+        return smallest, largest
+
+    def dims(self) -> tuple[int, ...] | None:
+        return (len(self.centre),) if self.centre is not None else None
+
+    def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        require_counts(self.name, dim=dim)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        initial: Gaussian | GaussianMixture
+        if self.instance == "mokrov2021":
+            potential = published_instance(dim, seed)
+            initial = Gaussian(torch.zeros(dim, dtype=torch.float64), torch.eye(dim, dtype=torch.float64))
+        elif self.instance == "random":
+            potential, initial = self._random(dim, generator)
+        else:
+            potential, initial = self._given()
+            if dim != potential.dim:
+                raise ValueError(f"{self.name}: the given A and b have dimension {potential.dim}, not {dim}")
+        energy = FreeEnergy(potential, Entropy(self.inverse_temperature))
+        truth = partial(ornstein_uhlenbeck_marginal, initial, potential, self.inverse_temperature)
+        return Problem(flow=GradientFlow(initial, energy, self.times), measures=MEASURES, truth=truth)
+
+    def _random(self, dim: int, generator: torch.Generator) -> tuple[Quadratic, Gaussian | GaussianMixture]:
+        def normals(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        potential = Quadratic(random_spd(spread(*self._eigenvalue_range(), dim), generator), normals(dim))
+        components = self.initial_components
+        means = 2 * normals(components, dim)
+        covariances = torch.stack([random_spd(spread(0.25, 1.0, dim), generator) for _ in range(components)])
+        if components == 1:
+            return potential, Gaussian(means[0], covariances[0])
+        weights = torch.full((components,), 1 / components, dtype=torch.float64)
+        return potential, GaussianMixture(weights, means, covariances)
+
+    def _given(self) -> tuple[Quadratic, Gaussian]:
+        if self.precision is None or self.centre is None:
+            raise ValueError(f"{self.name}: instance='given' needs precision (A) and centre (b)")
+        if not isinstance(self.centre, tuple) or not self.centre:
+            raise ValueError(f"{self.name}: centre (b) must be a list of at least one number, got {self.centre!r}")
+        dim = len(self.centre)
+        potential = Quadratic(
+            _numbers("precision (A)", self.precision, (dim, dim)), _numbers("centre (b)", self.centre, (dim,))
+        )
+        mean = torch.zeros(dim, dtype=torch.float64)
+        covariance = torch.eye(dim, dtype=torch.float64)
+        if self.initial_mean is not None:
+            mean = _numbers("initial_mean", self.initial_mean, (dim,))
+            require_finite(self.name, initial_mean=mean)
+        if self.initial_covariance is not None:
+            covariance = _numbers("initial_covariance", self.initial_covariance, (dim, dim))
+            require_spd(self.name, "initial_covariance", covariance)
+        return potential, Gaussian(mean, covariance)

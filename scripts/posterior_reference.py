@@ -1,0 +1,284 @@
+"""Make the reference posterior of ``logistic-regression`` by a converged NUTS run, and refuse to write any other.
+
+    pip install -e '.[reference]'
+    python scripts/posterior_reference.py --data breast-cancer --seeds 0:5
+
+The sampler is numpyro's NUTS in float64 with a dense mass matrix, the diagnostics are arviz's. The log-density that it
+samples is written here a second time, in jax, from the unsigned data; at random points it must equal the project's
+potential to 1e-8. A reference is written only if every coordinate has R̂ < 1.01 and more than 4000 effective draws,
+bulk and tail (Vehtari et al. 2021), and no transition diverged.
+
+Per seed, in ``results/reference/posterior``: ``<stem>.npz`` (mean, covariance, quantiles, thinned draws) and
+``<stem>.json`` (what was run, its diagnostics, what the posterior predicts).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from problems.datasets import BUNDLED, Split, load
+from problems.logistic_regression import REFERENCE, LogisticRegression
+
+Array = NDArray[np.float64]
+
+LEVELS = (0.005, 0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975, 0.995)
+KEPT_DRAWS = 2000
+LARGEST_RHAT = 1.01
+LEAST_ESS = 4000.0
+PACKAGES = ("numpyro", "jax", "jaxlib", "arviz", "numpy", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How NUTS is run: numbers of chains and of iterations a chain, and the acceptance it tunes its step size to."""
+
+    chains: int = 4
+    warmup: int = 2000
+    draws: int = 20000
+    target_acceptance: float = 0.8
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The worst coordinate's figures, as arviz defines them, over all chains."""
+
+    max_rhat: float
+    min_ess_bulk: float
+    min_ess_tail: float
+    divergences: int
+    mean_acceptance: float
+    mean_leapfrog_steps: float
+    max_mcse_of_mean: float
+    """Largest Monte Carlo standard error of a mean, in posterior standard deviations."""
+    max_mcse_of_deviation: float
+    """Largest Monte Carlo standard error of a standard deviation, relative to it."""
+
+    def shortcomings(self) -> list[str]:
+        """Return what keeps the run from being a reference; empty when nothing does. A NaN counts as a failure."""
+        found = []
+        if not self.max_rhat < LARGEST_RHAT:
+            found.append(f"R-hat {self.max_rhat:.4f} is not below {LARGEST_RHAT}")
+        for name, ess in (("bulk", self.min_ess_bulk), ("tail", self.min_ess_tail)):
+            if not ess > LEAST_ESS:
+                found.append(f"{name} ESS {ess:.0f} is not above {LEAST_ESS:.0f}")
+        if self.divergences:
+            found.append(f"{self.divergences} transitions diverged")
+        return found
+
+
+def log_density(family: LogisticRegression, split: Split) -> Callable[[Any], Any]:
+    """Return log p(y, w, log α) of one point (d + 1,) as a jax function, from textbook densities."""
+    import jax.numpy as jnp
+    from jax.scipy import stats
+
+    features = split.training_features
+    if family.intercept:
+        features = np.hstack([features, np.ones((len(features), 1))])
+    design, positive = jnp.asarray(features), jnp.asarray(split.training_labels > 0)
+
+    def evaluate(x: Any) -> Any:
+        weights, log_precision = x[:-1], x[-1]
+        precision = jnp.exp(log_precision)
+        logits = design @ weights
+        likelihood = jnp.where(positive, -jnp.logaddexp(0.0, -logits), -jnp.logaddexp(0.0, logits)).sum()
+        prior = stats.norm.logpdf(weights, 0.0, 1 / jnp.sqrt(precision)).sum()
+        hyperprior = stats.gamma.logpdf(precision, family.prior_shape, scale=1 / family.prior_rate)
+        return likelihood + prior + hyperprior + log_precision
+
+    return evaluate
+
+
+def assert_agreement(family: LogisticRegression, split: Split, points: int = 200, tolerance: float = 1e-8) -> float:
+    """Return the largest relative difference of value and gradient to the project's potential at random points.
+
+    Raises ``ArithmeticError`` when it exceeds ``tolerance``.
+    """
+    import jax
+
+    rng = np.random.default_rng(20210601)
+    scale = rng.choice([0.1, 1.0, 10.0], size=(points, 1))
+    x = scale * rng.standard_normal((points, family.dims()[0]))
+    x[:, -1] = rng.uniform(-8, 2, size=points)
+    potential = family.posterior(split)
+    ours = torch.from_numpy(x)
+    values, gradients = jax.vmap(jax.value_and_grad(log_density(family, split)))(x)
+    differences = [
+        np.abs(np.asarray(theirs) + mine.numpy()) / (1 + np.abs(mine.numpy()))
+        for theirs, mine in ((values, potential.value(ours)), (gradients, potential.gradient(ours)))
+    ]
+    largest = max(float(difference.max()) for difference in differences)
+    if not largest < tolerance:
+        raise ArithmeticError(f"the two log-densities differ by {largest:.3g}, more than {tolerance:g}")
+    return largest
+
+
+def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampling) -> tuple[Array, dict[str, Array]]:
+    """Return draws (chains, draws, D) and the sampler's statistics, each (chains, draws)."""
+    import jax
+    from numpyro.infer import MCMC, NUTS
+
+    density = log_density(family, split)
+    dim = family.dims()[0]
+    kernel = NUTS(
+        potential_fn=lambda x: -density(x), dense_mass=True, target_accept_prob=sampling.target_acceptance
+    )
+    mcmc = MCMC(
+        kernel,
+        num_warmup=sampling.warmup,
+        num_samples=sampling.draws,
+        num_chains=sampling.chains,
+        chain_method="sequential",
+        progress_bar=False,
+    )
+    start = np.random.default_rng([20210601, seed]).standard_normal((sampling.chains, dim))
+    start[:, -1] += math.log(family.prior_shape / family.prior_rate)
+    mcmc.run(jax.random.key(seed), init_params=start, extra_fields=("diverging", "accept_prob", "num_steps"))
+    statistics = {name: np.asarray(field) for name, field in mcmc.get_extra_fields(group_by_chain=True).items()}
+    return np.asarray(mcmc.get_samples(group_by_chain=True), dtype=np.float64), statistics
+
+
+def diagnose(draws: Array, statistics: dict[str, Array]) -> Diagnostics:
+    """Return the diagnostics of draws (chains, draws, D): the worst over all coordinates."""
+    import arviz
+
+    data = arviz.convert_to_dataset({"x": draws})
+
+    def figure(estimate: Any) -> Array:
+        return np.asarray(estimate["x"])
+
+    deviation = draws.std(axis=(0, 1))
+    return Diagnostics(
+        max_rhat=float(figure(arviz.rhat(data)).max()),
+        min_ess_bulk=float(figure(arviz.ess(data, method="bulk")).min()),
+        min_ess_tail=float(figure(arviz.ess(data, method="tail")).min()),
+        divergences=int(statistics["diverging"].sum()),
+        mean_acceptance=float(statistics["accept_prob"].mean()),
+        mean_leapfrog_steps=float(statistics["num_steps"].mean()),
+        max_mcse_of_mean=float((figure(arviz.mcse(data, method="mean")) / deviation).max()),
+        max_mcse_of_deviation=float((figure(arviz.mcse(data, method="sd")) / deviation).max()),
+    )
+
+
+def condense(draws: Array) -> dict[str, np.ndarray]:
+    """Return mean, covariance and quantiles of all draws (chains, draws, D), and every so manyth of them."""
+    flat = draws.reshape(-1, draws.shape[-1])
+    if len(flat) < KEPT_DRAWS:
+        raise ValueError(f"at least {KEPT_DRAWS} draws are needed, got {len(flat)}")
+    spaced = np.linspace(0, len(flat) - 1, KEPT_DRAWS).round().astype(int)
+    return {
+        "mean": flat.mean(0),
+        "covariance": np.cov(flat, rowvar=False),
+        "levels": np.array(LEVELS),
+        "quantiles": np.quantile(flat, LEVELS, axis=0),
+        "draws": flat[spaced].astype(np.float32),
+    }
+
+
+def predict(family: LogisticRegression, split: Split, draws: Array) -> dict[str, float]:
+    """Return held-out accuracy and mean log-probability under the posterior predictive of all draws."""
+    flat = torch.from_numpy(draws.reshape(-1, draws.shape[-1]))
+    log_predictive = torch.logsumexp(family.held_out(split)(flat), dim=0) - math.log(len(flat))
+    return {
+        "accuracy": float((log_predictive > math.log(0.5)).double().mean()),
+        "log_predictive": float(log_predictive.mean()),
+    }
+
+
+def write(folder: Path, stem: str, arrays: dict[str, np.ndarray], summary: dict[str, Any]) -> None:
+    """Write both files of one reference; the summary comes last, so that it never describes a missing file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / f"{stem}.npz", **arrays)
+    (folder / f"{stem}.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def make(family: LogisticRegression, seed: int, sampling: Sampling, folder: Path) -> dict[str, Any]:
+    """Sample, diagnose and write the reference of one seed; return its summary.
+
+    Raises ``ArithmeticError`` when the run is not good enough, and then writes nothing.
+    """
+    split = load(family.data).split(seed)
+    agreement = assert_agreement(family, split)
+    begun = time.perf_counter()
+    draws, statistics = sample(family, split, seed, sampling)
+    seconds = time.perf_counter() - begun
+    diagnostics = diagnose(draws, statistics)
+    if shortcomings := diagnostics.shortcomings():
+        raise ArithmeticError(f"seed {seed}: not written, {'; '.join(shortcomings)}")
+    summary = {
+        "problem": {**family.reference_settings(), "seed": seed},
+        "checksum": split.checksum,
+        "training_rows": len(split.training),
+        "held_out_rows": len(split.held_out),
+        "sampling": vars(sampling),
+        "kept_draws": KEPT_DRAWS,
+        "diagnostics": vars(diagnostics),
+        "largest_difference_to_potential": agreement,
+        "prediction": predict(family, split, draws),
+        "sampling_seconds": round(seconds, 1),
+        "date": datetime.now(UTC).date().isoformat(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    write(folder, family.reference_stem(seed), condense(draws), summary)
+    return summary
+
+
+def seeds_of(text: str) -> range:
+    """Parse ``3`` or ``0:5`` (the first, and the one after the last)."""
+    first, _, stop = text.partition(":")
+    try:
+        seeds = range(int(first), int(stop) if stop else int(first) + 1)
+    except ValueError:
+        seeds = range(0)
+    if not seeds or seeds[0] < 0:
+        raise argparse.ArgumentTypeError(f"seeds must be like 3 or 0:5 with 0 <= first < stop, got {text!r}")
+    return seeds
+
+
+def main() -> None:
+    """Read the command line and make the references."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", choices=tuple(BUNDLED), default="breast-cancer")
+    parser.add_argument("--seeds", type=seeds_of, default=range(5), help="3, or 0:5 for 0 to 4 (default)")
+    parser.add_argument("--intercept", action="store_true")
+    parser.add_argument("--prior-shape", type=float, default=LogisticRegression.prior_shape)
+    parser.add_argument("--prior-rate", type=float, default=LogisticRegression.prior_rate)
+    parser.add_argument("--draws", type=int, default=Sampling.draws, help="a chain (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=REFERENCE)
+    given = parser.parse_args()
+    try:
+        import jax
+    except ImportError as error:
+        parser.error(f"{error.name} is not installed; run: pip install -e '.[reference]'")
+    jax.config.update("jax_enable_x64", True)
+    family = LogisticRegression(
+        data=given.data, intercept=given.intercept, prior_shape=given.prior_shape, prior_rate=given.prior_rate
+    )
+    for seed in given.seeds:
+        summary = make(family, seed, Sampling(draws=given.draws), given.output)
+        figures, prediction = summary["diagnostics"], summary["prediction"]
+        print(
+            f"seed {seed}: R-hat {figures['max_rhat']:.4f}, ESS bulk {figures['min_ess_bulk']:.0f} "
+            f"tail {figures['min_ess_tail']:.0f}, {figures['mean_leapfrog_steps']:.1f} leapfrog steps, "
+            f"accuracy {prediction['accuracy']:.4f}, log-predictive {prediction['log_predictive']:.4f}, "
+            f"{summary['sampling_seconds']} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""A plugin whose solvers fail in every way a solver can, and a problem that costs nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Gaussian
+from problems.potentials import Quadratic
+from problems.problem import Problem, ProblemFamily
+from solvers.estimates import Exact, Particles
+from solvers.solver import Solution, Solver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing(ProblemFamily):
+    """A standard Gaussian that stays where it is."""
+
+    name: ClassVar[str] = "standing"
+
+    def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        one = torch.eye(dim, dtype=torch.float64)
+        law = Gaussian(torch.zeros(dim, dtype=torch.float64), one)
+        flow = GradientFlow(law, FreeEnergy(Quadratic(one, law.mean), Entropy()), self.times)
+        return Problem(flow, ("symkl-gaussian",), lambda t: law)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shifted(Solver):
+    """The initial law moved by a random shift: an answer that depends on the stream."""
+
+    name: ClassVar[str] = "shifted"
+    scale: float = 0.1
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        shift = self.scale * torch.randn(problem.flow.dim, generator=generator, dtype=torch.float64)
+        law = Gaussian(shift, torch.eye(problem.flow.dim, dtype=torch.float64))
+        return Solution(problem.flow.times, tuple(Exact(law) for _ in problem.flow.times))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raising(Solver):
+    """Raises."""
+
+    name: ClassVar[str] = "raising"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        raise KeyError("no such thing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looping(Solver):
+    """Never ends."""
+
+    name: ClassVar[str] = "looping"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        while True:
+            time.sleep(0.01)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocating(Solver):
+    """Takes memory without end."""
+
+    name: ClassVar[str] = "allocating"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        kept = []
+        while True:
+            kept.append(torch.ones(2**22, dtype=torch.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exiting(Solver):
+    """Ends its process."""
+
+    name: ClassVar[str] = "exiting"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        os._exit(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotANumber(Solver):
+    """Answers with a NaN."""
+
+    name: ClassVar[str] = "nan"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        points = torch.full((10, problem.flow.dim), torch.nan, dtype=torch.float64)
+        return Solution(problem.flow.times, tuple(Particles(points) for _ in problem.flow.times))
