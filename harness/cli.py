@@ -67,6 +67,10 @@ def run(
     store: StorePath = DEFAULT_STORE,
 ) -> None:
     """Run a suite: every cell that is not yet in the store, each in its own process within its limits."""
+    from harness import server
+
+    if not dry_run:
+        server.start()
     from harness.catalogue import catalogue
     from harness.plan import Selection, one_cell, plan
     from harness.progress import planned_table, report_outcome, watching

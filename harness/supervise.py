@@ -11,27 +11,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext
 
 import psutil
 
-from harness.catalogue import BUILTIN
 from harness.cell import Outcome, run_cell
-from harness.measure import CATALOGUE
 from harness.plan import Cell
+from harness.server import context
 from harness.usage import UsageError
 
-# What cells import; built-in components that cannot be imported here are left to the cell, which says so.
-PRELOAD = (
-    "harness.cli",
-    "harness.cell",
-    "pydantic.type_adapter",
-    "ot.lp",
-    "sklearn.datasets",
-    *(target.partition(":")[0] for kind in BUILTIN.values() for target in kind.values()),
-    *(entry.target.partition(":")[0] for entry in CATALOGUE.values()),
-    "harness.threads",
-)
 POLL_SECONDS = 0.05
 
 
@@ -61,13 +48,6 @@ def check_device(name: str) -> str:
 
 class Cancelled(Exception):
     """The sweep was stopped while the cell was running; it leaves no row."""
-
-
-def context() -> ForkServerContext:
-    """Return the process context whose server imports what cells need once, so that a child starts in milliseconds."""
-    forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(list(PRELOAD))
-    return forkserver
 
 
 def supervise(cell: Cell, limits: Limits, stop: threading.Event | None = None) -> Outcome:

@@ -32,7 +32,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Potential
 from problems.problem import Prediction, Problem, ProblemFamily
-from problems.validation import require_choice, require_finite, require_positive
+from problems.validation import require_choice, require_finite, require_positive, require_times
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "posterior"
 
@@ -145,6 +145,7 @@ class LogisticRegression(ProblemFamily):
     times: tuple[float, ...] = (20.0,)
 
     def __post_init__(self) -> None:
+        require_times(self.name, self.times)
         require_choice(self.name, "data", self.data, tuple(BUNDLED))
         require_choice(self.name, "intercept", self.intercept, (False, True))
         require_positive(self.name, prior_shape=self.prior_shape, prior_rate=self.prior_rate)

@@ -169,7 +169,7 @@ class OrnsteinUhlenbeck(ProblemFamily):
         return smallest, largest
 
     def dims(self) -> tuple[int, ...] | None:
-        return (len(self.centre),) if self.centre is not None else None
+        return (len(self.precision),) if self.precision is not None else None
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         require_counts(self.name, dim=dim)
@@ -205,9 +205,9 @@ class OrnsteinUhlenbeck(ProblemFamily):
     def _given(self) -> tuple[Quadratic, Gaussian]:
         if self.precision is None or self.centre is None:
             raise ValueError(f"{self.name}: instance='given' needs precision (A) and centre (b)")
-        if not isinstance(self.centre, tuple) or not self.centre:
-            raise ValueError(f"{self.name}: centre (b) must be a list of at least one number, got {self.centre!r}")
-        dim = len(self.centre)
+        if not isinstance(self.precision, tuple) or not self.precision:
+            raise ValueError(f"{self.name}: precision (A) must be a list of at least one row, got {self.precision!r}")
+        dim = len(self.precision)
         potential = Quadratic(
             _numbers("precision (A)", self.precision, (dim, dim)), _numbers("centre (b)", self.centre, (dim,))
         )

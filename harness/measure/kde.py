@@ -13,6 +13,8 @@ is so large that the expanded square cancels, differences are taken instead and 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,14 +71,18 @@ class KernelDensity(Density):
                 f"KernelDensity: {count} point(s) of non-zero weight do not span dimension {self.dim}; "
                 f"more than {self.dim} are needed"
             )
+        if self._sum_of_squared_weights >= 1:
+            raise SingularPoints("KernelDensity: one point holds all the weight")
         self._require_full_rank()
 
     def _require_full_rank(self) -> None:
         points, _ = self._weighted_points
+        require_finite("KernelDensity", **{"covariance of the points": self.covariance})
         scale = self.covariance.diagonal().sqrt()
-        rounding = torch.finfo(torch.float64).eps * points.abs().amax(0)
-        if bool((scale <= self.dim * rounding).any()):
-            raise SingularPoints(f"KernelDensity: coordinate {int((scale - rounding).argmin())} does not vary")
+        rounding = 10 * math.sqrt(len(points)) * torch.finfo(torch.float64).eps * points.abs().amax(0)
+        constant = scale <= rounding
+        if bool(constant.any()):
+            raise SingularPoints(f"KernelDensity: coordinate {int(constant.int().argmax())} of the points is constant")
         smallest = float(torch.linalg.eigvalsh(self.covariance / torch.outer(scale, scale))[0])
         if not smallest > 10 * self.dim * torch.finfo(torch.float64).eps:
             raise SingularPoints(
@@ -105,7 +111,7 @@ class KernelDensity(Density):
     @property
     def bandwidth(self) -> float:
         """Scott's factor h, in standard deviations of the points."""
-        return self._sum_of_squared_weights ** (1 / (self.dim + 4))
+        return math.pow(self._sum_of_squared_weights, 1 / (self.dim + 4))
 
     @cached_property
     def mean(self) -> torch.Tensor:
@@ -125,7 +131,8 @@ class KernelDensity(Density):
     @cached_property
     def kernel_cholesky(self) -> torch.Tensor:
         """Lower-triangular factor of the kernel's covariance h² S, shape (D, D)."""
-        return self.bandwidth * torch.linalg.cholesky(self.covariance)
+        cholesky: torch.Tensor = torch.linalg.cholesky(self.covariance)
+        return self.bandwidth * cholesky
 
     @cached_property
     def _sites(self) -> torch.Tensor:
@@ -133,7 +140,8 @@ class KernelDensity(Density):
         return self._whiten(self._weighted_points[0])
 
     def _whiten(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False).T.contiguous()
+        white: torch.Tensor = torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False)
+        return white.T.contiguous()
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Return ``n`` fresh draws, shape (n, D): points chosen by weight, with replacement, plus kernel noise."""
@@ -164,22 +172,25 @@ class KernelDensity(Density):
         _, log_weights = self._weighted_points
         offset = log_weights - 0.5 * (sites * sites).sum(1)
         columns = torch.cat([sites, offset[:, None], torch.ones_like(offset)[:, None]], dim=1).T.contiguous()
-        square = (queries * queries).sum(1, keepdim=True)
-        rows = torch.cat([queries, torch.ones_like(square), -0.5 * square], dim=1)
-        total = torch.zeros(len(queries), dtype=torch.float64)
         blocks = columns.split(POINTS_PER_TILE, dim=1)
-        for tile, tile_total in zip(rows.split(QUERIES_PER_TILE), total.split(QUERIES_PER_TILE), strict=True):
+
+        def log_sum(tile: torch.Tensor) -> torch.Tensor:
+            square = (tile * tile).sum(1, keepdim=True)
+            rows = torch.cat([tile, torch.ones_like(square), -0.5 * square], dim=1)
+            total = torch.zeros(len(tile), dtype=torch.float64)
             for block in blocks:
-                exponents = tile @ block
-                tile_total += exponents.clamp_(min=LEAST_EXPONENT).exp_().sum(1)
-        return total.log()
+                exponents = rows @ block
+                total += exponents.clamp_(min=LEAST_EXPONENT).exp_().sum(1)
+            return total.log()
+
+        return _by_tiles(log_sum, queries)
 
     def _differenced(self, queries: torch.Tensor) -> torch.Tensor:
         """Log-sum-exp over the points, from differences and about the largest exponent met so far."""
         _, log_weights = self._weighted_points
         blocks = [*zip(self._sites.split(POINTS_PER_TILE), log_weights.split(POINTS_PER_TILE), strict=True)]
-        result = torch.empty(len(queries), dtype=torch.float64)
-        for tile, tile_result in zip(queries.split(QUERIES_PER_TILE), result.split(QUERIES_PER_TILE), strict=True):
+
+        def log_sum(tile: torch.Tensor) -> torch.Tensor:
             largest = torch.full((len(tile),), -torch.inf, dtype=torch.float64)
             total = torch.zeros(len(tile), dtype=torch.float64)
             for sites, block_weights in blocks:
@@ -191,5 +202,25 @@ class KernelDensity(Density):
                 terms = exponents.sub_(raised[:, None]).clamp_(min=LEAST_EXPONENT).exp_()
                 total.mul_(torch.exp(largest - raised)).add_(terms.sum(1))
                 largest = raised
-            tile_result.copy_(largest + total.log())
-        return result
+            return largest + total.log()
+
+        return _by_tiles(log_sum, queries)
+
+
+def _by_tiles(log_sum: Callable[[torch.Tensor], torch.Tensor], queries: torch.Tensor) -> torch.Tensor:
+    """Apply ``log_sum`` to tiles of queries, one tile a thread, on as many threads as torch may use.
+
+    Within a tile everything runs on one thread: the bits do not depend on their number, and no thread waits for
+    another after every pass, which on a busy machine costs far more than the work.
+    """
+    tiles = queries.split(QUERIES_PER_TILE)
+    threads = min(torch.get_num_threads(), len(tiles))
+    if threads == 1:
+        return torch.cat([log_sum(tile) for tile in tiles])
+    allowed = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return torch.cat(list(pool.map(log_sum, tiles)))
+    finally:
+        torch.set_num_threads(allowed)

@@ -21,7 +21,10 @@ def overview(cells: pd.DataFrame) -> dict[str, Any]:
         "suite": ", ".join(distinct(cells["suite"])),
         "facts": [
             ("Suite", ", ".join(distinct(cells["suite"])) + (f" ({', '.join(presets)})" if presets else "")),
-            ("Started", " to ".join(dict.fromkeys(day(time) for time in (started[0], started[-1]))) if started else "–"),
+            (
+                "Started",
+                " to ".join(dict.fromkeys(day(time) for time in (started[0], started[-1]))) if started else "–",
+            ),
             ("Code", ", ".join(commits(cells)) or "–"),
             ("Machine", "; ".join(distinct(cells["machine"])) or "–"),
             ("Threads a cell", ", ".join(f"{float(number):g}" for number in distinct(cells["threads"])) or "–"),
@@ -66,6 +69,8 @@ def problem_tables(rows: pd.DataFrame, others: pd.DataFrame, title: str, anchor:
     ]
     return {
         "title": title,
+        "name": title.partition(" · ")[0],
+        "variant": title.partition(" · ")[2],
         "anchor": anchor,
         "settings": json.loads(str(rows["problem_settings"].iloc[0])),
         "tables": measured,
@@ -86,7 +91,9 @@ def measure_table(rows: pd.DataFrame, others: pd.DataFrame, metric: str, sizes: 
         part = rows if single else rows[rows["t"] == time]
         theirs = others if single else others[others["t"].round(9) == round(time, 9)]
         columns = [(sizes[0], moment) for moment in times] if single else [(size, time) for size in sizes]
-        groups.append({"title": "" if single else f"t = {time_text(time)}", "lines": lines(part, theirs, metric, columns)})
+        groups.append(
+            {"title": "" if single else f"t = {time_text(time)}", "lines": lines(part, theirs, metric, columns)}
+        )
     return {
         "metric": metric,
         "description": CATALOGUE[metric].description if metric in CATALOGUE else "",
@@ -102,11 +109,15 @@ def higher(metric: str) -> bool:
     return metric in CATALOGUE and CATALOGUE[metric].higher_is_better
 
 
-def lines(rows: pd.DataFrame, others: pd.DataFrame, metric: str, columns: list[tuple[int, Any]]) -> list[dict[str, Any]]:
+def lines(
+    rows: pd.DataFrame, others: pd.DataFrame, metric: str, columns: list[tuple[int, Any]]
+) -> list[dict[str, Any]]:
     """Return a line for each solver, and one for each published method that is not among them."""
     best = {}
     for column in columns:
-        here = rows[(rows["size"] == column[0]) & (rows["t"] == column[1]) & ~rows["solver"].isin(["oracle", "initial"])]
+        here = rows[
+            (rows["size"] == column[0]) & (rows["t"] == column[1]) & ~rows["solver"].isin(["oracle", "initial"])
+        ]
         best[column] = here["median"].max() if higher(metric) else here["median"].min()
     found = []
     for label, group in rows.groupby("label", sort=False):
@@ -116,7 +127,10 @@ def lines(rows: pd.DataFrame, others: pd.DataFrame, metric: str, columns: list[t
         found.append({"label": label, "kind": kind, "cells": [cells.get(column) for column in columns]})
     for label, group in others.groupby("label", sort=False):
         cells = {
-            (row["size"], round(row["t"], 9)): {"median": significant(row["median"]), "range": interval(row["q25"], row["q75"])}
+            (row["size"], round(row["t"], 9)): {
+                "median": significant(row["median"]),
+                "range": interval(row["q25"], row["q75"]),
+            }
             for row in group.to_dict("records")
         }
         keys = [(size, round(time, 9)) for size, time in columns]
@@ -164,26 +178,22 @@ def seconds_table(rows: pd.DataFrame, sizes: list[int]) -> dict[str, Any]:
 def failures(cells: pd.DataFrame) -> list[dict[str, Any]]:
     """Return what went wrong, then what was not run, runs with the same reason and traceback together."""
     titles = tables.titles(cells)
-    keys = ["status", *tables.PROBLEM, "label", "reason", "traceback"]
-    found = []
-    bad = cells[cells["status"] != "ok"]
-    for key, group in bad.groupby(keys, sort=False, dropna=False):
-        status, problem, problem_settings, label, reason, traceback = (None if pd.isna(part) else str(part) for part in key)
-        found.append(
-            {
-                "status": status,
-                "problem": titles[str(problem), str(problem_settings)],
-                "label": label,
-                "reason": reason or "no reason was recorded",
-                "traceback": traceback or "",
-                "failed": status in FAILED,
-                "runs": [
-                    {"size": row["size"], "seed": row["seed"], "rerun": "" if pd.isna(row["rerun"]) else row["rerun"]}
-                    for row in group.to_dict("records")
-                ],
-            }
-        )
-    return sorted(found, key=lambda entry: (not entry["failed"], -len(entry["runs"])))
+    columns = ["status", *tables.PROBLEM, "label", "reason", "traceback", "size", "seed", "rerun"]
+    bad = cells.loc[cells["status"] != "ok", columns]
+    texts = bad.astype(object).where(bad.notna(), "")
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in texts.itertuples(index=False):
+        entry = {
+            "status": row.status,
+            "problem": titles[row.problem, row.problem_settings],
+            "label": row.label,
+            "reason": row.reason or "no reason was recorded",
+            "traceback": row.traceback,
+            "failed": row.status in FAILED,
+        }
+        entry = found.setdefault(tuple(entry.values()), entry | {"runs": []})
+        entry["runs"].append({"size": row.size, "seed": row.seed, "rerun": row.rerun})
+    return sorted(found.values(), key=lambda entry: (not entry["failed"], -len(entry["runs"])))
 
 
 def measures(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -224,5 +234,3 @@ def provenance(cells: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return found
-
-

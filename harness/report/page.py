@@ -40,16 +40,18 @@ def page(frame: pd.DataFrame, title: str | None = None, description: str = "") -
     """Return the report as HTML text."""
     if frame.empty:
         raise ValueError("the frame has no rows: nothing was planned")
+    frame = tables.plain_text(frame)
     published = published_figures.load()
     rows = tables.summary(frame, published)
     others = tables.unmatched(rows, published)
     cells = tables.cells(frame)
+    short = tables.short_titles(rows)
     problems = []
     plots = []
     for place, (key, name) in enumerate(tables.titles(rows).items()):
         ours = rows[(rows["problem"] == key[0]) & (rows["problem_settings"] == key[1])]
         theirs = others[(others["problem"] == key[0]) & (others["problem_settings"] == key[1])]
-        problems.append(problem_tables(ours, theirs, name, f"problem-{place}"))
+        problems.append(problem_tables(ours, theirs, name, f"problem-{place}") | {"short": short[key]})
         plots.append(plot_data(ours, theirs, frame, key, name))
     listed = run_rows(cells, frame)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -66,6 +68,7 @@ def page(frame: pd.DataFrame, title: str | None = None, description: str = "") -
         source=published_figures.SOURCE,
         style=Markup(resource("page.css")),
         script=Markup(resource("page.js")),
+        plots_script=Markup(resource("plots.js")),
         plotly=Markup(plotly_bundle()),
         plots=embedded(plots),
         details=embedded(run_details(cells, frame)),

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
-from harness.report import tables
 from harness.report.palette import colours
 
 MOST_RUNS = 1500
@@ -81,14 +80,20 @@ def other_of(rows: pd.DataFrame, label: str) -> dict[str, Any]:
     return {"label": label} | {name: numbers(rows[name]) for name in ("size", "median", "q25", "q75", "seconds")}
 
 
-def number(value: Any, digits: int = 5) -> float | int | None:
-    """Return a value for JSON: a few significant digits, ``None`` for what JSON has no number for."""
-    if pd.isna(value) or not np.isfinite(value):
-        return None
-    rounded = float(f"{value:.{digits}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+def number(value: Any) -> float | int | None:
+    """Return one value for JSON."""
+    return numbers([value])[0]
 
 
-def numbers(values: pd.Series[Any] | pd.Index[Any] | Sequence[Any]) -> list[float | int | None]:
-    """Return values for JSON."""
-    return [number(value) for value in values]
+def numbers(values: pd.Series[Any] | pd.Index[Any] | Sequence[Any], digits: int = 5) -> list[float | int | None]:
+    """Return values for JSON: a few significant digits, ``None`` for what JSON has no number for."""
+    given = pd.Series(values).to_numpy(dtype=float, na_value=np.nan)
+    usable = np.isfinite(given) & (given != 0)
+    places = digits - 1 - np.floor(np.log10(np.abs(given), where=usable, out=np.zeros_like(given)))
+    # Dividing by a power of ten rounds to the nearest double of the short decimal; multiplying by its inverse does not.
+    up, down = 10.0 ** np.clip(places, 0, 300), 10.0 ** np.clip(-places, 0, 300)
+    rounded = np.where(usable, np.round(given * up / down) / up * down, given)
+    return [
+        None if not finite else int(value) if value.is_integer() and abs(value) < 1e15 else value
+        for finite, value in zip(np.isfinite(given).tolist(), rounded.tolist(), strict=True)
+    ]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.measure import CATALOGUE
 from harness.report import tables
-from harness.report.plots import number
+from harness.report.plots import numbers
 from harness.report.tables import significant
 
 CHUNK = 100
@@ -23,9 +23,11 @@ KEY = 12
 
 def run_rows(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     """Return the rows in chunks, in the order of the plan, and which figure they show."""
-    short = short_titles(cells)
+    short = tables.short_titles(cells)
     headline = headlines(frame)
-    figures = frame.merge(headline, on=[*tables.PROBLEM, "metric", "t"]).drop_duplicates("key").set_index("key")["value"]
+    figures = (
+        frame.merge(headline, on=[*tables.PROBLEM, "metric", "t"]).drop_duplicates("key").set_index("key")["value"]
+    )
     finished = cells["finished"] if "finished" in cells else pd.Series(None, index=cells.index, dtype=object)
     columns = {
         "solver": cells["label"],
@@ -48,13 +50,6 @@ def run_rows(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
         "problems": list(dict.fromkeys(columns["problem"])),
         "headlines": [f"{problem}: {metric} at t = {time:g}" for problem, (metric, time) in names.items()],
     }
-
-
-def short_titles(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return titles of problems that leave the settings out where the name alone tells them apart."""
-    titles = tables.titles(frame)
-    names = [problem for problem, _ in titles]
-    return {key: key[0] if names.count(key[0]) == 1 else title for key, title in titles.items()}
 
 
 def headlines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -82,9 +77,12 @@ def run_details(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     reasons: dict[str, int] = {}
     reason = [-1 if pd.isna(text) else reasons.setdefault(str(text), len(reasons)) for text in cells["reason"]]
     diagnostics: dict[str, int] = {}
-    said = [-1 if pd.isna(text) else diagnostics.setdefault(readable(text), len(diagnostics)) for text in cells["diagnostics"]]
+    said = [
+        -1 if pd.isna(text) else diagnostics.setdefault(readable(text), len(diagnostics))
+        for text in cells["diagnostics"]
+    ]
     timings = ("setup_seconds", "measure_seconds", "wall_seconds", "cpu_seconds", "gradient_evaluations", "beside")
-    packed = {name: [number(value, 3) for value in cells[name]] for name in timings}
+    packed = {name: numbers(cells[name], 3) for name in timings}
     return (
         {"commands": list(templates), "command": commands, "reasons": list(reasons), "reason": reason}
         | {"diagnostics": list(diagnostics), "said": said, "columns": packed}
@@ -105,10 +103,8 @@ def packed_figures(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     slots: dict[tuple[float, str, str], int] = {}
     names = zip(figures["t"], figures["metric"], figures["estimator"].fillna(""), strict=True)
     slot = np.array([slots.setdefault(name, len(slots)) for name in names], dtype=int)
-    values = [
-        [number(value, 4), number(error, 2), number(floor, 4)]
-        for value, error, floor in zip(figures["value"], figures["standard_error"], figures["floor"], strict=True)
-    ]
+    columns = [("value", 4), ("standard_error", 2), ("floor", 4)]
+    values = list(zip(*(numbers(figures[name], digits) for name, digits in columns), strict=True))
     places: dict[str, list[int]] = {}
     for place, key in enumerate(figures["key"]):
         places.setdefault(key, []).append(place)

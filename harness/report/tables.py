@@ -43,7 +43,7 @@ def summary(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.Da
     """
     published = published_figures.load() if published is None else published
     # A cell that several suites plan is one run.
-    frame = frame.drop_duplicates(["key", "t", "metric"])
+    frame = plain_text(frame).drop_duplicates(["key", "t", "metric"])
     counts = outcomes(cells(frame))
     figures = frame[frame["metric"].notna() & frame["value"].notna() & (frame["status"] == "ok")]
     keys = [*GROUP, "t", "metric"]
@@ -54,6 +54,11 @@ def summary(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.Da
     table = table.merge(counts, on=GROUP, how="left", validate="many_to_one")
     table["figures"] = table["figures"].fillna(0).astype(int)
     return ordered(beside(table, published))
+
+
+def plain_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its texts as Python objects, which rearrange several times faster than Arrow strings."""
+    return frame.astype({name: object for name in frame.columns if isinstance(frame[name].dtype, pd.StringDtype)})
 
 
 def outcomes(cell_rows: pd.DataFrame) -> pd.DataFrame:
@@ -188,6 +193,13 @@ def titles(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
     return result
 
 
+def short_titles(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return titles of problems that leave the settings out where the name alone tells them apart."""
+    full = titles(frame)
+    names = [problem for problem, _ in full]
+    return {key: key[0] if names.count(key[0]) == 1 else title for key, title in full.items()}
+
+
 def setting_text(value: Any) -> str:
     """Return a setting as it is shown in a name."""
     return value if isinstance(value, str) else json.dumps(value)
@@ -217,6 +229,6 @@ def interval(low: Any, high: Any) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f"[{significant(low)}, {significant(high)}]"
 
 
-def distinct(values: Sequence[Any]) -> list[str]:
+def distinct(values: Sequence[Any] | pd.Series[Any]) -> list[str]:
     """Return the different values as text, in order of appearance, without missing ones."""
-    return list(dict.fromkeys(str(value) for value in values if not pd.isna(value)))
+    return [str(value) for value in pd.unique(pd.Series(values).dropna())]

@@ -141,7 +141,7 @@ def test_flow_needs_one_dimension():
 
 
 def test_other_checks_name_what_was_given():
-    with pytest.raises(ValueError, match="n must be a whole number >= 1, got 2.0"):
+    with pytest.raises(ValueError, match=r"n must be a whole number >= 1, got 2\.0"):
         require_counts("it", n=2.0)
     with pytest.raises(ValueError, match="n must be a whole number >= 1, got True"):
         require_counts("it", n=True)

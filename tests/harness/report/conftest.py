@@ -48,7 +48,7 @@ def cell(problem, settings, solver, solver_settings, label, size, seed, figures,
         "reason": reason, "traceback": None, "sample_size": solver_settings.get("particles"), "solve_seconds": np.nan,
         "setup_seconds": 0.001, "measure_seconds": 0.02, "wall_seconds": 0.4, "cpu_seconds": 0.4,
         "peak_memory": 310_000_000, "gradient_evaluations": 1000, "diagnostics": "{}",
-        "rerun": f"wgfbench run ou --preset paper --cell {key} --retry",
+        "rerun": f"wgfbench run ou --preset paper --cell {key[:12]}",
     } | more  # fmt: skip
     if not figures:
         return [base | {"t": np.nan, "metric": None, "value": np.nan, "standard_error": np.nan, "estimator": None,
@@ -215,7 +215,7 @@ def large():
         gradient_evaluations=1000,
         diagnostics="{}",
     )
-    table["rerun"] = "wgfbench run ou --preset paper --cell " + table["key"]
+    table["rerun"] = "wgfbench run ou --preset paper --cell " + table["key"].str[:12]
     slots = pd.DataFrame(
         [(t, metric) for t in (0.5, 0.9) for metric in ("symkl", "symkl-published", "energy-distance")],
         columns=["t", "metric"],

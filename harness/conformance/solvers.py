@@ -1,0 +1,361 @@
+"""The contract of a solver as checks on the gallery: what it answers, how it repeats, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from harness.catalogue import import_target, make
+from harness.conformance.contract import (
+    Violation,
+    all_finite,
+    check_definition,
+    check_round_trip,
+    copies,
+    generator,
+    global_state,
+    require,
+    same_bits,
+    tensors_in,
+    torch_threads,
+    touched,
+)
+from harness.conformance.densities import check_density
+from harness.conformance.gallery import Exhibit
+from harness.measure import CATALOGUE
+from harness.measure.measure import Figure, Subject
+from problems.problem import Problem
+from solvers.estimates import Estimate, Exact, Particles, density_of
+from solvers.solver import Solution, Solver
+
+DRAWS = 4096
+CPU = torch.device("cpu")
+
+POSITIVE = ("step_size", "particles", "points", "cells", "iterations", "batch_size", "width")
+"""Settings that nothing but a positive number makes sense for, wherever a solver has them."""
+
+BOUND = "initial"
+"""The solver that is meant to do nothing."""
+
+JUDGE = CATALOGUE["energy-distance"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One solve on one problem of the gallery, with what it did beside."""
+
+    exhibit: Exhibit
+    outcome: Solution | Exception
+    drew: bool
+    warned: tuple[str, ...]
+    touched: tuple[str, ...]
+    altered: bool
+
+
+@dataclass(frozen=True)
+class SolverTrial:
+    """A solver on the gallery; each problem is solved once for all checks, and again for those that compare."""
+
+    component: type[Solver]
+    settings: Mapping[str, Any]
+    exhibits: Sequence[Exhibit]
+
+    @cached_property
+    def solver(self) -> Solver:
+        """The solver with the settings of the trial."""
+        made: Solver = make("solver", self.component, self.settings)
+        return made
+
+    @cached_property
+    def supported(self) -> list[Exhibit]:
+        """The problems that the solver applies to."""
+        return [exhibit for exhibit in self.exhibits if self.solver.unsupported(exhibit.problem) is None]
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """One run on every problem that the solver applies to."""
+        return [attempt(self.solver, exhibit) for exhibit in self.supported]
+
+    def solutions(self) -> list[tuple[Exhibit, Solution]]:
+        """Return the runs that ended well; raises ``Violation`` when none did."""
+        ended = [(run.exhibit, run.outcome) for run in self.runs if isinstance(run.outcome, Solution)]
+        require(bool(ended), "no problem of the gallery was solved")
+        return ended
+
+    def estimates(self) -> list[tuple[str, Problem, float, Estimate]]:
+        """Return every estimate with where it comes from and its time."""
+        return [
+            (f"{exhibit.title} at t = {t:g}", exhibit.problem, t, estimate)
+            for exhibit, solution in self.solutions()
+            for t, estimate in zip(solution.times, solution.estimates, strict=False)
+        ]
+
+
+def attempt(solver: Solver, exhibit: Exhibit) -> Run:
+    """Solve one problem and watch what is touched on the way."""
+    problem, source = exhibit.problem, generator(1)
+    problem_before, state_before, source_before = copies(contents(problem)), global_state(), source.get_state()
+    outcome: Solution | Exception
+    with warnings.catch_warnings(record=True) as caught, torch_threads(1):
+        warnings.simplefilter("always")
+        try:
+            outcome = solver.solve(problem, source, CPU)
+        except Exception as error:
+            outcome = error
+        state = global_state() | {"torch's number of threads": state_before["torch's number of threads"]}
+        changed = touched(state_before, state)
+        if torch.get_num_threads() != 1:
+            changed.append("torch's number of threads")
+    return Run(
+        exhibit,
+        outcome,
+        drew=not torch.equal(source.get_state(), source_before),
+        warned=tuple(f"{warning.category.__name__}: {warning.message}" for warning in caught),
+        touched=tuple(changed),
+        altered=not same_bits(problem_before, contents(problem)),
+    )
+
+
+def contents(problem: Problem) -> list[torch.Tensor]:
+    """Return the tensors that a problem consists of, and the moments of what is true of it."""
+    flow = problem.flow
+    truths = [] if problem.truth is None else [moment for t in flow.times for moment in problem.truth(t).moments()]
+    return tensors_in((flow, problem.prediction)) + truths
+
+
+def bits(solution: Solution) -> list[torch.Tensor]:
+    """Return what must come out the same when a run is repeated: estimates, their draws and their densities."""
+    found: list[torch.Tensor] = []
+    for estimate in solution.estimates:
+        draws = estimate.sample(256, generator(5))
+        density = density_of(estimate)
+        found += [*tensors_in(estimate), draws] + ([] if density is None else [density.log_prob(draws)])
+    return found
+
+
+def everywhere(faults: Sequence[str]) -> None:
+    """Raise ``Violation`` with all faults found."""
+    require(not faults, "; ".join(faults))
+
+
+def refuses_bad_settings(trial: SolverTrial) -> str:
+    """Settings that must be positive refuse 0, negative numbers and NaN with a ``ValueError``."""
+    names = [name for name in POSITIVE if name in trial.component.__dataclass_fields__]
+    for name in names:
+        for bad in (0, -1, math.nan):
+            try:
+                trial.component(**{name: bad})
+            except ValueError as error:
+                text = str(error)
+                require(text.strip() != "" and "\n" not in text, f"{name}={bad}: the message must be one line")
+                continue
+            raise Violation(f"{name}={bad} is accepted")
+    return f"{', '.join(names)} must be positive" if names else "no setting that must be positive"
+
+
+def refuses_unreachable_times(trial: SolverTrial) -> str:
+    """``check_times`` refuses a step larger than the horizon, or one that misses a time."""
+    if "step_size" not in trial.component.__dataclass_fields__:
+        return "no step size"
+    solver = trial.component(**{"step_size": 0.25})
+    for times in ((0.1,), (0.25, 0.3)):
+        try:
+            solver.check_times(times)
+        except ValueError:
+            continue
+        raise Violation(f"step_size 0.25 is accepted for times {times}")
+    solver.check_times((0.25, 1.0))
+    return "steps must reach every time"
+
+
+def says_what_it_supports(trial: SolverTrial) -> str:
+    """``unsupported`` answers ``None`` or one line, and at least one problem of the gallery is supported."""
+    for exhibit in trial.exhibits:
+        reason = trial.solver.unsupported(exhibit.problem)
+        valid = reason is None or (isinstance(reason, str) and reason.strip() != "" and "\n" not in reason)
+        require(valid, f"{exhibit.title}: unsupported must answer None or one line, got {reason!r}")
+    require(bool(trial.supported), f"none of the {len(trial.exhibits)} problems of the gallery is supported")
+    return f"{len(trial.supported)} of {len(trial.exhibits)} problems"
+
+
+def solves(trial: SolverTrial) -> str:
+    """Every supported problem is solved, without an exception."""
+    errors = [(run.exhibit.title, run.outcome) for run in trial.runs if isinstance(run.outcome, Exception)]
+    everywhere([f"{where}: raised {type(error).__name__}: {error}" for where, error in errors])
+    return f"{len(trial.solutions())} problems"
+
+
+def stays_silent(trial: SolverTrial) -> str:
+    """Nothing warns."""
+    everywhere([f"{run.exhibit.title}: {warning}" for run in trial.runs for warning in run.warned])
+    return "no warnings"
+
+
+def leaves_global_state(trial: SolverTrial) -> str:
+    """Global random states, threads and modes are as before."""
+    everywhere([f"{run.exhibit.title}: {' and '.join(run.touched)} changed" for run in trial.runs if run.touched])
+    return "random states, threads and modes are as before"
+
+
+def leaves_the_problem(trial: SolverTrial) -> str:
+    """The tensors of the problem are as before."""
+    everywhere([f"{run.exhibit.title}: the problem's tensors changed" for run in trial.runs if run.altered])
+    return "the problem's tensors are as before"
+
+
+def answers_in_form(trial: SolverTrial) -> str:
+    """One usable estimate for each time, of the right dimension, drawing float64 points on the CPU."""
+    kinds: dict[str, None] = {}
+    for exhibit, solution in trial.solutions():
+        flow = exhibit.problem.flow
+        require(solution.times == flow.times, f"{exhibit.title}: times {solution.times} are not {flow.times}")
+        count = len(solution.estimates)
+        require(count == len(flow.times), f"{exhibit.title}: {count} estimates for {len(flow.times)} times")
+    for where, problem, _, estimate in trial.estimates():
+        require(isinstance(estimate, Estimate), f"{where}: {type(estimate).__name__} is no Estimate")
+        kinds[type(estimate).__name__] = None
+        dim, defect = problem.flow.dim, estimate.defect()
+        require(estimate.dim == dim, f"{where}: the estimate has dimension {estimate.dim}, the problem {dim}")
+        require(defect is None, f"{where}: {defect}")
+        draws = estimate.sample(33, generator(2))
+        require(draws.shape == (33, dim), f"{where}: 33 draws have shape {tuple(draws.shape)}, not (33, {dim})")
+        require(draws.dtype == torch.float64, f"{where}: draws are {draws.dtype}, not torch.float64")
+        require(draws.device == CPU, f"{where}: draws are on {draws.device}, not on the CPU")
+        require(not draws.requires_grad, f"{where}: draws carry gradients")
+        require(bool(torch.isfinite(draws).all()), f"{where}: draws are not finite")
+    return ", ".join(kinds)
+
+
+def counts_its_particles(trial: SolverTrial) -> str:
+    """``sample_size`` is the number of particles of the answer, and ``None`` for every other answer."""
+    for where, _, _, estimate in trial.estimates():
+        count = len(estimate.points) if isinstance(estimate, Particles) else None
+        said = trial.solver.sample_size
+        require(said == count, f"{where}: sample_size is {said}, but the answer has {count or 'no'} particles")
+    return f"sample_size {trial.solver.sample_size}"
+
+
+def densities_are_densities(trial: SolverTrial) -> str:
+    """A density is finite at its own draws; in one and two dimensions it integrates to 1 and has their moments."""
+    checked = 0
+    for where, _, _, estimate in trial.estimates():
+        density = density_of(estimate)
+        if density is not None:
+            check_density(density.log_prob, estimate.sample(DRAWS, generator(3)), where)
+            checked += 1
+    return f"{checked} densities" if checked else "no densities"
+
+
+def repeats(trial: SolverTrial) -> str:
+    """The same state of the generator gives the same bits."""
+    for exhibit, solution in trial.solutions():
+        with torch_threads(1):
+            again = trial.solver.solve(exhibit.problem, generator(1), CPU)
+        require(same_bits(bits(solution), bits(again)), f"{exhibit.title}: a second run gives other numbers")
+    return "a second run gives the same bits"
+
+
+def ignores_threads(trial: SolverTrial) -> str:
+    """Two threads give the bits of one."""
+    for exhibit, solution in trial.solutions():
+        with torch_threads(2):
+            again = trial.solver.solve(exhibit.problem, generator(1), CPU)
+        with torch_threads(1):
+            require(same_bits(bits(solution), bits(again)), f"{exhibit.title}: two threads give other numbers than one")
+    return "two threads give the bits of one"
+
+
+def follows_the_seed(trial: SolverTrial) -> str:
+    """A solver that draws from the generator gives other results from another seed."""
+    drew = [run for run in trial.runs if run.drew and isinstance(run.outcome, Solution)]
+    for run in drew:
+        assert isinstance(run.outcome, Solution)
+        other = trial.solver.solve(run.exhibit.problem, generator(2), CPU)
+        require(
+            not same_bits(bits(run.outcome), bits(other)),
+            f"{run.exhibit.title}: random numbers are drawn, but another seed gives the same results",
+        )
+    return "another seed gives other results" if drew else "deterministic: nothing is drawn"
+
+
+def states_its_cost(trial: SolverTrial) -> str:
+    """Cost is non-negative, and diagnostics are plain finite or infinite numbers and strings."""
+    for exhibit, solution in trial.solutions():
+        cost = solution.cost
+        require(
+            all_finite(cost.setup_seconds) and cost.setup_seconds >= 0,
+            f"{exhibit.title}: setup_seconds is {cost.setup_seconds!r}",
+        )
+        evaluations = cost.gradient_evaluations
+        require(
+            type(evaluations) is int and evaluations >= 0,
+            f"{exhibit.title}: gradient_evaluations is {evaluations!r}, not a whole number >= 0",
+        )
+        for name, value in solution.diagnostics.items():
+            require(
+                isinstance(name, str) and type(value) in (float, int, str),
+                f"{exhibit.title}: diagnostic {name!r} = {value!r} is no plain number or string",
+            )
+        json.dumps(dict(solution.diagnostics))
+    return "cost and diagnostics are plain numbers"
+
+
+def beats_doing_nothing(trial: SolverTrial) -> str:
+    """Nearer to the truth at the horizon than the initial law is, in energy distance, wherever that can be seen."""
+    if trial.component.name == BOUND:
+        return "the bound itself"
+    compared = 0
+    for exhibit, solution in trial.solutions():
+        problem = exhibit.problem
+        if problem.truth is None:
+            continue
+        nothing = distance(Exact(problem.flow.initial), problem)
+        if nothing.value <= 10 * nothing.standard_error:
+            continue
+        answer = distance(solution.estimates[-1], problem)
+        noise = 3 * math.hypot(nothing.standard_error, answer.standard_error)
+        require(
+            answer.value < nothing.value - noise,
+            f"{exhibit.title}: energy distance to the truth at t = {problem.flow.horizon:g} is "
+            f"{answer.value:.4g} ± {answer.standard_error:.2g}, that of the initial law "
+            f"{nothing.value:.4g} ± {nothing.standard_error:.2g}",
+        )
+        compared += 1
+    require(compared > 0, "no supported problem has a truth that differs from its initial law")
+    return f"nearer to the truth than the initial law on {compared} problems"
+
+
+def distance(estimate: Estimate, problem: Problem) -> Figure:
+    """Return the energy distance of an estimate to the truth at the horizon."""
+    assert problem.truth is not None
+    subject = Subject(estimate, problem.truth(problem.flow.horizon), problem)
+    figure: Figure = import_target(JUDGE.target)()(subject, DRAWS, generator(4))
+    return figure
+
+
+CHECKS: Mapping[str, Callable[[SolverTrial], str]] = {
+    "definition": lambda trial: check_definition(trial.component, "solver", Solver),
+    "default settings": lambda trial: check_round_trip(trial.component, "solver"),
+    "refuses bad settings": refuses_bad_settings,
+    "refuses unreachable times": refuses_unreachable_times,
+    "says what it supports": says_what_it_supports,
+    "solves": solves,
+    "stays silent": stays_silent,
+    "leaves global state alone": leaves_global_state,
+    "leaves the problem alone": leaves_the_problem,
+    "answers in form": answers_in_form,
+    "counts its particles": counts_its_particles,
+    "densities": densities_are_densities,
+    "repeats to the bit": repeats,
+    "ignores threads": ignores_threads,
+    "follows the seed": follows_the_seed,
+    "states its cost": states_its_cost,
+    "beats doing nothing": beats_doing_nothing,
+}

@@ -1,0 +1,104 @@
+"""What there is, as tables: suites, problems, solvers with their settings, and measures."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from harness.catalogue import Kind, catalogue, import_target
+from harness.measure import CATALOGUE
+from harness.suite import load_suite, shipped
+
+PLAIN_WIDTH = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A problem or a solver: what it is and takes, or why it is ``missing``."""
+
+    name: str
+    summary: str
+    settings: tuple[str, ...]
+    missing: str | None = None
+
+
+def print_listing(plugins: Sequence[Path]) -> None:
+    """Print suites with their presets, problems and solvers with their settings, and measures."""
+    screen = console()
+    suites = table("suite", "presets", "what it runs", title="Suites")
+    for name, path in shipped().items():
+        suite, _ = load_suite(name, None)
+        presets = tomllib.loads(path.read_text()).get("presets", {})
+        suites.add_row(name, ", ".join(presets), Text(suite.description or suite.title))
+    screen.print(suites)
+    kinds: tuple[tuple[Kind, str], ...] = (("problem", "Problems"), ("solver", "Solvers"))
+    for kind, title in kinds:
+        components = table(kind, "what it is", "settings and their defaults", title=title)
+        for each in listed(kind, plugins):
+            what = each.summary if each.missing is None else f"not available: {each.missing}"
+            components.add_row(each.name, Text(what), Text(("\n" if screen.is_terminal else ", ").join(each.settings)))
+        screen.print(components)
+    measures = table("measure", "better is", "what it says", title="Measures")
+    for name, entry in CATALOGUE.items():
+        measures.add_row(name, "higher" if entry.higher_is_better else "lower", Text(entry.description))
+    screen.print(measures)
+
+
+def listed(kind: Kind, plugins: Sequence[Path]) -> list[Listed]:
+    """Return all components of a kind; what cannot be imported is listed with the reason."""
+    found = []
+    for name, target in catalogue(plugins).targets[kind].items():
+        try:
+            component = import_target(target)
+        except Exception as error:
+            found.append(Listed(name, "", (), missing=reason(error)))
+            continue
+        found.append(Listed(name, summary(component), settings(component)))
+    return found
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why an import failed."""
+    text = f"needs {error}" if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def summary(component: type[Any]) -> str:
+    """Return the first sentence of a component's documentation, on one line, without the marks of code."""
+    paragraph = (component.__doc__ or "").strip().partition("\n\n")[0]
+    first, stop, _ = " ".join(paragraph.split()).partition(". ")
+    return (first + stop.strip()).replace("``", "")
+
+
+def settings(component: type[Any]) -> tuple[str, ...]:
+    """Return the settings of a component with their defaults, as they stand in the code."""
+    return tuple(f"{field.name}={default(field)}" for field in dataclasses.fields(component) if field.init)
+
+
+def default(field: dataclasses.Field[Any]) -> str:
+    """Return the default of a setting as text."""
+    if field.default is not dataclasses.MISSING:
+        return repr(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return repr(field.default_factory())
+    return "(required)"
+
+
+def console() -> Console:
+    """Return a console that prints tables fit for the terminal, and whole lines where there is none."""
+    screen = Console(highlight=False)
+    return screen if screen.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
+    """Return an empty table in the one style that the command line uses."""
+    folded = [Column(name, overflow="fold") for name in columns]
+    return Table(*folded, title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)

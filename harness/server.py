@@ -1,0 +1,39 @@
+"""The server that cells are forked from: one process that has imported what cells need, and does nothing else.
+
+Cheap to import, so that the command line can start the server before it imports torch itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
+
+from harness.catalogue import BUILTIN
+from harness.measure import CATALOGUE
+
+# Packages that components import late, the components, and last what counts the thread pools that all of them bring.
+# A component that cannot be imported here is left to its cell, which says so.
+PRELOAD = (
+    "harness.cli",
+    "harness.cell",
+    "pydantic.type_adapter",
+    "ot.lp",
+    "sklearn.datasets",
+    *(target.partition(":")[0] for kind in BUILTIN.values() for target in kind.values()),
+    *(entry.target.partition(":")[0] for entry in CATALOGUE.values()),
+    "harness.threads",
+)
+
+
+def context() -> ForkServerContext:
+    """Return the process context whose children start from the server in milliseconds."""
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(list(PRELOAD))
+    return forkserver
+
+
+def start() -> None:
+    """Start the server now, so that it imports while this process does."""
+    context()
+    ensure_running()

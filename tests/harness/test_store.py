@@ -1,0 +1,235 @@
+"""The store keeps every cell once, whatever happens to the process that writes it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from harness import load
+from harness.catalogue import catalogue
+from harness.cell import Measurement, Outcome
+from harness.plan import Cell, Selection, plan
+from harness.provenance import provenance
+from harness.store import Store
+from harness.suite import Suite
+from harness.usage import UsageError
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cells(plugin: Path) -> list[Cell]:
+    suite = Suite.model_validate(
+        {"title": "test", "seeds": 2, "problems": [{"use": "standing"}], "solvers": [{"use": "shifted"}]}
+    )
+    return plan(suite, Selection(), catalogue([plugin]))
+
+
+def measured(value: float, sample_size: int | None = None) -> Outcome:
+    return Outcome("ok", measurements=(Measurement(1.0, "symkl", value, 0.1, "test", sample_size),))
+
+
+def test_a_cell_that_is_ok_is_never_replaced(tmp_path: Path, cells: list[Cell]) -> None:
+    with Store(tmp_path / "store.sqlite") as store:
+        run = store.begin("test", "", provenance(1))
+        for outcome in (Outcome("error", "first"), Outcome("timeout", "second"), measured(3.0), Outcome("error", "x")):
+            store.record(cells[0], outcome, run, 0)
+        store.record_plan("test", "", cells, "wgfbench run test")
+        assert store.statuses() == {cells[0].key: "ok"}
+    frame = load(tmp_path / "store.sqlite")
+    done = frame[frame["key"] == cells[0].key]
+    assert done["value"].tolist() == [3.0]
+    assert frame.loc[frame["key"] != cells[0].key, "status"].eq("planned").all()
+    assert len(frame) == len(cells)
+
+
+def test_the_floor_is_the_oracle_of_the_same_sample_size(tmp_path: Path, plugin: Path) -> None:
+    suite = Suite.model_validate(
+        {
+            "title": "test",
+            "problems": [{"use": "ornstein-uhlenbeck"}],
+            "solvers": [{"use": "euler-maruyama", "grid": {"particles": [10, 20]}}, {"use": "shifted"}],
+        }
+    )
+    cells = plan(suite, Selection(), catalogue([plugin]))
+    values = {"oracle": 1.0, "oracle particles=10": 2.0, "oracle particles=20": 3.0}
+    with Store(tmp_path / "store.sqlite") as store:
+        store.record_plan("test", "", cells, "wgfbench run test")
+        run = store.begin("test", "", provenance(1))
+        for cell in cells:
+            size = cell.solver.make().sample_size
+            store.record(cell, measured(values.get(cell.solver.label, 9.0), size), run, 0)
+    frame = load(tmp_path / "store.sqlite").set_index("label")
+    assert frame["floor"].to_dict() == {
+        "initial": 1.0,
+        "oracle": 1.0,
+        "shifted": 1.0,
+        "oracle particles=10": 2.0,
+        "euler-maruyama particles=10": 2.0,
+        "oracle particles=20": 3.0,
+        "euler-maruyama particles=20": 3.0,
+    }
+
+
+@pytest.mark.parametrize("content", [b"a text that is no database at all, " * 10, b""])
+def test_what_is_not_a_store(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    if content:
+        path.write_bytes(content)
+    else:
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE theirs (x)")
+        other.close()
+    with pytest.raises(UsageError, match="is not a wgfbench store"):
+        Store(path)
+
+
+def test_a_store_of_another_format(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with Store(path) as store:
+        store.connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(UsageError, match="is a store of format 99"):
+        Store(path)
+
+
+def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be opened"):
+        Store(tmp_path)
+    with pytest.raises(UsageError, match="there is no store"):
+        load(tmp_path / "none.sqlite")
+
+
+def test_a_full_disk_keeps_what_was_stored(tmp_path: Path, cells: list[Cell]) -> None:
+    with Store(tmp_path / "store.sqlite") as store:
+        run = store.begin("test", "", provenance(1))
+        store.record(cells[0], measured(1.0), run, 0)
+        pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(UsageError, match="disk is full"):
+            store.record(cells[1], replace(measured(1.0), traceback="x" * 10**6), run, 0)
+        assert store.statuses() == {cells[0].key: "ok"}
+
+
+def test_resume_asks_the_store_once(tmp_path: Path, cells: list[Cell]) -> None:
+    with Store(tmp_path / "store.sqlite") as store:
+        statements: list[str] = []
+        store.connection.set_trace_callback(statements.append)
+        store.statuses()
+        assert len(statements) == 1
+
+
+def table(frame: pd.DataFrame) -> dict[tuple[str, str, float, str], float]:
+    keys = zip(frame["key"], frame["status"], frame["t"], frame["metric"], strict=True)
+    return dict(zip(keys, frame["value"], strict=True))
+
+
+def test_killed_at_random_moments_every_cell_once(
+    tmp_path: Path, plugin: Path, suite_file: Callable[..., Path], wgfbench: Run
+) -> None:
+    """SIGKILL at 20 random moments of a sweep of 201 cells, each time run again."""
+    suite = suite_file("shifted", seeds=67)
+    store = tmp_path / "killed.sqlite"
+    command = [str(Path(sys.executable).with_name("wgfbench")), "run", str(suite), "--plugin", str(plugin)]
+    command += ["--store", str(store), "-j", "2"]
+    moments = random.Random(20)
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = finished(store)
+        while process.poll() is None and finished(store) <= before:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 0.15))
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == [], "a cell outlived the sweep that was killed"
+    assert 0 < finished(store) <= 201
+    assert wgfbench("run", suite, "--plugin", plugin, "--store", store).returncode == 0
+    with sqlite3.connect(store) as connection:
+        assert connection.execute("SELECT count(*), count(DISTINCT key) FROM cells").fetchone() == (201, 201)
+        assert connection.execute("SELECT count(*) FROM measurements").fetchone() == (201,)
+    connection.close()
+    undisturbed = tmp_path / "undisturbed.sqlite"
+    assert wgfbench("run", suite, "--plugin", plugin, "--store", undisturbed).returncode == 0
+    assert table(load(store)) == table(load(undisturbed))
+
+
+def finished(store: Path) -> int:
+    """Return how many cells a store that another process writes has."""
+    if not store.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM cells").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_two_sweeps_at_once_lose_nothing(
+    tmp_path: Path, plugin: Path, suite_file: Callable[..., Path], wgfbench: Run
+) -> None:
+    suite = suite_file("shifted", seeds=20)
+    store = tmp_path / "shared.sqlite"
+    command = [str(Path(sys.executable).with_name("wgfbench")), "run", str(suite), "--plugin", str(plugin)]
+    sweeps = [subprocess.Popen([*command, "--store", str(store), "-j", "1"], cwd=tmp_path) for _ in range(2)]
+    assert [sweep.wait() for sweep in sweeps] == [0, 0]
+    alone = tmp_path / "alone.sqlite"
+    assert wgfbench("run", suite, "--plugin", plugin, "--store", alone, "-j", "2").returncode == 0
+    assert table(load(store)) == table(load(alone))
+    assert len(load(store)) == 60
+
+
+def test_one_job_and_two_give_the_same_bits(tmp_path: Path, wgfbench: Run) -> None:
+    suite = tmp_path / "bits.toml"
+    suite.write_text(
+        """
+        title = "bits"
+        draws = 500
+        seeds = 2
+        [[problems]]
+        use = "ornstein-uhlenbeck"
+        dims = "3"
+        [[solvers]]
+        use = "euler-maruyama"
+        settings = { particles = 500 }
+        [[solvers]]
+        use = "gaussian-jko"
+        """
+    )
+    frames = []
+    for jobs in ("1", "2"):
+        store = tmp_path / f"{jobs}.sqlite"
+        assert wgfbench("run", suite, "--store", store, "-j", jobs).returncode == 0
+        frames.append(load(store))
+    columns = ["key", "label", "t", "metric", "value", "standard_error", "estimator", "floor"]
+    pd.testing.assert_frame_equal(frames[0][columns], frames[1][columns], check_exact=True)
+    assert len(frames[0]) > 50
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files as POSIX does")
+def test_a_disk_that_fills_during_a_sweep(tmp_path: Path, plugin: Path, suite_file: Callable[..., Path]) -> None:
+    """A limit on the size of files stands in for a full disk: one line, exit code 2, and the store is still whole."""
+    suite = suite_file("shifted", seeds=300)
+    store = tmp_path / "small.sqlite"
+    binary = Path(sys.executable).with_name("wgfbench")
+    shell = f"ulimit -f 400; exec {binary} run {suite} --plugin {plugin} --store {store} -j 2"
+    result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert str(store) in result.stderr
+    with Store(store) as whole:
+        assert whole.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,129 @@
+import gzip
+import re
+
+import numpy as np
+import pytest
+
+from problems.datasets import BUNDLED, Classification, load
+
+FEATURES = np.arange(20.0).reshape(10, 2) ** 1.5
+LABELS = np.array([1.0, -1.0] * 5)
+
+
+def write(folder, name, text):
+    with gzip.open(folder / f"{name}.csv.gz", "wt") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("name", sorted(BUNDLED))
+def test_bundled_data_have_the_declared_shape(name):
+    data = load(name)
+    assert data.features.shape == BUNDLED[name]
+    assert data.features.dtype == np.float64
+    assert set(data.labels) == {-1.0, 1.0}
+
+
+def test_breast_cancer_is_scikit_learns_with_benign_positive():
+    from sklearn.datasets import load_breast_cancer
+
+    source = load_breast_cancer()
+    data = load("breast-cancer")
+    np.testing.assert_array_equal(data.features, source.data)
+    np.testing.assert_array_equal(data.labels == 1, source.target_names[source.target] == "benign")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_is_80_20_disjoint_and_complete(seed):
+    split = load("breast-cancer").split(seed)
+    assert (len(split.training), len(split.held_out)) == (455, 114)
+    assert sorted([*split.training, *split.held_out]) == list(range(569))
+
+
+def test_split_depends_on_seed_and_name_and_nothing_else():
+    data = load("breast-cancer")
+    first, again, other = data.split(0), load("breast-cancer").split(0), data.split(1)
+    np.testing.assert_array_equal(first.training, again.training)
+    assert first.checksum == again.checksum != other.checksum
+    renamed = Classification("other", data.features, data.labels)
+    assert set(renamed.split(0).training) != set(first.training)
+
+
+def test_splits_are_uniform_over_rows():
+    """Each of 569 rows is held out Binomial(400, 114/569) times; the largest |z| exceeds 5 with probability 3e-4."""
+    data = load("breast-cancer")
+    count = np.zeros(569)
+    for seed in range(400):
+        count[data.split(seed).held_out] += 1
+    share = 114 / 569
+    assert np.abs(count - 400 * share).max() < 5 * np.sqrt(400 * share * (1 - share))
+
+
+def test_standardisation_uses_the_training_part_only():
+    data = load("breast-cancer")
+    split = data.split(3)
+    np.testing.assert_allclose(split.training_features.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(split.training_features.std(0), 1, rtol=1e-12)
+    training = data.features[split.training]
+    np.testing.assert_allclose(
+        split.held_out_features, (data.features[split.held_out] - training.mean(0)) / training.std(0), rtol=1e-12
+    )
+    assert np.abs(split.held_out_features.mean(0)).max() > 1e-3
+    np.testing.assert_array_equal(split.held_out_labels, data.labels[split.held_out])
+
+
+def test_checksum_sees_a_change_of_the_data():
+    changed = FEATURES.copy()
+    changed[3, 1] += 1e-12
+    assert Classification("a", FEATURES, LABELS).split(0).checksum != Classification("a", changed, LABELS).split(0).checksum
+
+
+def test_folder_is_read(tmp_path):
+    write(tmp_path, "toy", "x0,x1,label\n1,2,1\n3,4,-1\n5,7.5,-1\n")
+    data = load("toy", tmp_path)
+    np.testing.assert_array_equal(data.features, [[1, 2], [3, 4], [5, 7.5]])
+    np.testing.assert_array_equal(data.labels, [1, -1, -1])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x0,label\n1,1\n,-1\n", "features hold 1 value(s) that are not finite"),
+        ("x0,label\n1,1\ninf,-1\n", "features hold 1 value(s) that are not finite"),
+        ("x0,label\n1,1\n2,-1\n3,0\n", "labels must be -1 and +1, both present; got [-1.0, 0.0, 1.0]"),
+        ("x0,label\n1,1\n2,1\n", "labels must be -1 and +1, both present; got [1.0]"),
+        ("x0,label\n1,1\n2,\n", "labels must be -1 and +1"),
+        ("x0,x1,label\n1,5,1\n2,5,-1\n", "feature(s) [1] never vary"),
+        ("x0,label\n1,1\n", "at least two rows are needed, got 1"),
+        ("x0,label\n", "at least two rows are needed, got 0"),
+        ("x0,class\n1,1\n2,-1\n", "has no column 'label'"),
+        ("label\n1\n-1\n", "features must have shape (n, d)"),
+        ("x0,label\n1,1\na,-1\n", "is not a table of numbers"),
+    ],
+)
+def test_bad_data_are_one_clear_line(tmp_path, text, message):
+    write(tmp_path, "toy", text)
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        load("toy", tmp_path)
+    assert "'toy'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_name_lists_what_there_is(tmp_path):
+    with pytest.raises(ValueError, match=r"data must be one of 'breast-cancer'; got 'covtype'"):
+        load("covtype")
+    write(tmp_path, "toy", "x0,label\n1,1\n2,-1\n")
+    with pytest.raises(ValueError, match=r"one of 'breast-cancer', 'toy' .*; got 'covtype'"):
+        load("covtype", tmp_path)
+
+
+def test_feature_constant_in_the_training_part_only_is_refused():
+    features = np.column_stack([np.arange(10.0), np.zeros(10)])
+    held_out = Classification("toy", np.random.default_rng(0).normal(size=(10, 2)), LABELS).split(0).held_out
+    features[held_out[0], 1] = 1.0
+    with pytest.raises(ValueError, match=r"training part of split 0: feature\(s\) \[1\] never vary"):
+        Classification("toy", features, LABELS).split(0)
+
+
+def test_two_rows_split_in_neither_empty_part():
+    with pytest.raises(ValueError, match="cannot be split"):
+        Classification("toy", FEATURES[:2], LABELS[:2]).split(0)

@@ -1,0 +1,206 @@
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from problems.datasets import load
+from problems.logistic_regression import LogisticLikelihood, LogisticPosterior, LogisticRegression
+from problems.potentials import Potential
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def toy(cases=40, d=4, shape=1.0, rate=100.0, seed=0):
+    return LogisticPosterior(torch.randn(cases, d, generator=generator(seed), dtype=torch.float64), shape, rate)
+
+
+def points(n, dim, seed=1, scale=1.0):
+    return scale * torch.randn(n, dim, generator=generator(seed), dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return LogisticRegression().build(31, 0, generator())
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize("weight", [1.0, 3.5])
+def test_derivatives_equal_automatic_ones(scale, weight):
+    potential = LogisticPosterior(toy().signed_features, 2.5, 0.7, likelihood_weight=weight)
+    x = points(20, 5, scale=scale)
+    for ours, automatic in (
+        (potential.gradient(x), Potential.gradient(potential, x)),
+        (potential.hessian(x), Potential.hessian(potential, x)),
+    ):
+        torch.testing.assert_close(ours, automatic, rtol=1e-12, atol=1e-11)
+
+
+def test_value_is_minus_the_log_of_textbook_densities():
+    """Likelihood from signed features; prior, hyperprior and Jacobian from scipy's normal and gamma densities."""
+    potential = toy(shape=2.5, rate=0.7)
+    features = potential.signed_features.numpy()
+    for x in points(10, 5).numpy():
+        weights, precision = x[:-1], math.exp(x[-1])
+        log_joint = (
+            np.log(stats.logistic.cdf(features @ weights)).sum()
+            + stats.norm.logpdf(weights, scale=precision**-0.5).sum()
+            + stats.gamma.logpdf(precision, 2.5, scale=1 / 0.7)
+            + math.log(precision)
+        )
+        assert float(potential.value(torch.from_numpy(x)[None])[0]) == pytest.approx(-log_joint, rel=1e-12)
+
+
+def test_jacobian_evidence_by_quadrature_over_log_precision_and_over_precision():
+    """∫∫ exp(-V) dw dℓ is the evidence, which in (w, α), where no Jacobian enters, is E_α E_w|α of the likelihood."""
+    feature, shape, rate = 0.8, 3.0, 2.0
+    potential = LogisticPosterior(torch.tensor([[feature]], dtype=torch.float64), shape, rate)
+    w, log_precision = torch.linspace(-40, 40, 2001), torch.linspace(-9, 4, 601)
+    grid = torch.cartesian_prod(w.double(), log_precision.double())
+    evidence = float((-potential.value(grid)).exp().sum()) * (80 / 2000) * (13 / 600)
+
+    def given(precision):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+        expected = weights @ stats.logistic.cdf(feature * nodes / np.sqrt(precision)) / weights.sum()
+        return expected * stats.gamma.pdf(precision, shape, scale=1 / rate)
+
+    assert evidence == pytest.approx(integrate.quad(given, 0, np.inf)[0], rel=1e-6)
+
+
+def test_extreme_logits_are_exact_and_finite():
+    """At logits ±1e4 the loss is 1e4 and 0, its slope -1 and 0; in float32 too."""
+    for dtype in (torch.float64, torch.float32):
+        potential = LogisticPosterior(torch.tensor([[1e4], [-1e4]], dtype=dtype), 1.0, 1.0)
+        x = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=dtype)
+        prior = 0.5 + 1.0 + 0.5 * math.log(2 * math.pi)
+        torch.testing.assert_close(potential.value(x), torch.full((2,), 1e4 + prior, dtype=dtype))
+        torch.testing.assert_close(potential.gradient(x)[:, 0], torch.tensor([1e4 + 1, -1e4 - 1], dtype=dtype))
+        assert torch.isfinite(potential.hessian(x)).all()
+        log_likelihood = LogisticLikelihood(potential.signed_features)(x)
+        torch.testing.assert_close(log_likelihood, torch.tensor([[0, -1e4], [-1e4, 0]], dtype=dtype))
+
+
+@pytest.mark.parametrize("margin", [-50.0, -39.0, -21.0, 0.0, 21.0, 36.0, 39.0, 45.0])
+def test_loss_keeps_relative_accuracy_in_both_tails(margin):
+    likelihood = LogisticLikelihood(torch.ones(1, 1, dtype=torch.float64))
+    x = torch.tensor([[margin, 0.0]], dtype=torch.float64)
+    assert float(likelihood(x)[0, 0]) == pytest.approx(stats.logistic.logcdf(margin), rel=1e-14)
+
+
+def test_all_minibatches_average_to_the_potential():
+    potential = toy(cases=6, d=3)
+    x = points(5, 4)
+    batches = [potential.subsample(torch.tensor(cases)) for cases in itertools.combinations(range(6), 2)]
+    assert len(batches) == 15
+    for method in ("value", "gradient", "hessian"):
+        average = torch.stack([getattr(batch, method)(x) for batch in batches]).mean(0)
+        torch.testing.assert_close(average, getattr(potential, method)(x), rtol=1e-12, atol=1e-12)
+
+
+def test_minibatches_are_uniform_subsets():
+    """3000 draws of the 15 pairs: the χ²(14) statistic passes 42.6 with probability 1e-4."""
+    features = torch.arange(1.0, 7.0, dtype=torch.float64)[:, None]
+    potential, stream = LogisticPosterior(features, 1.0, 1.0), generator(3)
+    drawn = [frozenset(potential.minibatch(2, stream).signed_features[:, 0].tolist()) for _ in range(3000)]
+    counts = np.array([drawn.count(frozenset(pair)) for pair in itertools.combinations(features[:, 0].tolist(), 2)])
+    assert counts.sum() == 3000
+    assert ((counts - 200) ** 2 / 200).sum() < 42.6
+
+
+def test_full_minibatch_is_the_potential_and_bad_sizes_are_refused():
+    potential = toy()
+    x = points(3, 5)
+    torch.testing.assert_close(potential.minibatch(40, generator()).gradient(x), potential.gradient(x))
+    for size in (0, 41):
+        with pytest.raises(ValueError, match=f"size must be between 1 and the 40 cases, got {size}"):
+            potential.minibatch(size, generator())
+
+
+def test_problem_is_stationary_and_the_declared_one(problem):
+    family = LogisticRegression()
+    assert family.dims() == (31,)
+    assert problem.stationary
+    assert problem.flow.inverse_temperature == 1.0
+    assert problem.flow.dim == 31
+    split = load("breast-cancer").split(0)
+    signed = split.training_features * split.training_labels[:, None]
+    np.testing.assert_array_equal(problem.flow.potential.signed_features.numpy(), signed)
+    mean, covariance = problem.flow.initial.moments()
+    assert mean.tolist() == [0.0] * 30 + [math.log(0.01)]
+    assert torch.equal(covariance, torch.eye(31, dtype=torch.float64))
+
+
+def test_instances_depend_on_the_seed_alone():
+    family = LogisticRegression()
+    once = family.build(31, 1, generator(0)).flow.potential.signed_features
+    again = family.build(31, 1, generator(99)).flow.potential.signed_features
+    other = family.build(31, 2, generator(0)).flow.potential.signed_features
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+
+
+def test_prediction_is_the_log_probability_of_held_out_labels(problem):
+    split = load("breast-cancer").split(0)
+    x = points(3, 31, scale=2.0)
+    expected = stats.logistic.logcdf(split.held_out_labels * (x[:, :-1].numpy() @ split.held_out_features.T))
+    assert problem.prediction is not None
+    np.testing.assert_allclose(problem.prediction.log_likelihood(x).numpy(), expected, rtol=1e-12)
+
+
+def test_intercept_is_one_more_weight():
+    family = LogisticRegression(intercept=True)
+    assert family.dims() == (32,)
+    with_intercept = family.build(32, 0, generator())
+    without = LogisticRegression().build(31, 0, generator())
+    x = points(4, 31)
+    zero_bias = torch.cat([x[:, :-1], torch.zeros(4, 1, dtype=torch.float64), x[:, -1:]], dim=1)
+    assert with_intercept.prediction is not None
+    assert without.prediction is not None
+    torch.testing.assert_close(
+        with_intercept.prediction.log_likelihood(zero_bias), without.prediction.log_likelihood(x)
+    )
+    labels = load("breast-cancer").split(0).training_labels
+    np.testing.assert_array_equal(with_intercept.flow.potential.signed_features[:, -1].numpy(), labels)
+
+
+def test_missing_reference_names_the_command_that_makes_it():
+    far = LogisticRegression().build(31, 12345, generator())
+    assert far.truth is None
+    assert "python scripts/posterior_reference.py --data breast-cancer --seeds 12345" in far.truth_missing
+    other = LogisticRegression(intercept=True, prior_shape=2.0, prior_rate=0.1).build(32, 0, generator())
+    assert other.truth is None
+    command = "--data breast-cancer --seeds 0 --prior-shape 2.0 --prior-rate 0.1 --intercept"
+    assert other.truth_missing.endswith(command)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "breast"}, "data must be one of 'breast-cancer'; got 'breast'"),
+        ({"prior_shape": 0.0}, "prior_shape must be a finite number > 0, got 0.0"),
+        ({"prior_rate": math.nan}, "prior_rate must be a finite number > 0, got nan"),
+        ({"times": ()}, "times must hold at least one time"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        LogisticRegression(**settings)
+
+
+def test_bad_dimension_and_seed_are_refused():
+    with pytest.raises(ValueError, match="data 'breast-cancer' has dimension 31, got 30"):
+        LogisticRegression().build(30, 0, generator())
+    with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
+        LogisticRegression().build(31, -1, generator())
+
+
+def test_potential_refuses_bad_features():
+    with pytest.raises(ValueError, match="signed_features holds 1 value"):
+        LogisticPosterior(torch.tensor([[math.nan]]), 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"shape \(cases >= 1, d >= 1\), got \(0, 3\)"):
+        LogisticPosterior(torch.zeros(0, 3), 1.0, 1.0)
