@@ -132,13 +132,15 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
             )
         try:
             values[name] = TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
-        except ValidationError as error:
-            message = error.errors()[0]["msg"]
+        except (TypeError, ValidationError) as error:
+            message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise UsageError(f"{kind} {component.name!r}: setting {name} = {value!r}: {message}") from error
     try:
         return component(**values)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except TypeError as error:  # a setting without a default, or an abstract method without a body
+        raise UsageError(f"{kind} {component.name!r} cannot be made: {error}") from error
 
 
 def all_settings(component: Any) -> dict[str, Any]:

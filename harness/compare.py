@@ -50,8 +50,8 @@ def print_comparison(before_path: Path, after_path: Path) -> None:
     rows = table(
         "problem", "D", "solver", "t", "measure", "before", "after", "difference", "seeds", "", "seconds",
         title=f"{before_path} → {after_path}",
-        caption=f"{told} at {CONFIDENCE:.0%}: of {len(figures)} comparisons without any change of the numbers' law, "
-        f"about {(1 - CONFIDENCE) * len(figures):.0f} would look like one. Medians over seeds; ± is the 95 % half-width.",
+        caption=f"{told} at {CONFIDENCE:.0%}: of {len(figures)} figures whose law did not change, about "
+        f"{(1 - CONFIDENCE) * len(figures):.0f} would be called better or worse. Medians over seeds in common.",
     )  # fmt: skip
     for row in figures.to_dict("records"):
         style = {"better": "green", "worse": "red"}.get(row["change"], "")
@@ -127,19 +127,18 @@ def compare_figures(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
     """Return the median difference over seeds, its errors, and whether it is a change for the better or the worse."""
-    before, after = (seeds[f"value_{side}"].to_numpy(dtype=float) for side in ("before", "after"))
+    sides = ("before", "after")
+    before, after = (seeds[f"value_{side}"].to_numpy(dtype=float) for side in sides)
     with np.errstate(invalid="ignore"):
         differences = np.where(before == after, 0.0, after - before)
-    errors = np.hypot(
-        *(seeds[f"standard_error_{side}"].fillna(0).to_numpy(dtype=float) for side in ("before", "after"))
-    )
+        difference = float(np.median(differences))
+    errors = np.hypot(*(seeds[f"standard_error_{side}"].fillna(0).to_numpy(dtype=float) for side in sides))
     n = len(differences)
-    difference = float(np.median(differences))
     # Seeds where the figure became infinite, or stopped being so, decide: there is no difference to average.
-    jumps = float(np.sign(differences[np.isinf(differences)]).sum())
-    if np.isinf(differences).any():
+    jumps = differences[np.isinf(differences)]
+    if len(jumps):
         standard_error = half_width = math.inf
-        direction = np.sign(jumps)
+        direction = float(np.sign(jumps).sum())
     else:
         factor = math.sqrt(math.pi / 2) if n > 1 else 1.0
         spread = factor * float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
@@ -149,7 +148,7 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
         by_spread = spread * float(stats.t.ppf(tail, n - 1)) if n > 1 else 0.0
         half_width = max(by_spread, stated * float(stats.norm.ppf(tail)))
         rounding = ROUNDING * float(np.median(np.abs(before)))
-        direction = np.sign(difference) if abs(difference) > max(half_width, rounding) else 0.0
+        direction = difference if abs(difference) > max(half_width, rounding) else 0.0
     higher_is_better = metric in CATALOGUE and CATALOGUE[metric].higher_is_better
     change = "same" if direction == 0 else "better" if (direction > 0) == higher_is_better else "worse"
     return {"difference": difference, "standard_error": standard_error, "half_width": half_width, "change": change}

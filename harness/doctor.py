@@ -16,8 +16,8 @@ from rich.text import Text
 from harness.catalogue import Kind, catalogue
 from harness.listing import console, listed, table
 from harness.provenance import code_state, installed_versions, machine
+from harness.server import context
 from harness.store import Store
-from harness.supervise import context
 from harness.usage import UsageError
 
 OPTIONAL = {
@@ -121,6 +121,8 @@ def store_state(path: Path) -> str:
     free = f"{shutil.disk_usage(existing_parent(path)).free / 2**30:.1f} GiB free"
     if not path.exists():
         return f"not there yet: `wgfbench run SUITE` makes it; {free}"
+    if path.is_file() and path.stat().st_size == 0:
+        return f"an empty file, which the first run will make a store; {free}"
     with Store(path, create=False) as store, store.guarded():
         counts = dict(store.connection.execute("SELECT status, count(*) FROM cells GROUP BY status ORDER BY status"))
         runs = store.connection.execute("SELECT count(*) FROM runs").fetchone()[0]

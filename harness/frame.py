@@ -21,7 +21,7 @@ LEFT JOIN measurements ON measurements.key = plans.key
 WHERE plans.suite = coalesce(?, plans.suite)
 ORDER BY plans.suite, plans.preset, problem, size, label, seed, t, metric
 """
-INSTANCE = ["suite", "preset", "problem", "problem_settings", "size", "seed", "t", "metric", "sample_size"]
+INSTANCE = ["suite", "preset", "problem", "problem_settings", "size", "seed", "t", "metric", "sample_size", "device"]
 
 
 def load(path: str | Path, suite: str | None = None) -> pd.DataFrame:

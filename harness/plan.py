@@ -157,6 +157,9 @@ def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, compon
 def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Component, Any]]:
     """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing)."""
     target = components.target(kind, entry.use)
+    for name, choices in entry.grid.items():
+        if not choices:
+            raise UsageError(f"{kind} {entry.use!r}: the grid of {name} is empty")
     for values in itertools.product(*entry.grid.values()):
         varied = dict(zip(entry.grid, values, strict=True))
         label = " ".join([entry.label or entry.use, *(f"{name}={value}" for name, value in varied.items())])
@@ -199,7 +202,9 @@ def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue)
         bounds.append(SolverEntry(use="oracle", grid={"particles": sample_sizes}))
     line_up = [component for entry in bounds for component, _ in expand("solver", entry, components)]
     known = {component.identity for component in line_up}
-    return line_up + [component for component, _ in solvers if component.identity not in known]
+    line_up += [component for component, _ in solvers if component.identity not in known]
+    check_labels(line_up)
+    return line_up
 
 
 def sizes(suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: str | None) -> tuple[int, ...]:

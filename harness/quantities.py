@@ -49,6 +49,7 @@ def parse_seconds(what: str, text: str) -> float:
 def parse_bytes(what: str, text: str) -> int:
     """Return a size in bytes from ``500M`` or ``4G`` (powers of 1024)."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT])i?B?\s*", text)
-    if match is None or float(match[1]) <= 0:
+    size = 0 if match is None else int(float(match[1]) * BYTES[match[2]])
+    if size < 1:
         raise UsageError(f"{what} must be a size > 0 such as 500M or 4G; got {text!r}")
-    return int(float(match[1]) * BYTES[match[2]])
+    return size

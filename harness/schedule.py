@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -105,6 +106,8 @@ def run_cells(
 
 def there(cell: Cell, limits: Limits) -> tuple[Cell, Outcome, None]:
     """Run one cell on a worker of a cluster; how many run beside it is not known there."""
+    # dask marks its workers as daemons, which may have no children lest they be orphaned; ours end by themselves.
+    multiprocessing.current_process().daemon = False
     return cell, supervise(cell, limits), None
 
 

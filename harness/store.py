@@ -31,7 +31,7 @@ CREATE TABLE runs (
 CREATE TABLE plans (
     suite TEXT, preset TEXT, key TEXT, problem TEXT, problem_settings TEXT, solver TEXT, solver_settings TEXT,
     label TEXT, size INTEGER, seed INTEGER, device TEXT, rerun TEXT,
-    PRIMARY KEY (suite, preset, key)
+    PRIMARY KEY (suite, preset, problem, problem_settings, solver, solver_settings, size, seed, device)
 ) WITHOUT ROWID;
 CREATE TABLE cells (
     key TEXT PRIMARY KEY, run INTEGER REFERENCES runs, status TEXT NOT NULL, reason TEXT, traceback TEXT,
@@ -134,7 +134,10 @@ class Store:
             return [row[0] for row in self.connection.execute("SELECT DISTINCT suite FROM plans ORDER BY suite")]
 
     def record_plan(self, suite: str, preset: str, cells: Iterable[Cell], rerun: str) -> None:
-        """Record which cells belong to a suite; ``rerun`` is the command before the key of the cell."""
+        """Record which cells belong to a suite; ``rerun`` is the command before the key of the cell.
+
+        A cell takes the place of the one that it was with another version of its solver or other evaluation draws.
+        """
         rows = (
             {
                 "suite": suite,

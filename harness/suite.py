@@ -98,9 +98,13 @@ def load_suite(name: str, preset: str | None) -> tuple[Suite, str]:
         table = tomllib.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"suite {name!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"suite {name!r} is not text in UTF-8: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"suite {name!r} is not TOML: {error}") from error
     presets = table.pop("presets", {})
+    if not (isinstance(presets, dict) and all(isinstance(replaced, dict) for replaced in presets.values())):
+        raise UsageError(f"suite {name!r}: presets must be tables such as [presets.quick], got {presets!r}")
     if preset is None:
         preset = "quick" if "quick" in presets else next(iter(presets), "")
     if preset and preset not in presets:
@@ -117,13 +121,17 @@ def validated(name: str, table: dict[str, Any]) -> Suite:
     try:
         suite = Suite.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        # A key that does not exist explains the one that is missing.
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             models: dict[str, type[BaseModel]] = {"problems": ProblemEntry, "solvers": SolverEntry}
             key = str(first["loc"][-1])
             model = models.get(str(first["loc"][0]), Suite)
             raise unknown(f"key of suite {name!r} at {place}:", key, model.model_fields) from error
+        if first["type"] == "missing":
+            raise UsageError(f"suite {name!r}: {place} is missing") from error
         raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {first['msg']}") from error
     suite.check()
     return suite

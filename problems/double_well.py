@@ -82,6 +82,8 @@ class DoubleWell(ProblemFamily):
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         if dim != 1:
             raise ValueError(f"{self.name}: exists in dimension 1 only, got {dim}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
         shift = torch.randn(2, generator=generator, dtype=torch.float64).tolist() if seed else (0.0, 0.0)
         tilt = self.tilt + 0.1 * self.height * shift[0]
         mean = self.initial_mean + 0.5 * self.initial_std * shift[1]

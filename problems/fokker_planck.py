@@ -24,12 +24,18 @@ import torch
 from scipy.linalg.lapack import dgttrs
 
 from problems.flow import GradientFlow
-from problems.grid import GridLaw, symmetric_divergence
+from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density
 
 Reals = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex128]
 Array = npt.NDArray[Any]
+
+# Masses sum to one, so a mass this far below zero is rounding.
+ROUNDING = -1e-16
+
+# How far two rational steps may be from one; of order 11, they are themselves about 2⁻¹¹ of that from the limit.
+STEP_TOLERANCE = 1e-10
 
 # exp(-40) = 4e-18: a density this far below its maximum is not missed in float64.
 DEPTH = 40.0
@@ -53,7 +59,7 @@ class FokkerPlanck:
 
         Raises ``ValueError`` where the potential is not finite at a cell centre.
         """
-        centres = _centres(lower, upper, cells)
+        centres = lower + (upper - lower) / cells * (np.arange(cells) + 0.5)
         potential = flow.potential.value(torch.from_numpy(centres)[:, None]).double().numpy()
         if not np.isfinite(potential).all():
             where = centres[~np.isfinite(potential)][0]
@@ -67,9 +73,9 @@ class FokkerPlanck:
 
     def apply(self, masses: Reals) -> Reals:
         """Return L p as differences of fluxes, which sum to zero."""
-        flux = np.zeros(len(masses) + 1)
+        flux: Reals = np.zeros(len(masses) + 1)
         flux[1:-1] = self.right[:-1] * masses[:-1] - self.left[1:] * masses[1:]
-        return -np.diff(flux)
+        return np.asarray(flux[:-1] - flux[1:])
 
     def law(self, masses: Reals) -> GridLaw:
         """Return the law with these cell masses."""
@@ -78,38 +84,53 @@ class FokkerPlanck:
     def propagate(self, masses: Reals, time: float) -> Reals:
         """Return exp(time L) p, to about 1e-13 in L1.
 
-        One contour integral mostly reaches any time. Where drift so outweighs diffusion that L is far from normal,
-        the integral shows it (``_contour_integral``), and the time is split.
+        One contour integral reaches any time, unless drift so outweighs diffusion that L is far from normal; the
+        integral then shows it, and rational steps go ahead until it no longer does.
 
-        Raises ``ArithmeticError`` should a 2⁻²⁰th part of the time still be too long.
+        Raises ``ArithmeticError`` when the steps shrink to nothing.
         """
-        done, step = 0.0, time
-        while done < time:
-            step = min(step, time - done)
-            advanced, reliable = _contour_integral(self.left * step, self.right * step, masses)
+        remaining, step, attempts = time, time / 4, 4
+        while True:
+            advanced, reliable = _contour_integral(self.left * remaining, self.right * remaining, masses)
             if reliable:
-                masses = advanced
-                done = time if step >= time - done else done + step
-                step *= 2
-            elif step > time * 2.0**-20:
-                step /= 2
-            else:
-                raise ArithmeticError(f"Fokker-Planck grid: no reliable step to time {time:g} beyond {done:g}")
-        return masses
+                return advanced
+            for _ in range(attempts):
+                step = min(step, remaining)
+                advanced, error = self._two_rational_steps(masses, step)
+                if error < STEP_TOLERANCE * np.abs(masses).sum():
+                    masses, remaining = advanced, remaining - step
+                    if remaining <= 0:
+                        return masses
+                growth = 0.9 * (STEP_TOLERANCE / error) ** (1 / 12) if error > 0 else 2.0
+                step *= min(2.0, max(0.1, growth)) if np.isfinite(error) else 0.1
+                if step < 1e-12 * time:
+                    raise ArithmeticError(
+                        f"Fokker-Planck grid: steps to time {time:g} shrink to {step:.3g} with {remaining:g} to go"
+                    )
+            attempts *= 2
+
+    def _two_rational_steps(self, masses: Reals, time: float) -> tuple[Reals, float]:
+        """Return p after two steps of half the time, and its distance in L1 from a single step."""
+        once = _rational_step(self.left * time, self.right * time, masses)
+        left, right = self.left * (0.5 * time), self.right * (0.5 * time)
+        twice = _rational_step(left, right, _rational_step(left, right, masses))
+        return twice, float(np.abs(twice - once).sum())
 
     def stepper(self, step_size: float) -> Callable[[Reals], Reals]:
         """Return p ↦ the L-stable, stiffly accurate SDIRK step of order 2 (Alexander 1977, SIAM J. Numer. Anal. 14).
 
         With γ = 1 - 1/√2: (I - γhL) k₁ = hL p, (I - γhL) k₂ = hL (p + (1 - γ) k₁), p⁺ = p + (1 - γ) k₁ + γ k₂. The
         factors are made once. The increments come from differences of fluxes, so that rounding cannot drain mass step
-        by step. Steps much longer than the time scales of p may leave small negative masses.
+        by step. No linear step of order 2 keeps masses positive whatever its size (Bolley & Crouzeix 1978, RAIRO 12);
+        where this one is too long for some fast transient, ``_without_holes`` repairs what it leaves behind.
         """
         gamma = 1 - 0.5**0.5
         solve = _factorise(gamma * step_size * self.left, gamma * step_size * self.right)
 
         def step(masses: Reals) -> Reals:
             stage = masses + (1 - gamma) * solve(step_size * self.apply(masses))
-            return stage + gamma * solve(step_size * self.apply(stage))
+            advanced: Reals = stage + gamma * solve(step_size * self.apply(stage))
+            return _without_holes(advanced) if advanced.min() < ROUNDING else advanced
 
         return step
 
@@ -119,26 +140,6 @@ def bernoulli(z: Reals) -> Reals:
     size = np.abs(z)
     falling = np.divide(size, -np.expm1(-size), out=np.ones_like(size), where=size > 0)
     return np.asarray(np.where(z > 0, falling * np.exp(-size), falling))
-
-
-def initial_masses(law: Density, lower: float, upper: float, cells: int) -> Reals:
-    """Return the law's mass in each cell by Gauss-Legendre quadrature, normalised, shape (cells,).
-
-    Raises ``ValueError`` unless the cells catch the mass to 1e-6, outside or between nodes.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(5)
-    parts = -(-2048 // cells)
-    half = (upper - lower) / (2 * parts * cells)
-    points = _centres(lower, upper, parts * cells)[:, None] + half * nodes
-    density = law.log_prob(torch.from_numpy(points.reshape(-1, 1))).double().exp().numpy()
-    masses: Reals = half * (density.reshape(cells, parts, -1) @ weights).sum(1)
-    total = float(masses.sum())
-    if not abs(total - 1) < 1e-6:
-        raise ValueError(
-            f"Fokker-Planck grid: {cells} cells of [{lower:g}, {upper:g}] catch mass {total:.8g} of the initial law, "
-            f"which must be 1: widen the domain, or refine the grid if the law is narrow"
-        )
-    return masses / total
 
 
 def effective_domain(flow: GradientFlow) -> tuple[float, float]:
@@ -181,7 +182,7 @@ def reference_marginal(flow: GradientFlow, time: float, tolerance: float = 1e-10
     cells = 1024
     while cells <= most_cells:
         operator = FokkerPlanck.discretise(flow, lower, upper, cells)
-        masses = initial_masses(flow.initial, lower, upper, cells)
+        masses = discretised(flow.initial, lower, upper, cells).masses.numpy()
         for _ in range(parts):
             masses = operator.propagate(masses, time / parts)
         fine = operator.law(masses)
@@ -195,10 +196,6 @@ def reference_marginal(flow: GradientFlow, time: float, tolerance: float = 1e-10
         f"reference marginal at time {time:g}: the last refinement, to {cells // 2} cells, changed SymKL by "
         f"{change:.3g}, more than {tolerance:g}"
     )
-
-
-def _centres(lower: float, upper: float, cells: int) -> Reals:
-    return lower + (upper - lower) / cells * (np.arange(cells) + 0.5)
 
 
 def _important(flow: GradientFlow, lower: float, upper: float) -> tuple[float, float] | None:
@@ -224,7 +221,7 @@ def _border(matters: npt.NDArray[np.bool_], energy: Reals) -> int | None:
         return None
     if energy[last + 1] < energy[last]:
         outward = energy[last:]
-        risen = np.flatnonzero(outward - np.minimum.accumulate(outward) >= DEPTH)
+        risen = np.flatnonzero(outward >= np.minimum.accumulate(outward) + DEPTH)
         return last + int(risen[0]) if len(risen) else None
     return last + 1
 
@@ -249,14 +246,39 @@ def _contour_integral(left: Reals, right: Reals, masses: Reals) -> tuple[Reals, 
         terms = weight[:, None] * _resolvent(z[:, None], left[None], right[None], masses[None])
         aliasing = np.abs(terms[::2].imag.sum(0) - terms[1::2].imag.sum(0)).sum()
         reliable = aliasing < 3e-7 * np.abs(masses).sum() and np.abs(terms[-1]).sum() < 3e-12 * np.abs(masses).sum()
-        return terms.real.sum(0), bool(reliable)
+        return np.asarray(terms.real.sum(0)), bool(reliable)
+
+
+def _rational_step(left: Reals, right: Reals, masses: Reals) -> Reals:
+    """Return r(A) p with r the (5, 6) Padé approximant of eᶻ in partial fractions, of order 11 and L-stable.
+
+    It is the stability function of the six-stage Radau IIA method (Hairer & Wanner 1996, Solving Ordinary
+    Differential Equations II, IV.5). Its poles lie in the right half-plane, where (z - A)⁻¹ shrinks masses whatever
+    the drift. Poles come in conjugate pairs, one of each is given; a residue is twice the share times its pole.
+    """
+    poles = np.array(
+        [
+            7.4906375288096300922 + 1.6215023887783939784j,
+            6.4705149367015697536 + 4.9001211474213864242j,
+            4.0388475344888001542 + 8.3456004148722156680j,
+        ]
+    )
+    shares = np.array(
+        [
+            3.3488214696886059685 + 244.32561323064888863j,
+            -0.98107962449826614118 - 93.562771278201915085j,
+            -1.3677418451903398273 + 9.766459121099854497j,
+        ]
+    )
+    terms = (shares * poles)[:, None] * _resolvent(poles[:, None], left[None], right[None], masses[None])
+    return np.asarray(terms.real.sum(0))
 
 
 def _resolvent(loss: Complexes, left: Array, right: Array, source: Array) -> Complexes:
     """Solve (loss - A) x = source for a generator A with rates ``left`` and ``right``; all broadcast to (K, m).
 
     Cyclic reduction: every other cell is taken out of the chain. What it would have received goes to where its
-    mass goes next: to its neighbours, which get longer jumps, or to the loss. Sums and products only.
+    mass goes next: to its neighbours, which get longer jumps, or to the loss. No rates are subtracted.
     """
     cells = left.shape[-1]
     if cells == 1:
@@ -285,6 +307,18 @@ def _resolvent(loss: Complexes, left: Array, right: Array, source: Array) -> Com
 
 def _padded(values: Array, fill: float) -> Array:
     return np.concatenate([values, np.full((len(values), 1), fill, dtype=values.dtype)], axis=1)
+
+
+def _without_holes(masses: Reals) -> Reals:
+    """Return the non-negative masses of the same sum whose distribution function is nearest in the maximum norm.
+
+    That is the mean of the running maximum from the left and the running minimum from the right; it moves mass, half
+    of what is negative at the most, between neighbours only, and leaves all other cells alone.
+    """
+    below = np.concatenate([[0.0], np.cumsum(masses)])
+    within = np.clip(below, 0.0, below[-1])
+    monotone = 0.5 * (np.maximum.accumulate(within) + np.minimum.accumulate(within[::-1])[::-1])
+    return np.asarray(masses + np.diff(monotone - below))
 
 
 def _factorise(left: Reals, right: Reals) -> Callable[[Reals], Reals]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,6 +33,8 @@ from problems.potentials import Potential
 from problems.problem import Prediction, Problem, ProblemFamily
 from problems.validation import require_choice, require_finite, require_positive, require_times
 
+MEASURES = ("accuracy", "log-predictive", "energy-distance")
+MOMENT_MEASURES = ("symkl-gaussian", "bures-w2", "sliced-w2")
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "posterior"
 
 
@@ -129,12 +130,25 @@ class LogisticPosterior(Potential):
         return self.subsample(chosen.to(self.signed_features.device))
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A committed posterior; ``heavy_tailed`` says that its moments of order 4 do not exist."""
+
+    law: Empirical
+    heavy_tailed: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogisticRegression(ProblemFamily):
     """Posterior of (w, log α) on a named data set; instance ``seed`` is an 80/20 split of its rows.
 
     ``intercept`` appends a constant feature, whose weight has the same prior. ``initial`` is N(0, I) for w and
     N(log(a/b), 1) for log α. The truth is a committed NUTS run, where one was made for the settings and the seed.
+
+    Defaults are the published ones. On separable data, as every split of breast-cancer is, the posterior then keeps
+    the tail of the prior of w, a multivariate t with 2a = 2 degrees of freedom: it has no variance, and a Langevin
+    diffusion is still far from it at t = 100. Measures that rest on second moments are left out unless moments of
+    order 4 exist, without which their estimates have no variance. With a = b = 4 they exist and t = 10 is enough.
     """
 
     name: ClassVar[str] = "logistic-regression"
@@ -142,7 +156,7 @@ class LogisticRegression(ProblemFamily):
     intercept: bool = False
     prior_shape: float = 1.0
     prior_rate: float = 100.0
-    times: tuple[float, ...] = (20.0,)
+    times: tuple[float, ...] = (10.0,)
 
     def __post_init__(self) -> None:
         require_times(self.name, self.times)
@@ -168,8 +182,8 @@ class LogisticRegression(ProblemFamily):
         reference, missing = self._reference(seed, split.checksum)
         return Problem(
             flow=GradientFlow(initial, FreeEnergy(potential, Entropy(1.0)), self.times),
-            measures=("accuracy", "log-predictive", "symkl-gaussian", "bures-w2", "energy-distance", "sliced-w2"),
-            truth=None if reference is None else lambda time: reference,
+            measures=MEASURES if reference is not None and reference.heavy_tailed else MEASURES + MOMENT_MEASURES,
+            truth=None if reference is None else lambda time: reference.law,
             truth_missing=missing,
             prediction=Prediction(self.held_out(split)),
             stationary=True,
@@ -201,18 +215,6 @@ class LogisticRegression(ProblemFamily):
             features = np.column_stack([features, np.ones(len(features))])
         return torch.from_numpy(features * labels[:, None])
 
-    def _reference(self, seed: int, checksum: str) -> tuple[Empirical | None, str]:
-        stem = self.reference_stem(seed)
-        summary_file = REFERENCE / f"{stem}.json"
-        remedy = f"make it by: {self.reference_command(seed)}"
-        if not summary_file.exists():
-            return None, f"no reference for these settings and seed {seed}; {remedy}"
-        summary = json.loads(summary_file.read_text())
-        posed = {**summary["problem"], "checksum": summary["checksum"]}
-        if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
-            return None, f"the reference {stem} was made for other data or settings; {remedy}"
-        return _empirical(REFERENCE / f"{stem}.npz"), ""
-
     def reference_settings(self) -> dict[str, str | bool | float]:
         """Return the settings that change the posterior."""
         return {
@@ -222,9 +224,21 @@ class LogisticRegression(ProblemFamily):
             "prior_rate": self.prior_rate,
         }
 
+    def _reference(self, seed: int, checksum: str) -> tuple[Reference | None, str]:
+        stem = self.reference_stem(seed)
+        summary_file = REFERENCE / f"{stem}.json"
+        remedy = f"make it by: {self.reference_command(seed)}"
+        if not summary_file.exists():
+            return None, f"no reference for these settings and seed {seed}; {remedy}"
+        summary = json.loads(summary_file.read_text())
+        posed = {**summary["problem"], "checksum": summary["checksum"]}
+        if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
+            return None, f"the reference {stem} was made for other data or settings; {remedy}"
+        order = summary["moments_exist_below"]
+        return Reference(_draws_and_moments(REFERENCE / f"{stem}.npz"), order is not None and order <= 4), ""
 
-@cache
-def _empirical(file: Path) -> Empirical:
+
+def _draws_and_moments(file: Path) -> Empirical:
     with np.load(file) as arrays:
         return Empirical(
             draws=torch.from_numpy(arrays["draws"].astype(np.float64)),

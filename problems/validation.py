@@ -51,7 +51,7 @@ def require_finite(owner: str, **tensors: torch.Tensor) -> None:
 
 def require_spd(owner: str, name: str, matrix: torch.Tensor) -> None:
     """Raise ``ValueError`` unless ``matrix`` is square, symmetric (to 1e-10) and positive definite."""
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
         raise ValueError(f"{owner}: {name} must be a square matrix, got shape {tuple(matrix.shape)}")
     require_finite(owner, **{name: matrix})
     asymmetry = float((matrix - matrix.T).abs().max())

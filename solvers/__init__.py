@@ -6,4 +6,5 @@ BUILTIN = {
     "gaussian-jko": "solvers.gaussian_jko:GaussianJKO",
     "euler-maruyama": "solvers.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.chang_cooper:ChangCooper",
+    "icnn-jko": "solvers.icnn_jko:ICNNJKO",
 }

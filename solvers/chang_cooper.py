@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from problems.flow import Entropy, GradientFlow
-from problems.fokker_planck import FokkerPlanck, Reals, effective_domain, initial_masses
-from problems.grid import GridLaw, symmetric_divergence
+from problems.fokker_planck import FokkerPlanck, Reals, effective_domain
+from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_positive
@@ -109,7 +109,8 @@ class ChangCooper(Solver):
 
 def _set_up(flow: GradientFlow, lower: float, upper: float, cells: int) -> tuple[FokkerPlanck, Reals]:
     assert isinstance(flow.initial, Density)
-    return FokkerPlanck.discretise(flow, lower, upper, cells), initial_masses(flow.initial, lower, upper, cells)
+    start = discretised(flow.initial, lower, upper, cells)
+    return FokkerPlanck.discretise(flow, lower, upper, cells), start.masses.numpy()
 
 
 def _stepped(operator: FokkerPlanck, masses: Reals, step_size: float, times: Sequence[float]) -> list[Reals]:

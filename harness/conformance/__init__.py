@@ -12,8 +12,8 @@ from harness.conformance import problems as problem_contract
 from harness.conformance import solvers as solver_contract
 from harness.conformance.contract import Verdict, verdict
 from harness.conformance.gallery import Exhibit, gallery
-from harness.conformance.problems import ProblemTrial
-from harness.conformance.solvers import SolverTrial
+from harness.conformance.instances import ProblemTrial
+from harness.conformance.runs import SolverTrial
 from harness.usage import unknown
 
 __all__ = ["CHECKS", "Verdict", "examine", "print_verdict", "trial", "verdicts"]

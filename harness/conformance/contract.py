@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ def check_definition(component: type[Any], kind: Kind, base: type[Any]) -> str:
     # Without one of its own, a dataclass gets its signature as documentation.
     own = component.__doc__ or ""
     require(own.strip() != "" and not own.startswith(f"{component.__name__}("), "the class has no docstring")
-    module = __import__(component.__module__, fromlist=["__doc__"]).__doc__ or ""
+    module = sys.modules[component.__module__].__doc__ or ""
     require(module.strip() != "", f"the module {component.__module__} has no docstring")
     return f"{kind} {name!r}, version {version}"
 
@@ -97,9 +98,13 @@ def copies(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def same_bits(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
-    """Return whether two lists hold the same tensors, bit for bit; a NaN equals a NaN."""
+    """Return whether two lists hold the same tensors, bit for bit, so that a NaN equals itself."""
+
+    def raw(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().contiguous().flatten().view(torch.uint8)
+
     return len(left) == len(right) and all(
-        a.dtype == b.dtype and a.shape == b.shape and bool(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)))
+        a.dtype == b.dtype and a.shape == b.shape and torch.equal(raw(a), raw(b))
         for a, b in zip(left, right, strict=True)
     )
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -18,17 +14,13 @@ from harness.conformance.contract import (
     all_finite,
     check_definition,
     check_round_trip,
-    copies,
     generator,
-    global_state,
     require,
     same_bits,
-    tensors_in,
     torch_threads,
-    touched,
 )
 from harness.conformance.densities import check_density
-from harness.conformance.gallery import Exhibit
+from harness.conformance.runs import CPU, SolverTrial, bits
 from harness.measure import CATALOGUE
 from harness.measure.measure import Figure, Subject
 from problems.problem import Problem
@@ -36,7 +28,6 @@ from solvers.estimates import Estimate, Exact, Particles, density_of
 from solvers.solver import Solution, Solver
 
 DRAWS = 4096
-CPU = torch.device("cpu")
 
 POSITIVE = ("step_size", "particles", "points", "cells", "iterations", "batch_size", "width")
 """Settings that nothing but a positive number makes sense for, wherever a solver has them."""
@@ -45,99 +36,6 @@ BOUND = "initial"
 """The solver that is meant to do nothing."""
 
 JUDGE = CATALOGUE["energy-distance"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One solve on one problem of the gallery, with what it did beside."""
-
-    exhibit: Exhibit
-    outcome: Solution | Exception
-    drew: bool
-    warned: tuple[str, ...]
-    touched: tuple[str, ...]
-    altered: bool
-
-
-@dataclass(frozen=True)
-class SolverTrial:
-    """A solver on the gallery; each problem is solved once for all checks, and again for those that compare."""
-
-    component: type[Solver]
-    settings: Mapping[str, Any]
-    exhibits: Sequence[Exhibit]
-
-    @cached_property
-    def solver(self) -> Solver:
-        """The solver with the settings of the trial."""
-        made: Solver = make("solver", self.component, self.settings)
-        return made
-
-    @cached_property
-    def supported(self) -> list[Exhibit]:
-        """The problems that the solver applies to."""
-        return [exhibit for exhibit in self.exhibits if self.solver.unsupported(exhibit.problem) is None]
-
-    @cached_property
-    def runs(self) -> list[Run]:
-        """One run on every problem that the solver applies to."""
-        return [attempt(self.solver, exhibit) for exhibit in self.supported]
-
-    def solutions(self) -> list[tuple[Exhibit, Solution]]:
-        """Return the runs that ended well; raises ``Violation`` when none did."""
-        ended = [(run.exhibit, run.outcome) for run in self.runs if isinstance(run.outcome, Solution)]
-        require(bool(ended), "no problem of the gallery was solved")
-        return ended
-
-    def estimates(self) -> list[tuple[str, Problem, float, Estimate]]:
-        """Return every estimate with where it comes from and its time."""
-        return [
-            (f"{exhibit.title} at t = {t:g}", exhibit.problem, t, estimate)
-            for exhibit, solution in self.solutions()
-            for t, estimate in zip(solution.times, solution.estimates, strict=False)
-        ]
-
-
-def attempt(solver: Solver, exhibit: Exhibit) -> Run:
-    """Solve one problem and watch what is touched on the way."""
-    problem, source = exhibit.problem, generator(1)
-    problem_before, state_before, source_before = copies(contents(problem)), global_state(), source.get_state()
-    outcome: Solution | Exception
-    with warnings.catch_warnings(record=True) as caught, torch_threads(1):
-        warnings.simplefilter("always")
-        try:
-            outcome = solver.solve(problem, source, CPU)
-        except Exception as error:
-            outcome = error
-        state = global_state() | {"torch's number of threads": state_before["torch's number of threads"]}
-        changed = touched(state_before, state)
-        if torch.get_num_threads() != 1:
-            changed.append("torch's number of threads")
-    return Run(
-        exhibit,
-        outcome,
-        drew=not torch.equal(source.get_state(), source_before),
-        warned=tuple(f"{warning.category.__name__}: {warning.message}" for warning in caught),
-        touched=tuple(changed),
-        altered=not same_bits(problem_before, contents(problem)),
-    )
-
-
-def contents(problem: Problem) -> list[torch.Tensor]:
-    """Return the tensors that a problem consists of, and the moments of what is true of it."""
-    flow = problem.flow
-    truths = [] if problem.truth is None else [moment for t in flow.times for moment in problem.truth(t).moments()]
-    return tensors_in((flow, problem.prediction)) + truths
-
-
-def bits(solution: Solution) -> list[torch.Tensor]:
-    """Return what must come out the same when a run is repeated: estimates, their draws and their densities."""
-    found: list[torch.Tensor] = []
-    for estimate in solution.estimates:
-        draws = estimate.sample(256, generator(5))
-        density = density_of(estimate)
-        found += [*tensors_in(estimate), draws] + ([] if density is None else [density.log_prob(draws)])
-    return found
 
 
 def everywhere(faults: Sequence[str]) -> None:
@@ -164,7 +62,7 @@ def refuses_unreachable_times(trial: SolverTrial) -> str:
     """``check_times`` refuses a step larger than the horizon, or one that misses a time."""
     if "step_size" not in trial.component.__dataclass_fields__:
         return "no step size"
-    solver = trial.component(**{"step_size": 0.25})
+    solver = make("solver", trial.component, {"step_size": 0.25})
     for times in ((0.1,), (0.25, 0.3)):
         try:
             solver.check_times(times)

@@ -173,14 +173,21 @@ class KernelDensity(Density):
         offset = log_weights - 0.5 * (sites * sites).sum(1)
         columns = torch.cat([sites, offset[:, None], torch.ones_like(offset)[:, None]], dim=1).T.contiguous()
         blocks = columns.split(POINTS_PER_TILE, dim=1)
+        reach, least_log_weight = float(sites.norm(dim=1).max()), float(log_weights.min())
 
         def log_sum(tile: torch.Tensor) -> torch.Tensor:
+            least = least_log_weight - 0.5 * (float(tile.norm(dim=1).max()) + reach) ** 2
             square = (tile * tile).sum(1, keepdim=True)
             rows = torch.cat([tile, torch.ones_like(square), -0.5 * square], dim=1)
             total = torch.zeros(len(tile), dtype=torch.float64)
+            # One buffer for all blocks: a fresh megabyte each time would be a page fault per page in a worker thread.
+            buffer = torch.empty(len(tile) * POINTS_PER_TILE, dtype=torch.float64)
             for block in blocks:
-                exponents = rows @ block
-                total += exponents.clamp_(min=LEAST_EXPONENT).exp_().sum(1)
+                exponents = buffer[: len(tile) * block.shape[1]].view(len(tile), -1)
+                torch.mm(rows, block, out=exponents)
+                if least < LEAST_EXPONENT:
+                    exponents.clamp_(min=LEAST_EXPONENT)
+                total += exponents.exp_().sum(1)
             return total.log()
 
         return _by_tiles(log_sum, queries)
@@ -213,6 +220,8 @@ def _by_tiles(log_sum: Callable[[torch.Tensor], torch.Tensor], queries: torch.Te
     Within a tile everything runs on one thread: the bits do not depend on their number, and no thread waits for
     another after every pass, which on a busy machine costs far more than the work.
     """
+    if len(queries) == 0:
+        return torch.empty(0, dtype=torch.float64)
     tiles = queries.split(QUERIES_PER_TILE)
     threads = min(torch.get_num_threads(), len(tiles))
     if threads == 1:

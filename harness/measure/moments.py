@@ -60,9 +60,9 @@ class _MomentDistance(Measure):
         else:
             points, estimator = estimate.sample(draws, generator), f"moments of {draws} draws"
         sums = _BlockSums.of(points, log_weights)
-        mean, covariance = sums.moments()
-        if not np.isfinite(covariance).all():
+        if not np.isfinite(sums.second).all():
             return Figure(math.inf, 0.0, f"{estimator}: their covariance overflows")
+        mean, covariance = sums.moments()
         value = self._distance(mean, covariance, true_mean, true_covariance)
         if math.isinf(value):
             return Figure(value, 0.0, f"{estimator}: their covariance is singular")

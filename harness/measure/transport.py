@@ -21,7 +21,7 @@ from solvers.estimates import Estimate, Particles
 
 # A square of distances (8 MiB) at a time.
 ROWS_PER_TILE = 1024
-PROJECTIONS = 256
+PROJECTIONS = 128
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EnergyDistance(Measure):
 
 @dataclass(frozen=True)
 class SlicedW2(Measure):
-    """Sliced Wasserstein-2 distance (not squared): the root mean over 256 random directions θ of W₂²(θ·X, θ·Y).
+    """Sliced Wasserstein-2 distance (not squared): the root mean over 128 random directions θ of W₂²(θ·X, θ·Y).
 
     Between finite samples even of the same law it is positive, of order n^-½: compare it with its value on exact
     draws of the same number. The standard error adds the variance over directions to that of the draws, from their

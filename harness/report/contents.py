@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
-from harness.report import tables
-from harness.report.tables import FAILED, STATUSES, distinct, interval, significant, time_text
+from harness.report import summary
+from harness.report.summary import FAILED, STATUSES, distinct, interval, significant, time_text
 
 
 def overview(cells: pd.DataFrame) -> dict[str, Any]:
@@ -29,11 +30,15 @@ def overview(cells: pd.DataFrame) -> dict[str, Any]:
             ("Machine", "; ".join(distinct(cells["machine"])) or "–"),
             ("Threads a cell", ", ".join(f"{float(number):g}" for number in distinct(cells["threads"])) or "–"),
             ("Device", ", ".join(distinct(cells["device"])) or "–"),
-            ("Cells at a time", ", ".join(f"{float(number):g}" for number in sorted(distinct(cells["beside"]))) or "–"),
+            (
+                "Cells beside each",
+                ", ".join(f"{float(number):g}" for number in sorted(distinct(cells["beside"]))) or "–",
+            ),
             ("Time in cells", duration(cells["wall_seconds"].sum())),
         ],
         "cells": len(cells),
         "failed": int(cells["status"].isin(FAILED).sum()),
+        "planned": int((cells["status"] == "planned").sum()),
         "statuses": [(name, int(counts[name]), 100 * counts[name] / len(cells)) for name in STATUSES if name in counts],
     }
 
@@ -55,13 +60,13 @@ def commits(cells: pd.DataFrame) -> list[str]:
     """Return the commits, short, each with whether files differed from it."""
     pairs = cells[["commit", "dirty"]].dropna(subset=["commit"]).drop_duplicates()
     rows = pairs.itertuples(index=False)
-    return [f"{row.commit[:10]}{' with uncommitted changes' if row.dirty else ''}" for row in rows]
+    return [f"{str(row.commit)[:10]}{' with uncommitted changes' if row.dirty else ''}" for row in rows]
 
 
 def problem_tables(rows: pd.DataFrame, others: pd.DataFrame, title: str, anchor: str) -> dict[str, Any]:
     """Return one problem: a table for each measure, one of solve times, and what was not run on it."""
     run = rows[rows["not_run"] < rows["planned"]]
-    absent = rows[~rows["label"].isin(run["label"])].drop_duplicates("label")
+    absent = rows[~rows["label"].isin(run["label"])].drop_duplicates(["label", "size"])
     sizes = sorted(run["size"].unique())
     measured = [
         measure_table(group, others[others["metric"] == metric], str(metric), sizes)
@@ -75,7 +80,7 @@ def problem_tables(rows: pd.DataFrame, others: pd.DataFrame, title: str, anchor:
         "settings": json.loads(str(rows["problem_settings"].iloc[0])),
         "tables": measured,
         "seconds": seconds_table(run, sizes),
-        "absent": [(row.label, row.statuses) for row in absent.itertuples(index=False)],
+        "absent": [(label, int(group["planned"].sum())) for label, group in absent.groupby("label", sort=False)],
     }
 
 
@@ -84,16 +89,17 @@ def measure_table(rows: pd.DataFrame, others: pd.DataFrame, metric: str, sizes: 
 
     A problem of a single dimension gets a column for each time instead.
     """
-    times = sorted(rows["t"].unique())
-    single = len(sizes) == 1
+    times = sorted(float(time) for time in rows["t"].unique())
     groups = []
-    for time in [None] if single else times:
-        part = rows if single else rows[rows["t"] == time]
-        theirs = others if single else others[others["t"].round(9) == round(time, 9)]
-        columns = [(sizes[0], moment) for moment in times] if single else [(size, time) for size in sizes]
-        groups.append(
-            {"title": "" if single else f"t = {time_text(time)}", "lines": lines(part, theirs, metric, columns)}
-        )
+    if len(sizes) == 1:
+        groups.append({"title": "", "lines": lines(rows, others, metric, [(sizes[0], time) for time in times])})
+    else:
+        for time in times:
+            theirs = others[others["t"].round(9) == round(time, 9)]
+            columns = [(size, time) for size in sizes]
+            group = lines(rows[rows["t"] == time], theirs, metric, columns)
+            groups.append({"title": f"t = {time_text(time)}", "lines": group})
+    single = len(sizes) == 1
     return {
         "metric": metric,
         "description": CATALOGUE[metric].description if metric in CATALOGUE else "",
@@ -113,17 +119,12 @@ def lines(
     rows: pd.DataFrame, others: pd.DataFrame, metric: str, columns: list[tuple[int, Any]]
 ) -> list[dict[str, Any]]:
     """Return a line for each solver, and one for each published method that is not among them."""
-    best = {}
-    for column in columns:
-        here = rows[
-            (rows["size"] == column[0]) & (rows["t"] == column[1]) & ~rows["solver"].isin(["oracle", "initial"])
-        ]
-        best[column] = here["median"].max() if higher(metric) else here["median"].min()
+    solvers = rows[~rows["solver"].isin(["oracle", "initial"])]
+    best = solvers.groupby(["size", "t"])["median"].agg("max" if higher(metric) else "min").to_dict()
     found = []
     for label, group in rows.groupby("label", sort=False):
         cells = {(row["size"], row["t"]): figure_cell(row, metric, best) for row in group.to_dict("records")}
-        bound = group["solver"].iloc[0] in ("oracle", "initial")
-        kind = "bound" if bound else "solver"
+        kind = "bound" if group["solver"].iloc[0] in ("oracle", "initial") else "solver"
         found.append({"label": label, "kind": kind, "cells": [cells.get(column) for column in columns]})
     for label, group in others.groupby("label", sort=False):
         cells = {
@@ -138,9 +139,9 @@ def lines(
     return found
 
 
-def figure_cell(row: dict[Any, Any], metric: str, best: dict[tuple[int, Any], float]) -> dict[str, Any]:
+def figure_cell(row: dict[Any, Any], metric: str, best: dict[Any, float]) -> dict[str, Any]:
     """Return the texts of one figure; ``leads`` when its quartiles reach the best median of the column."""
-    goal = best[row["size"], row["t"]]
+    goal = best.get((row["size"], row["t"]), np.nan)
     leads = row["q75"] >= goal if higher(metric) else row["q25"] <= goal
     return {
         "median": significant(row["median"]),
@@ -150,6 +151,7 @@ def figure_cell(row: dict[Any, Any], metric: str, best: dict[tuple[int, Any], fl
         "published_range": interval(row["published_q25"], row["published_q75"]),
         "leads": bool(leads) and row["solver"] not in ("oracle", "initial"),
         "counts": "" if row["figures"] == row["planned"] else counts_text(row),
+        "failed": row["ok"] + row["not_run"] < row["planned"],
     }
 
 
@@ -176,23 +178,26 @@ def seconds_table(rows: pd.DataFrame, sizes: list[int]) -> dict[str, Any]:
 
 
 def failures(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what went wrong, then what was not run, runs with the same reason and traceback together."""
-    titles = tables.titles(cells)
-    columns = ["status", *tables.PROBLEM, "label", "reason", "traceback", "size", "seed", "rerun"]
-    bad = cells.loc[cells["status"] != "ok", columns]
-    texts = bad.astype(object).where(bad.notna(), "")
+    """Return what went wrong, then what was not run, runs with the same reason and traceback together.
+
+    Cells that are still to run are no part of it.
+    """
+    titles = summary.titles(cells)
+    bad = cells[~cells["status"].isin(["ok", "planned"])]
+    optional = bad[["reason", "traceback", "rerun"]].astype(object)
+    texts = optional.where(optional.notna(), "")
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in texts.itertuples(index=False):
+    for row in bad.assign(**texts).to_dict("records"):
         entry = {
-            "status": row.status,
-            "problem": titles[row.problem, row.problem_settings],
-            "label": row.label,
-            "reason": row.reason or "no reason was recorded",
-            "traceback": row.traceback,
-            "failed": row.status in FAILED,
+            "status": row["status"],
+            "problem": titles[row["problem"], row["problem_settings"]],
+            "label": row["label"],
+            "reason": row["reason"] or "no reason was recorded",
+            "traceback": row["traceback"],
+            "failed": row["status"] in FAILED,
         }
-        entry = found.setdefault(tuple(entry.values()), entry | {"runs": []})
-        entry["runs"].append({"size": row.size, "seed": row.seed, "rerun": row.rerun})
+        runs: list[dict[str, Any]] = found.setdefault(tuple(entry.values()), entry | {"runs": []})["runs"]
+        runs.append({name: row[name] for name in ("size", "seed", "rerun")})
     return sorted(found.values(), key=lambda entry: (not entry["failed"], -len(entry["runs"])))
 
 
@@ -210,7 +215,7 @@ def measures(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 "estimators": distinct(group["estimator"]),
             }
         )
-    return sorted(found, key=lambda entry: tables.metric_place(entry["metric"]))
+    return sorted(found, key=lambda entry: summary.metric_place(entry["metric"]))
 
 
 def provenance(cells: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Figures for a paper, PNG and PDF: error against dimension and error against wall-clock, one for each measure."""
+"""Figures for a paper, PNG and PDF: error against dimension (or time) and against wall-clock, for each measure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ import pandas as pd
 
 from harness.measure import CATALOGUE
 from harness.report import published as published_figures
-from harness.report import tables
+from harness.report import summary
 from harness.report.palette import colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = {"size": "dimension D", "seconds": "median solve time in seconds"}
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+ALONG = {"size": "dimension D", "t": "time t", "seconds": "median solve time in seconds"}
+NAMES = {"size": "dimension", "t": "time", "seconds": "seconds"}
+MARKERS = ("o", "s", "^", "P", "v", "D", "X", "p", "<", ">")
+OPEN = ("D", "s", "o", "^", "v", "p")
+DASHES = ((4, 2), (1.5, 1.5), (5, 1.5, 1, 1.5), (8, 2))
+GREY = "#7a848e"
+PUBLISHED = "#8a4b0f"
 
 
 def write_figures(frame: pd.DataFrame, folder: str | Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Write the figures of every problem and measure and return their paths.
 
-    Lines are medians over the ok runs, bars quartiles; dashes are floors, open diamonds published figures.
-    Matplotlib's settings are left as they were.
+    Lines are medians over the ok runs, bars quartiles; dashes are floors, open marks published figures. Matplotlib's
+    settings are left as they were.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,112 +39,121 @@ def write_figures(frame: pd.DataFrame, folder: str | Path, formats: Sequence[str
     for name, figure in draw(frame):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
-            figure.savefig(path, dpi=200, bbox_inches="tight")
+            figure.savefig(path, dpi=200)
             written.append(path)
     return written
 
 
 def draw(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """Yield a file name and a figure for every problem, measure and kind; one panel for each time."""
+    """Yield a file name and a figure for every problem, measure and what it is drawn along."""
     import matplotlib
     import seaborn
 
     published = published_figures.load()
-    rows = tables.summary(frame, published)
-    others = tables.unmatched(rows, published)
-    titles = tables.titles(rows)
-    style = {"axes.edgecolor": "#555555", "axes.linewidth": 0.7, "grid.color": "#e3e6ea", "pdf.fonttype": 42}
-    for key, group in rows.dropna(subset=["median"]).groupby([*tables.PROBLEM, "metric"], sort=False):
-        problem, problem_settings, metric = key
-        extra = others[(others["problem_settings"] == problem_settings) & (others["metric"] == metric)]
+    rows = summary.summarise(frame, published)
+    others = summary.unmatched(rows, published)
+    titles = summary.titles(rows)
+    style: dict[Any, Any] = {"axes.edgecolor": "#555555", "axes.linewidth": 0.7, "grid.color": "#e3e6ea"}
+    # The oracle's rows are the floors, which are drawn as such.
+    drawn = rows[rows["median"].notna() & (rows["solver"] != "oracle")]
+    for key, group in drawn.groupby([*summary.PROBLEM, "metric"], sort=False):
+        problem, problem_settings, metric = (str(part) for part in key)
+        theirs = others[(others["problem_settings"] == problem_settings) & (others["metric"] == metric)]
         title = titles[problem, problem_settings]
-        for kind in KINDS:
-            with (
-                seaborn.axes_style("whitegrid"),
-                seaborn.plotting_context("paper"),
-                matplotlib.rc_context(style),
-            ):
-                figure = panels(group, extra, metric, kind)
+        for along in directions(group):
+            with seaborn.axes_style("whitegrid", style), seaborn.plotting_context("paper"):
+                with matplotlib.rc_context({"pdf.fonttype": 42}):
+                    figure = panels(group, theirs, metric, along)
                 figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-            yield f"{slug(title)}-{metric}-vs-{'dimension' if kind == 'size' else 'seconds'}", figure
+            yield f"{slug(title)}-{metric}-vs-{NAMES[along]}", figure
+
+
+def directions(rows: pd.DataFrame) -> list[str]:
+    """Return what errors are drawn along: dimensions, or times of a single dimension, and seconds."""
+    first = ["size"] if rows["size"].nunique() > 1 else ["t"] if rows["t"].nunique() > 1 else []
+    return [*first, *(["seconds"] if (rows["seconds"] > 0).any() else [])]
 
 
 def slug(title: str) -> str:
     """Return a title as a file name."""
-    return re.sub(r"[^A-Za-z0-9.=]+", "-", title).strip("-")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-")
 
 
-def panels(rows: pd.DataFrame, others: pd.DataFrame, metric: str, kind: str) -> Figure:
-    """Return a figure with one panel a time and a common legend."""
+def panels(rows: pd.DataFrame, others: pd.DataFrame, metric: str, along: str) -> Figure:
+    """Return a figure with one panel a time, or one for all times along them, and a common legend."""
     from matplotlib.figure import Figure
 
-    times = sorted(rows["t"].unique())
+    times: list[float | None] = [None] if along == "t" else sorted(rows["t"].unique())
     shown = colours(dict(zip(rows["label"], rows["solver"], strict=True)))
-    columns = min(4, len(times))
+    columns = min(3, len(times))
     lines = -(-len(times) // columns)
-    figure = Figure(figsize=(3.4 * columns + 2.6, 3.1 * lines + 0.3), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns + 3.2, 3.2 * lines + 0.3), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for axes, time in zip(grid, times, strict=False):
-        panel(axes, rows[rows["t"] == time], others[others["t"].round(9) == round(time, 9)], kind, shown)
-        axes.set(title=f"t = {time:g}", xlabel=KINDS[kind], ylabel="")
-        scale(axes, rows, metric, kind)
+        here = rows if time is None else rows[rows["t"] == time]
+        theirs = others if time is None else others[others["t"].round(9) == round(time, 9)]
+        panel(axes, here, theirs, along, shown)
+        axes.set(title="" if time is None else f"t = {time:g}", xlabel=ALONG[along], ylabel="")
+        scale(axes, rows, metric, along)
     for axes in grid[len(times) :]:
         axes.set_visible(False)
     for axes in grid[::columns]:
         axes.set_ylabel(metric)
     entries = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(entries.values()), list(entries), loc="outside right center", frameon=False)
+    names = sorted(entries, key=lambda name: (name.startswith("floor"), published_figures.SOURCE in name))
+    figure.legend([entries[name] for name in names], names, loc="outside right upper", frameon=False)
     return figure
 
 
-def panel(axes: Axes, rows: pd.DataFrame, others: pd.DataFrame, kind: str, shown: dict[str, str]) -> None:
-    """Draw the solvers of one problem, measure and time."""
+def panel(axes: Axes, rows: pd.DataFrame, others: pd.DataFrame, along: str, shown: dict[str, str]) -> None:
+    """Draw the solvers of one problem and measure."""
     import seaborn
 
+    if along != "seconds":
+        floors(axes, rows, along)
     markers = {label: MARKERS[place % len(MARKERS)] for place, label in enumerate(shown)}
     for label, group in rows.groupby("label", sort=False):
-        group = group.sort_values("size")
+        group = group.sort_values(["size", "t"])
         colour = shown[str(label)]
         style: dict[str, Any] = {"color": colour, "marker": markers[str(label)], "markersize": 5, "linewidth": 1.2}
-        seaborn.lineplot(data=group, x=kind, y="median", label=str(label), ax=axes, legend=False, sort=False, **style)
+        style |= {"label": str(label), "legend": False, "sort": False, "estimator": None}
+        seaborn.lineplot(data=group, x=along, y="median", ax=axes, **style)
         spread = [group["median"] - group["q25"], group["q75"] - group["median"]]
-        axes.errorbar(group[kind], group["median"], yerr=spread, fmt="none", ecolor=colour, elinewidth=1, alpha=0.7)
+        axes.errorbar(group[along], group["median"], yerr=spread, fmt="none", ecolor=colour, elinewidth=1, alpha=0.7)
         theirs = group[group["published_median"].notna()]
         if len(theirs):
-            place = "size" if kind == "size" else "published_seconds"
-            diamonds(axes, theirs[place], theirs["published_median"], colour, f"{label}, {published_figures.SOURCE}")
-    for label, group in others.groupby("label", sort=False):
-        diamonds(axes, group[kind], group["median"], "#333333", f"{label}, {published_figures.SOURCE}")
-    if kind == "size":
-        floors(axes, rows)
+            place = "published_seconds" if along == "seconds" else along
+            name = f"the same solvers, {published_figures.SOURCE}"
+            open_marks(axes, theirs[place], theirs["published_median"], colour, "D", name)
+    for number, (label, group) in enumerate(others.groupby("label", sort=False)):
+        name = f"{label}, {published_figures.SOURCE}"
+        open_marks(axes, group[along], group["median"], PUBLISHED, OPEN[number % len(OPEN)], name)
 
 
-def diamonds(axes: Axes, x: pd.Series, y: pd.Series, colour: str, label: str) -> None:
+def open_marks(axes: Axes, x: pd.Series[Any], y: pd.Series[Any], colour: str, marker: str, label: str) -> None:
     """Mark published figures."""
-    axes.plot(x, y, linestyle="none", marker="D", markersize=6, fillstyle="none", color=colour, label=label)
+    axes.plot(x, y, linestyle="none", marker=marker, markersize=7, fillstyle="none", color=colour, label=label)
 
 
-def floors(axes: Axes, rows: pd.DataFrame) -> None:
+def floors(axes: Axes, rows: pd.DataFrame, along: str) -> None:
     """Draw the floor of every number of particles as a dashed line."""
-    for size, group in rows[rows["floor"] > 0].groupby("sample_size", sort=True):
-        line = group.groupby("size")["floor"].median()
-        axes.plot(line.index, line, linestyle=(0, (4, 2)), linewidth=0.9, color="#8a939c", zorder=0.5)
-        axes.annotate(f"floor {size}", (line.index[-1], line.iloc[-1]), (3, 0), textcoords="offset points",
-                      fontsize=6, color="#8a939c", va="center")  # fmt: skip
+    for number, (size, group) in enumerate(rows[rows["floor"] > 0].groupby("sample_size", sort=True)):
+        line = group.groupby(along)["floor"].median()
+        style = (0, DASHES[number % len(DASHES)])
+        axes.plot(line.index, line, linestyle=style, linewidth=1.1, color=GREY, label=f"floor, {size} particles")
 
 
-def scale(axes: Axes, rows: pd.DataFrame, metric: str, kind: str) -> None:
+def scale(axes: Axes, rows: pd.DataFrame, metric: str, along: str) -> None:
     """Take logarithmic axes where the values are positive, and a tick for every dimension that was run."""
     from matplotlib.ticker import NullLocator
 
     higher = metric in CATALOGUE and CATALOGUE[metric].higher_is_better
     if not higher and (rows["median"] > 0).any():
         axes.set_yscale("log", nonpositive="mask")
-    if kind == "seconds" and (rows["seconds"] > 0).any():
+    if along == "seconds":
         axes.set_xscale("log")
-    if kind == "size":
+    elif along == "size":
         sizes = sorted(rows["size"].unique())
-        if len(sizes) > 1:
-            axes.set_xscale("log")
+        axes.set_xscale("log")
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())

@@ -123,7 +123,7 @@
     wall_seconds: (value) => `in all ${value} s`,
     cpu_seconds: (value) => `CPU ${value} s`,
     gradient_evaluations: (value) => `${value} gradient evaluations`,
-    beside: (value) => `cells running at the time: ${value}`,
+    beside: (value) => `other cells at the time: ${value}`,
   };
   let details = null;
   let unfolded = null;
@@ -155,7 +155,7 @@
       .filter(([, values]) => values[index] !== null)
       .map(([name, values]) => units[name](short(values[index], 3)));
     if (spent.length) cell.append(make("p", spent.join(" · "), { className: "note" }));
-    if (details.said[index] >= 0 && details.diagnostics[details.said[index]]) {
+    if (details.said[index] >= 0) {
       cell.append(make("p", details.diagnostics[details.said[index]], { className: "note" }));
     }
     if (command(index)) {

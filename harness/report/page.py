@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from harness.report import published as published_figures
-from harness.report import tables
+from harness.report import summary
 from harness.report.contents import failures, measures, overview, problem_tables, provenance
 from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
@@ -32,6 +32,7 @@ def write_page(frame: pd.DataFrame, path: str | Path, title: str | None = None, 
     Raises ``ValueError`` for a frame without rows.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(frame, title, description), encoding="utf-8")
     return path
 
@@ -40,15 +41,15 @@ def page(frame: pd.DataFrame, title: str | None = None, description: str = "") -
     """Return the report as HTML text."""
     if frame.empty:
         raise ValueError("the frame has no rows: nothing was planned")
-    frame = tables.plain_text(frame)
+    frame = summary.plain_text(frame)
     published = published_figures.load()
-    rows = tables.summary(frame, published)
-    others = tables.unmatched(rows, published)
-    cells = tables.cells(frame)
-    short = tables.short_titles(rows)
+    rows = summary.summarise(frame, published)
+    others = summary.unmatched(rows, published)
+    cells = summary.cells(frame)
+    short = summary.short_titles(rows)
     problems = []
     plots = []
-    for place, (key, name) in enumerate(tables.titles(rows).items()):
+    for place, (key, name) in enumerate(summary.titles(rows).items()):
         ours = rows[(rows["problem"] == key[0]) & (rows["problem_settings"] == key[1])]
         theirs = others[(others["problem"] == key[0]) & (others["problem_settings"] == key[1])]
         problems.append(problem_tables(ours, theirs, name, f"problem-{place}") | {"short": short[key]})

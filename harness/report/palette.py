@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 
 # Paul Tol's bright and vibrant schemes, which stay apart for colour-blind readers, on white and on black.
@@ -24,8 +23,6 @@ def colours(solvers: Mapping[str, str]) -> dict[str, str]:
 
 def shade(colour: str, place: float) -> str:
     """Return a colour from lighter (``place`` 0) through itself (½) to darker (1)."""
-    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
-    target = lightness + (0.5 - place) * 0.34
-    channels = colorsys.hls_to_rgb(hue, min(0.78, max(0.26, target)), saturation)
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
+    end, weight = (255, 1 - 2 * place) if place < 0.5 else (0, 2 * place - 1)
+    channels = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return "#" + "".join(f"{round(channel + (end - channel) * 0.42 * weight):02x}" for channel in channels)

@@ -177,8 +177,9 @@
       const seen = drawn.filter((trace) => trace.visible);
       const range = { x: decades(seen.flatMap((trace) => trace.x)), y: decades(seen.flatMap((trace) => trace.y)) };
       const base = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true, ticks: "outside",
-                     tickcolor: colours.line, tickfont: { size: 12 }, exponentformat: "power" };
-      const log = (width) => (width === null ? {} : { type: "log", dtick: width > 9 ? 2 : width > 1.2 ? 1 : "D2" });
+                     tickcolor: colours.line, tickfont: { size: 13 }, exponentformat: "power" };
+      // Plotly writes powers of ten a quarter larger.
+    const log = (width) => (width === null ? {} : { type: "log", tickfont: { size: 10.5 }, dtick: width > 9 ? 2 : width > 1.2 ? 1 : "D2" });
       const name = { size: "dimension D", time: "time t", seconds: "solve time in seconds" }[axis];
       const x = { ...base, title: { text: name }, ...(axis === "seconds" ? log(range.x) : {}) };
       if (axis === "size") Object.assign(x, { type: "log", tickmode: "array", tickvals: sizes, ticktext: sizes.map(String) });

@@ -92,7 +92,7 @@ def nonlinear_filtering(folder: Path) -> pd.DataFrame:
 
 
 def posterior(folder: Path) -> pd.DataFrame:
-    """Return accuracy and log-likelihood of the logistic regressions: of the released runs, else of the paper's table."""
+    """Return accuracy and log-likelihood of the logistic regressions: of the released runs, else of Table 1."""
     table = read(folder, "bayesian_logistic_regression").sort_values("source", kind="stable")
     table = table.drop_duplicates(["dataset", "method"])
     table = table.rename(columns={"accuracy": "accuracy", "log_likelihood": "log-predictive"})

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
-from harness.report import tables
+from harness.report import summary
 from harness.report.plots import numbers
-from harness.report.tables import significant
+from harness.report.summary import significant
 
 CHUNK = 100
 """Rows of one table body: what lies outside the window is neither laid out nor painted."""
@@ -23,13 +23,12 @@ KEY = 12
 
 def run_rows(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
     """Return the rows in chunks, in the order of the plan, and which figure they show."""
-    short = tables.short_titles(cells)
+    short = summary.short_titles(cells)
     headline = headlines(frame)
     figures = (
-        frame.merge(headline, on=[*tables.PROBLEM, "metric", "t"]).drop_duplicates("key").set_index("key")["value"]
+        frame.merge(headline, on=[*summary.PROBLEM, "metric", "t"]).drop_duplicates("key").set_index("key")["value"]
     )
-    finished = cells["finished"] if "finished" in cells else pd.Series(None, index=cells.index, dtype=object)
-    columns = {
+    columns: dict[str, Any] = {
         "solver": cells["label"],
         "problem": [short[key] for key in zip(cells["problem"], cells["problem_settings"], strict=True)],
         "size": cells["size"],
@@ -38,29 +37,29 @@ def run_rows(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
         "figure": [significant(value) for value in figures.reindex(cells["key"])],
         "seconds": [significant(value) for value in cells["solve_seconds"]],
         "memory": [significant(value / 1e6) for value in cells["peak_memory"].astype(float)],
-        "finished": ["–" if pd.isna(time) else str(time)[:19].replace("T", " ") for time in finished],
+        "finished": ["–" if pd.isna(time) else str(time)[:19].replace("T", " ") for time in cells["finished"]],
         "key": cells["key"].str[:KEY],
     }
     rows = pd.DataFrame({name: list(values) for name, values in columns.items()}).to_dict("records")
-    names = {short[row.problem, row.problem_settings]: (row.metric, row.t) for row in headline.itertuples(index=False)}
+    names = {short[row["problem"], row["problem_settings"]]: row for row in headline.to_dict("records")}
     return {
         "count": len(rows),
         "chunks": [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)],
         "statuses": [(name, int(count)) for name, count in cells["status"].value_counts().items()],
         "problems": list(dict.fromkeys(columns["problem"])),
-        "headlines": [f"{problem}: {metric} at t = {time:g}" for problem, (metric, time) in names.items()],
+        "headlines": [f"{problem}: {row['metric']} at t = {row['t']:g}" for problem, row in names.items()],
     }
 
 
 def headlines(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the measure and time shown for each problem: what most runs have, at the last time."""
     figures = frame.dropna(subset=["metric", "value"])
-    counts = figures.groupby([*tables.PROBLEM, "metric"], sort=False).agg(count=("key", "size"), t=("t", "max"))
+    counts = figures.groupby([*summary.PROBLEM, "metric"], sort=False).agg(count=("key", "size"), t=("t", "max"))
     counts = counts.reset_index()
     names = list(CATALOGUE)
     counts["place"] = [names.index(name) if name in CATALOGUE else len(names) for name in counts["metric"]]
     counts = counts.sort_values(["count", "place"], ascending=[False, True], kind="stable")
-    return counts.drop_duplicates(tables.PROBLEM)[[*tables.PROBLEM, "metric", "t"]]
+    return counts.drop_duplicates(summary.PROBLEM)[[*summary.PROBLEM, "metric", "t"]]
 
 
 def run_details(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:

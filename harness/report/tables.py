@@ -1,234 +1,202 @@
-"""What a frame says: medians and quartiles over seeds, how many runs stand behind them, floors, published figures.
-
-Runs that failed are counted, never averaged away: every row says how many of the planned runs are ok.
-"""
+"""A frame for the terminal, a paper, a spreadsheet or another program."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from harness.measure import CATALOGUE
-from harness.report import published as published_figures
+from harness.report import summary
+from harness.report.published import SOURCE
+from harness.report.summary import interval, significant
+from harness.usage import UsageError, unknown
 
-PROBLEM = ["problem", "problem_settings"]
-SOLVER = ["solver", "solver_settings", "label"]
-GROUP = [*PROBLEM, *SOLVER, "size"]
-FAILED = ("diverged", "error", "timeout", "memory", "crashed")
-NOT_RUN = ("skipped", "unavailable", "planned")
-STATUSES = ("ok", *FAILED, *NOT_RUN)
-BESIDE = ("median", "q25", "q75", "min", "max", "runs", "seconds", "method")
-
-
-def cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per cell, without the columns that belong to a single figure, in the frame's order."""
-    figures = ["t", "metric", "value", "standard_error", "estimator", "floor", "floor_standard_error"]
-    return frame.drop_duplicates("key").drop(columns=figures, errors="ignore").reset_index(drop=True)
+COLUMNS = ("solver", "D", "t", "median", "quartiles", "floor", "published", "ok", "seconds")
+PRINTED = tuple(name for name in COLUMNS if name not in ("D", "t"))
+NUMERIC = frozenset(COLUMNS[1:]) - {"quartiles"}
 
 
-def summary(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return one row per solver, problem, size, time and measure.
+@dataclass(frozen=True)
+class Block:
+    """The printed rows (texts, columns ``COLUMNS``) of one problem and measure; ``note`` names what was not run."""
 
-    ``median``, ``q25``, ``q75`` are taken over the ``figures`` values of the ``ok`` runs out of ``planned``;
-    ``statuses`` counts the other outcomes, ``not_run`` those that are no failure. ``floor`` is the median floor, ``seconds`` the median solve time of the ok
-    runs. ``published_*`` hold the figures of the literature where everything but the implementation agrees; pass
-    ``published`` (as of :func:`harness.report.published.load`) to replace those in the repository.
+    title: str
+    rows: pd.DataFrame
+    note: str
 
-    A group without any ok run keeps its rows, with the times and measures that others have on the same problem.
+
+def blocks(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> Iterator[Block]:
+    """Yield a block for every problem and measure. Solvers that were not run, for a reason, go into its note.
+
+    Raises ``UsageError`` for a measure of ``metrics`` that the frame does not have.
     """
-    published = published_figures.load() if published is None else published
-    # A cell that several suites plan is one run.
-    frame = plain_text(frame).drop_duplicates(["key", "t", "metric"])
-    counts = outcomes(cells(frame))
-    figures = frame[frame["metric"].notna() & frame["value"].notna() & (frame["status"] == "ok")]
-    keys = [*GROUP, "t", "metric"]
-    found = quartiles(figures, keys, "value")
-    extra = figures.groupby(keys, sort=False, dropna=False).agg(floor=("floor", "median"))
-    found = found.merge(extra.reset_index(), on=keys, how="left")
-    table = pd.concat([found, unmeasured(counts, found)], ignore_index=True)
-    table = table.merge(counts, on=GROUP, how="left", validate="many_to_one")
-    table["figures"] = table["figures"].fillna(0).astype(int)
-    return ordered(beside(table, published))
+    for metric in metrics or ():
+        if metric not in set(frame["metric"].dropna()):
+            raise unknown("measure of this suite", metric, summary.distinct(frame["metric"]))
+    rows = summary.summarise(frame)
+    titles = summary.titles(rows)
+    for key, group in rows.groupby([*summary.PROBLEM, "metric"], sort=False, dropna=False):
+        problem, problem_settings, metric = ("" if pd.isna(part) else str(part) for part in list[Any](key))
+        if metrics and metric not in metrics:
+            continue
+        measure = f"{metric} ({sense(metric)})" if metric else "no figure"
+        run = group["not_run"] < group["planned"]
+        absent = group.loc[~group["label"].isin(group.loc[run, "label"])]
+        note = f"not run: {', '.join(summary.distinct(absent['label']))}" if len(absent) else ""
+        texts = [printed(row) for row in group[run].to_dict("records")]
+        yield Block(f"{titles[problem, problem_settings]}: {measure}", pd.DataFrame(texts, columns=COLUMNS), note)
 
 
-def plain_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its texts as Python objects, which rearrange several times faster than Arrow strings."""
-    return frame.astype({name: object for name in frame.columns if isinstance(frame[name].dtype, pd.StringDtype)})
+def sense(metric: str) -> str:
+    """Return which way of a measure is better, in words."""
+    return "higher is better" if metric in CATALOGUE and CATALOGUE[metric].higher_is_better else "lower is better"
 
 
-def outcomes(cell_rows: pd.DataFrame) -> pd.DataFrame:
-    """Return planned and ok runs of every group, its other outcomes in words, and its median seconds and particles."""
-    ok = cell_rows["status"] == "ok"
-    idle = cell_rows["status"].isin(NOT_RUN)
-    rows = cell_rows.assign(ok=ok, not_run=idle, ok_seconds=cell_rows["solve_seconds"].where(ok))
-    counts = rows.groupby(GROUP, sort=False, dropna=False).agg(
-        planned=("key", "size"),
-        ok=("ok", "sum"),
-        not_run=("not_run", "sum"),
-        seconds=("ok_seconds", "median"),
-        sample_size=("sample_size", "first"),
-    )
-    others = rows[~ok].groupby([*GROUP, "status"], sort=False, dropna=False).size().reset_index(name="count")
-    words = (others["status"].astype(str) + " " + others["count"].astype(str)).rename("statuses")
-    text = pd.concat([others[GROUP], words], axis=1).groupby(GROUP, sort=False, dropna=False)["statuses"].agg(", ".join)
-    counts = counts.join(text).reset_index()
-    counts["statuses"] = counts["statuses"].astype(object).where(counts["statuses"].notna(), "")
-    return counts
-
-
-def quartiles(rows: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
-    """Return median, quartiles (linear interpolation) and count of a column in every group; infinities stay infinite."""
-    group = rows.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
-    values = rows[column].to_numpy(dtype=float)
-    order = np.lexsort((values, group))
-    values, group = values[order], group[order]
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    counts = np.diff(np.append(starts, len(group)))
-    result = rows.iloc[order[starts]][keys].reset_index(drop=True)
-    for name, fraction in (("q25", 0.25), ("median", 0.5), ("q75", 0.75)):
-        position = (counts - 1) * fraction
-        below = np.floor(position).astype(int)
-        low, high = values[starts + below], values[starts + np.ceil(position).astype(int)]
-        step = np.zeros_like(low)
-        differ = low != high
-        step[differ] = (high[differ] - low[differ]) * (position - below)[differ]
-        result[name] = low + step
-    return result.assign(figures=counts)
-
-
-def unmeasured(counts: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Return rows without figures for the groups that have none, at the times and measures known for the problem."""
-    known = found[[*PROBLEM, "t", "metric"]].drop_duplicates()
-    missing = counts.loc[counts["ok"] == 0, GROUP]
-    return missing.merge(known, on=PROBLEM, how="left")
-
-
-def beside(table: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Add the published figure of the same problem, settings, solver, size, time and measure, where there is one."""
-    columns = [f"published_{name}" for name in BESIDE]
-    parts = []
-    for (problem, problem_settings), rows in table.groupby(PROBLEM, sort=False):
-        theirs = published_figures.comparable(published, str(problem), str(problem_settings))
-        same = rows[SOLVER].drop_duplicates().merge(theirs, on="solver", suffixes=("", "_published"))
-        agreeing = map(published_figures.agrees, same["solver_settings_published"], same["solver_settings"])
-        same = same[pd.Series(list(agreeing), index=same.index, dtype=bool)].assign(problem_settings=problem_settings)
-        parts.append(everywhere(everywhere(same, "size", rows), "t", rows))
-    found = pd.concat(parts, ignore_index=True).rename(columns=dict(zip(BESIDE, columns, strict=True)))
-    keys = [*GROUP, "t_rounded", "metric"]
-    found = found.assign(t_rounded=found["t"].astype(float).round(9), size=found["size"].astype(table["size"].dtype))
-    table = table.assign(t_rounded=table["t"].astype(float).round(9))
-    return table.merge(found[[*keys, *columns]], on=keys, how="left", validate="many_to_one").drop(columns="t_rounded")
-
-
-def everywhere(theirs: pd.DataFrame, column: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return published rows with those that leave a column open repeated for each of its values among our rows."""
-    open_rows = theirs[theirs[column].isna()]
-    filled = open_rows.drop(columns=column).merge(rows[[column]].drop_duplicates(), how="cross")
-    return pd.concat([theirs[theirs[column].notna()], filled], ignore_index=True)
-
-
-def unmatched(summary_rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Return the published figures on problems of the summary that no solver of the summary corresponds to."""
-    parts = []
-    for (problem, problem_settings), rows in summary_rows.groupby(PROBLEM, sort=False):
-        theirs = published_figures.comparable(published, str(problem), str(problem_settings))
-        used = rows["published_method"].dropna().unique()
-        here = theirs["size"].isin(rows["size"]) & theirs["t"].round(9).isin(rows["t"].round(9))
-        here &= ~theirs["method"].isin(used)
-        parts.append(theirs[here].assign(problem_settings=problem_settings))
-    return pd.concat(parts, ignore_index=True) if parts else published.iloc[:0]
-
-
-def ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by problem (as planned), measure (as catalogued), time, size, and solver between its two bounds."""
-    problems = {
-        key: place for place, key in enumerate(dict.fromkeys(zip(*(table[name] for name in PROBLEM), strict=True)))
+def printed(row: dict[Any, Any]) -> dict[str, str]:
+    """Return one row of a summary as texts."""
+    return {
+        "solver": row["label"],
+        "D": str(row["size"]),
+        "t": summary.time_text(row["t"]),
+        "median": significant(row["median"]),
+        "quartiles": interval(row["q25"], row["q75"]),
+        "floor": significant(row["floor"]),
+        "published": significant(row["published_median"]),
+        "ok": f"{row['ok']}/{row['planned']}" + (f", {row['statuses']}" if row["statuses"] else ""),
+        "seconds": significant(row["seconds"]),
     }
-    place = pd.DataFrame(
-        {
-            "problem": [problems[key] for key in zip(*(table[name] for name in PROBLEM), strict=True)],
-            "metric": [metric_place(metric) for metric in table["metric"]],
-            "t": table["t"].to_numpy(),
-            "size": table["size"].to_numpy(),
-            "label": [label_place(*key) for key in zip(table["solver"], table["label"], strict=True)],
-        }
-    )
-    place["label"] = place["label"].map({key: number for number, key in enumerate(sorted(place["label"].unique()))})
-    return table.iloc[place.sort_values(list(place.columns), kind="stable").index].reset_index(drop=True)
 
 
-def metric_place(metric: Any) -> int:
-    """Return a measure's place in the catalogue; unknown ones come after, and none at all last."""
-    names = list(CATALOGUE)
-    if pd.isna(metric):
-        return len(names) + 1
-    return names.index(metric) if metric in CATALOGUE else len(names)
+def show_tables(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> None:
+    """Print the summary to the terminal, all measures or those named."""
+    from rich.console import Console
+
+    console = Console()
+    for table in terminal(frame, metrics):
+        console.print(table)
+        console.print()
 
 
-def label_place(solver: str, label: str) -> tuple[Any, ...]:
-    """Return a sort key: exact draws first, the initial law last, numbers in labels by size."""
-    bound = {"oracle": 0, "initial": 2}.get(solver, 1)
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", label)
-    return (bound, tuple((1, float(part), "") if number % 2 else (0, 0.0, part) for number, part in enumerate(parts)))
+def terminal(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> list[Table]:
+    """Return rich tables of the summary, one for every problem and measure."""
+    from rich.text import Text
+
+    found = []
+    for block in blocks(frame, metrics):
+        table = Table(title=Text(block.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table.pad_edge, table.collapse_padding = False, True
+        table.show_edge = False
+        table.caption = Text(block.note) if block.note else None
+        table.caption_justify = "left"
+        for name in PRINTED:
+            # In a narrow terminal a label takes a second line; figures are never broken.
+            table.add_column(
+                "publ." if name == "published" else name,
+                justify="right" if name in NUMERIC else "left",
+                no_wrap=name != "solver",
+                overflow="fold",
+                min_width=15 if name == "solver" else None,
+            )
+        for (size, time), rows in block.rows.groupby(["D", "t"], sort=False):
+            table.add_section()
+            table.add_row(Text(f"D = {size}, t = {time}", style="dim"))
+            for row in rows.to_dict("records"):
+                counts, _, others = row["ok"].partition(", ")
+                label = Text(row["solver"])
+                if others:
+                    label.append(f"\n{others}", style="yellow")
+                table.add_row(label, *(Text(counts if name == "ok" else row[name]) for name in PRINTED[1:]))
+        found.append(table)
+    return found
 
 
-def titles(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return a display name for every problem with its settings: the name, and the settings that tell it from others."""
-    keys = list(dict.fromkeys(zip(frame["problem"], frame["problem_settings"], strict=True)))
-    settings = {key: json.loads(key[1]) for key in keys}
-    result = {}
-    for key in keys:
-        rivals = [settings[other] for other in keys if other[0] == key[0]]
-        telling = [
-            name
-            for name, value in settings[key].items()
-            if any(other.get(name) != value for other in rivals) or (name in ("instance", "data") and value is not None)
-        ]
-        result[key] = " · ".join([key[0], *(f"{name}={setting_text(settings[key][name])}" for name in telling)])
-    return result
+def markdown(frame: pd.DataFrame) -> str:
+    """Return the summary as Markdown, one pipe table for every problem and measure."""
+    parts = []
+    for block in blocks(frame):
+        lines = [list(COLUMNS), ["--:" if name in NUMERIC else ":--" for name in COLUMNS]]
+        lines += [[markdown_text(text) for text in line] for line in block.rows.to_numpy().tolist()]
+        parts.append(f"### {markdown_text(block.title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        if block.note:
+            parts.append(markdown_text(block.note))
+    return "\n\n".join(parts) + "\n"
 
 
-def short_titles(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return titles of problems that leave the settings out where the name alone tells them apart."""
-    full = titles(frame)
-    names = [problem for problem, _ in full]
-    return {key: key[0] if names.count(key[0]) == 1 else title for key, title in full.items()}
+def markdown_text(text: str) -> str:
+    """Escape what would end a cell or open a tag."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def setting_text(value: Any) -> str:
-    """Return a setting as it is shown in a name."""
-    return value if isinstance(value, str) else json.dumps(value)
+def latex(frame: pd.DataFrame) -> str:
+    """Return the summary as LaTeX, one ``longtable`` (of the package so named, and booktabs) for every block."""
+    alignment = "".join("r" if name in NUMERIC else "l" for name in COLUMNS)
+    head = " & ".join(COLUMNS) + r" \\"
+    parts = [f"% Needs \\usepackage{{booktabs,longtable}}. Column published: {SOURCE}."]
+    for block in blocks(frame):
+        body = "".join(
+            " & ".join(latex_text(text) for text in row) + " \\\\\n" for row in block.rows.to_numpy().tolist()
+        )
+        parts.append(
+            f"\\begin{{longtable}}{{{alignment}}}\n\\caption{{{latex_text(block.title)}}} \\\\\n"
+            f"\\toprule\n{head}\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n{body}\\end{{longtable}}"
+        )
+        if block.note:
+            parts.append(latex_text(block.note))
+    return "\n\n".join(parts) + "\n"
 
 
-def significant(value: Any, digits: int = 3) -> str:
-    """Return a number with some significant digits, without an exponent from 0.001 up to 100,000."""
-    if pd.isna(value):
-        return "–"
-    value = float(value)
-    if np.isinf(value) or value == 0:
-        return f"{value:g}"
-    rounded = float(f"{value:.{digits - 1}e}")
-    if not 1e-3 <= abs(rounded) < 1e5:
-        return f"{value:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e")
-    decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(rounded)))))
-    return f"{rounded:.{decimals}f}"
+LATEX_ESCAPES = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "·": r"\textperiodcentered{}", "β": r"$\beta$"}
+)
 
 
-def time_text(value: Any) -> str:
-    """Return a time as it is written in a suite."""
-    return "–" if pd.isna(value) else f"{value:g}"
+def latex_text(text: str) -> str:
+    """Escape a text for LaTeX; a bracket is wrapped, for it would be read as an option after a line's end."""
+    return text.translate(LATEX_ESCAPES).replace("[", "{[}").replace("]", "{]}")
 
 
-def interval(low: Any, high: Any) -> str:
-    """Return quartiles in brackets, or nothing where there are none."""
-    return "" if pd.isna(low) or pd.isna(high) else f"[{significant(low)}, {significant(high)}]"
+def csv(frame: pd.DataFrame) -> str:
+    """Return the tidy frame itself; numbers keep every digit."""
+    return frame.to_csv(index=False)
 
 
-def distinct(values: Sequence[Any] | pd.Series[Any]) -> list[str]:
-    """Return the different values as text, in order of appearance, without missing ones."""
-    return [str(value) for value in pd.unique(pd.Series(values).dropna())]
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write the tidy frame itself. Raises ``UsageError`` without pyarrow."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise UsageError("parquet needs pyarrow: pip install 'wgfbench[parquet]'") from error
+    frame.to_parquet(path, index=False)
+
+
+TEXTS: dict[str, Callable[[pd.DataFrame], str]] = {"csv": csv, "latex": latex, "markdown": markdown}
+
+
+def export(frame: pd.DataFrame, format: str, path: str | Path | None = None) -> None:
+    """Write a frame: all its rows as ``csv`` or ``parquet``, its summary as ``latex`` or ``markdown``.
+
+    Texts go to standard output without a path. Raises ``UsageError`` for another format, for parquet without a path,
+    when a package is missing, and when the file cannot be written.
+    """
+    if format not in (*TEXTS, "parquet"):
+        raise unknown("format", format, (*TEXTS, "parquet"))
+    if path is None:
+        if format == "parquet":
+            raise UsageError("parquet is not text: name the file to write with --output")
+        print(TEXTS[format](frame), end="")
+        return
+    try:
+        if format == "parquet":
+            write_parquet(frame, Path(path))
+        else:
+            Path(path).write_text(TEXTS[format](frame), encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error

@@ -74,7 +74,10 @@ def test_standardisation_uses_the_training_part_only():
 def test_checksum_sees_a_change_of_the_data():
     changed = FEATURES.copy()
     changed[3, 1] += 1e-12
-    assert Classification("a", FEATURES, LABELS).split(0).checksum != Classification("a", changed, LABELS).split(0).checksum
+    assert (
+        Classification("a", FEATURES, LABELS).split(0).checksum
+        != Classification("a", changed, LABELS).split(0).checksum
+    )
 
 
 def test_folder_is_read(tmp_path):

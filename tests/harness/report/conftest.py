@@ -156,8 +156,10 @@ def posterior_rows(rng, seeds):
                     -0.081,
                 ),
             ]
-            rows += cell("logistic-regression", POSTERIOR, solver, {"particles": 1000} if label != solver else {}, label, 31,
-                         seed, figures, solve_seconds=0.9)  # fmt: skip
+            settings = {} if solver == "initial" else {"particles": 1000}
+            rows += cell(
+                "logistic-regression", POSTERIOR, solver, settings, label, 31, seed, figures, solve_seconds=0.9
+            )
         if seed == 0:
             rows += cell("logistic-regression", POSTERIOR, "euler-maruyama", {"particles": 50000},
                          "euler-maruyama particles=50000", 31, seed, [], "timeout", "killed after 600 s",

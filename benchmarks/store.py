@@ -1,0 +1,113 @@
+"""The store: one more cell, going on where a sweep stopped, and the frame of everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchmarks import free
+from benchmarks.bounds import at_most
+from benchmarks.profiles import Profiled
+from harness.catalogue import catalogue
+from harness.cell import Measurement, Outcome
+from harness.frame import load
+from harness.plan import Cell, Selection, plan
+from harness.provenance import now, provenance
+from harness.store import Store, insert
+from harness.suite import Suite
+from harness.sweep import pending
+
+MEASUREMENTS = tuple(Measurement(t, f"measure {m}", 0.1, 0.01, "none", None) for t in (0.5, 0.9) for m in range(6))
+RERUN = "wgfbench run free"
+CELLS_A_SEED = 3
+"""The free solver and the bounds of every instance: the initial law and the oracle."""
+
+
+def planned(count: int) -> list[Cell]:
+    """Return at least ``count`` free cells, planned as the command line plans them."""
+    table = {"seeds": -(-count // CELLS_A_SEED), "problems": [{"use": "standing"}], "solvers": [{"use": "free"}]}
+    return plan(Suite.model_validate({"title": "free"} | table), Selection(), catalogue([Path(free.__file__)]))
+
+
+def filled(path: Path, cells: Iterable[Cell], measurements: tuple[Measurement, ...]) -> None:
+    """Make a store with all cells done, in one transaction for the lot."""
+    cells = list(cells)
+    path.unlink(missing_ok=True)
+    with Store(path) as store:
+        store.record_plan("free", "", cells, RERUN)
+        run = store.begin("free", "", provenance(1))
+        with store.transaction():
+            done = {"run": run, "status": "ok", "finished": now(), "solve_seconds": 0.1, "diagnostics": "{}"}
+            insert(store.connection, "cells", ({"key": cell.key} | done for cell in cells))
+            insert(
+                store.connection,
+                "measurements",
+                ({"key": cell.key} | vars(each) for cell in cells for each in measurements),
+            )
+
+
+class BigStore(Profiled):
+    """A store of finished cells, one measurement each."""
+
+    sizes: ClassVar[Mapping[str, Any]] = {"fast": 30, "regular": 100_000, "large": 1_000_000}
+    timeout = 300.0
+
+    def setup_cache(self) -> str:
+        path = Path("big.sqlite").resolve()
+        filled(path, planned(self.size), MEASUREMENTS[:1])
+        return str(path)
+
+    setup_cache.timeout = 300.0
+
+    def setup(self, path: str) -> None:
+        self.store = Store(Path(path))
+        self.outcome = Outcome("ok", measurements=MEASUREMENTS, solve_seconds=0.1)
+        warm_up, self.cell = (replace(planned(1)[0], seed=time.time_ns() + place) for place in range(2))
+        self.store.record(warm_up, self.outcome, 1, 0)
+
+    def teardown(self, path: str) -> None:
+        self.store.__exit__()
+
+    def time_append(self, path: str) -> None:
+        """One new cell with 12 measurements, in a transaction of its own; setting up again makes the next one."""
+        self.store.record(self.cell, self.outcome, 1, 0)
+
+    @at_most(2)
+    def track_resume(self, path: str) -> float:
+        """Plan the suite, record the plan, and find that nothing is left to run; the best of three."""
+        taken = []
+        for _ in range(3):
+            started = time.perf_counter()
+            cells = planned(self.size)
+            with Store(Path(path)) as store:
+                waiting = pending(cells, store, False)
+                store.record_plan("free", "", cells, RERUN)
+            taken.append(time.perf_counter() - started)
+            if waiting:
+                raise RuntimeError(f"{len(waiting)} of {len(cells)} cells were not found")
+        return min(taken)
+
+    track_resume.unit = "s"
+
+
+class Frame(Profiled):
+    """All of a store with 12 measurements a cell as one frame."""
+
+    sizes: ClassVar[Mapping[str, Any]] = {"fast": 30, "regular": 20_000, "large": 200_000}
+    timeout = 300.0
+
+    def setup_cache(self) -> str:
+        path = Path("frame.sqlite").resolve()
+        filled(path, planned(self.size), MEASUREMENTS)
+        return str(path)
+
+    setup_cache.timeout = 300.0
+
+    def time_load(self, path: str) -> None:
+        load(path)
+
+    def peakmem_load(self, path: str) -> None:
+        load(path)

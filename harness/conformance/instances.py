@@ -1,0 +1,52 @@
+"""A problem family in small dimensions: its instances, built once for all checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.conformance.contract import generator
+from harness.conformance.gallery import title, variants
+from problems.laws import Law
+from problems.problem import Problem, ProblemFamily
+
+DIMS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A built instance and what it is called."""
+
+    title: str
+    family: ProblemFamily
+    dim: int
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class ProblemTrial:
+    """A family and its instances number 0 in small dimensions, built once for all checks."""
+
+    component: type[ProblemFamily]
+
+    @cached_property
+    def families(self) -> list[ProblemFamily]:
+        """The kinds of problems that the family has."""
+        return variants(self.component.name, self.component)
+
+    @cached_property
+    def instances(self) -> list[Instance]:
+        """The instances that are looked at."""
+        return [
+            Instance(title(family, dim), family, dim, family.build(dim, 0, generator(0)))
+            for family in self.families
+            for dim in (family.dims() or DIMS)[: len(DIMS)]
+        ]
+
+    def truths(self) -> Iterator[tuple[str, Instance, float, Law]]:
+        """Yield the true law of every instance at each of its times."""
+        for instance in self.instances:
+            if instance.problem.truth is not None:
+                for t in instance.problem.flow.times:
+                    yield f"{instance.title} at t = {t:g}", instance, t, instance.problem.truth(t)

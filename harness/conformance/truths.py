@@ -1,0 +1,116 @@
+"""Checks of what a problem says is true: laws that fit their draws, start where the flow does, and move as it does."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from harness.conformance.contract import generator, require
+from harness.conformance.densities import STANDARD_ERRORS, check_density, require_moments
+from harness.conformance.instances import ProblemTrial
+from problems.flow import Entropy
+from problems.laws import Density, Empirical, Law
+from problems.problem import Problem
+
+DRAWS = 20_000
+
+
+def draws_from(law: Law, seed: int) -> torch.Tensor:
+    """Return independent draws; of a law that is a set of reference draws, each once."""
+    count = min(DRAWS, len(law.draws)) if isinstance(law, Empirical) else DRAWS
+    return law.sample(count, generator(seed))
+
+
+def truth_is_a_law(trial: ProblemTrial) -> str:
+    """Draws of the truth, and of the initial law, have the stated moments and density."""
+    count = 0
+    starts = [(f"{each.title}, initial law", each, each.problem.flow.initial) for each in trial.instances]
+    for where, instance, law in starts + [(where, instance, law) for where, instance, _, law in trial.truths()]:
+        draws = draws_from(law, 1)
+        require(
+            law.dim == instance.dim and draws.shape[1:] == (instance.dim,),
+            f"{where}: dimension {law.dim}, draws of shape {tuple(draws.shape)}, not dimension {instance.dim}",
+        )
+        require(draws.dtype == torch.float64, f"{where}: draws are {draws.dtype}, not torch.float64")
+        require(bool(torch.isfinite(draws).all()), f"{where}: draws are not finite")
+        mean, covariance = law.moments()
+        shapes = (tuple(mean.shape), tuple(covariance.shape))
+        expected = ((instance.dim,), (instance.dim, instance.dim))
+        require(shapes == expected, f"{where}: moments have shapes {shapes}, not {expected}")
+        require_moments(draws, mean, covariance, where)
+        if isinstance(law, Density):
+            check_density(law.log_prob, draws, where)
+        count += 1
+    return f"{count} laws have their moments and densities"
+
+
+def truth_starts_at_the_initial_law(trial: ProblemTrial) -> str:
+    """As t → 0 the truth becomes the initial law; the truth of a stationary problem is one law at all times."""
+    seen: dict[str, None] = {}
+    for instance in trial.instances:
+        problem = instance.problem
+        if problem.truth is None:
+            seen["no truth"] = None
+            continue
+        if problem.stationary:
+            start, end = problem.truth(problem.flow.times[0]), problem.truth(2 * problem.flow.horizon)
+            seen["one law at all times"] = None
+        else:
+            start, end = problem.flow.initial, problem.truth(1e-6 * problem.flow.times[0])
+            seen["starts at the initial law"] = None
+        scale = 1 + max(float(moment.abs().max()) for moment in start.moments())
+        for what, left, right in zip(("mean", "covariance"), start.moments(), end.moments(), strict=True):
+            change = float((left - right).abs().max()) / scale
+            require(change < 1e-3, f"{instance.title}: the {what} jumps by {change:.3g}")
+    return "; ".join(seen)
+
+
+def truth_obeys_the_equation(trial: ProblemTrial) -> str:
+    """The truth moves as ∂ρ = ∇·(ρ∇V) + β⁻¹Δρ says: d E[X]/dt = -E[∇V] and d E|X|²/dt = 2D/β - 2E[X·∇V].
+
+    Checked within five standard errors of the expectations on the right, where the flow is such an equation.
+    """
+    count = 0
+    for where, instance, t, law in trial.truths():
+        flow = instance.problem.flow
+        if flow.energy.interaction is not None or not isinstance(flow.energy.internal, Entropy):
+            continue
+        x = draws_from(law, 2)
+        gradient = flow.potential.gradient(x)
+        centre = law.moments()[0]
+        # About the mean at t, held fixed, where squares do not cancel.
+        drift = 2 * flow.dim / flow.inverse_temperature - 2 * ((x - centre) * gradient).sum(1, keepdim=True)
+        for what, rate, samples in zip(
+            ("mean", "second moment"), observed_rates(instance.problem, t, centre), (-gradient, drift), strict=True
+        ):
+            error = samples.std(0) / math.sqrt(len(x))
+            truncation = 1e-3 * (1 + rate.abs().max())
+            excess = ((samples.mean(0) - rate).abs() - truncation) / error.clamp_min(1e-300)
+            worst = excess.argmax()
+            require(
+                float(excess.max()) <= STANDARD_ERRORS,
+                f"{where}: the {what} changes at rate {rate[worst]:.6g}, the equation says "
+                f"{samples.mean(0)[worst]:.6g} ± {error[worst]:.2g}",
+            )
+        count += 1
+    return f"{count} marginals move as the equation says" if count else "no truth of a linear Fokker-Planck equation"
+
+
+def observed_rates(problem: Problem, t: float, centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return d E[X]/dt (D,) and d E|X - centre|²/dt (1,) of the truth at t, by central differences."""
+    assert problem.truth is not None
+    flow = problem.flow
+    if problem.stationary:
+        return torch.zeros(flow.dim, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    step = 0.01 * t
+    (mean_after, covariance_after), (mean_before, covariance_before) = (
+        problem.truth(t + step).moments(),
+        problem.truth(t - step).moments(),
+    )
+
+    def second(mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
+        return (covariance.trace() + (mean - centre).square().sum())[None]
+
+    change = second(mean_after, covariance_after) - second(mean_before, covariance_before)
+    return (mean_after - mean_before) / (2 * step), change / (2 * step)

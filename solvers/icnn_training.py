@@ -1,0 +1,228 @@
+"""Training of one JKO step: which objective the map of the step minimises, and how.
+
+With θ = 1 for the scheme of order one and θ = ½ for that of order two, the step from ρ_k is the T = ∇ψ that minimises
+
+    E_{x~ρ_k} [ ‖T(x)-x‖² / 2h + θ⁻¹ ( V(x_θ) - β⁻¹ log det M_θ ) ],    x_θ = (1-θ)x + θT(x),  M_θ = (1-θ)I + θ∇T(x).
+
+θ = 1 is the JKO step written in its optimal map (Mokrov et al., NeurIPS 2021; Benamou, Carlier, Mérigot, Oudet, Numer.
+Math. 134, 2016); θ = ½ is its implicit midpoint rule. In both, the objective's derivatives in T and ∇T are
+
+    T̄ = (T(x)-x)/h + ∇V(x_θ),    H̄ = -β⁻¹ M_θ⁻¹,
+
+which is all that the network's ``pullback`` needs: V enters by its gradient alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch.quasirandom import SobolEngine
+
+from problems.laws import Gaussian, Law
+from problems.potentials import Potential
+from solvers.icnn import Architecture, Weights, derivatives, gradient, pullback
+from solvers.solver import Diverged
+
+# Points that one thread works on at a time: their Jacobians stay in a core's second-level cache for networks of the
+# usual width. A constant, because the sums of the blocks' derivatives decide the last bits of the results.
+BLOCK_POINTS = 256
+
+FIRST_MOMENT_DECAY, SECOND_MOMENT_DECAY, ADAM_EPSILON = 0.9, 0.99, 1e-8
+FINAL_RATE = 1e-3
+
+# A Sobol' point may lie on the boundary of the unit cube, which no normal variable maps to.
+SMALLEST_UNIFORM = 2.0**-32
+import os
+MATCH=int(os.environ.get("MATCH","1"))
+SECOND_MOMENT_DECAY=float(os.environ.get("B2",".99"))
+
+Run = Callable[[Sequence[Callable[[], torch.Tensor]]], list[torch.Tensor]]
+
+
+@contextmanager
+def workers() -> Iterator[Callable[[Sequence[Callable[[], object]]], list]]:
+    """Yield a function that calls tasks on as many threads as torch may use, whose operations use one thread each.
+
+    What the tasks compute then doesn't depend on the number of threads. The setting is one of the whole process.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield lambda tasks: list(pool.map(lambda task: task(), tasks)) if threads > 1 else [task() for task in tasks]
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class StepObjective:
+    """The objective of one JKO step; ``implicitness`` is θ."""
+
+    potential: Potential
+    inverse_temperature: float
+    step_size: float
+    implicitness: float
+
+    def derivatives(self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return T̄ (n, D) and H̄ (n, D, D) at ``x`` (n, D) for T(x) = ``mapped`` and ∇T(x) = ``hessian``.
+
+        Raises ``Diverged`` for a gradient of V that is not finite or a Hessian that is not positive definite.
+        """
+        place, matrix = self._intermediate(x, mapped, hessian)
+        slope = self.potential.gradient(place)
+        if slope.shape != x.shape:
+            raise ValueError(f"the potential's gradient at points {tuple(x.shape)} has shape {tuple(slope.shape)}")
+        if not math.isfinite(float(slope.sum())):
+            raise Diverged(f"the gradient of the potential is not finite at {_bad(slope)} of {len(x)} points")
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if bool(failed.any()):
+            raise Diverged(f"∇T is not positive definite at {int((failed != 0).sum())} of {len(x)} points")
+        inverse = torch.cholesky_inverse(factor)
+        return (mapped - x) / self.step_size + slope, inverse / -self.inverse_temperature
+
+    def values(self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+        """Return what the objective averages, less its value θ⁻¹V(x) for T = identity, at each point, shape (n,)."""
+        place, matrix = self._intermediate(x, mapped, hessian)
+        log_det = 2 * torch.linalg.cholesky(matrix).diagonal(dim1=1, dim2=2).log().sum(1)
+        energy = self.potential.value(place) - self.potential.value(x) - log_det / self.inverse_temperature
+        return (mapped - x).square().sum(1) / (2 * self.step_size) + energy / self.implicitness
+
+    def _intermediate(
+        self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.implicitness == 1:
+            return mapped, hessian
+        matrix = self.implicitness * hessian
+        matrix.diagonal(dim1=1, dim2=2).add_(1 - self.implicitness)
+        return torch.lerp(x, mapped, self.implicitness), matrix
+
+
+def _bad(values: torch.Tensor) -> int:
+    return int((~torch.isfinite(values)).any(dim=1).sum())
+
+
+def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Return ``points`` (n, D) moved by the affine map that gives them the mean (D,) and the covariance LLᵀ exactly.
+
+    ``factor`` is L (D, D), lower triangular. A step depends most on these two moments of its particles: where they are
+    exact, a finite sample errs in the rest alone. On Gaussian laws nothing is left to err.
+    """
+    centred = points - points.mean(0)
+    own = torch.linalg.cholesky(centred.T @ centred / len(points))
+    return torch.addmm(mean, centred, torch.linalg.solve_triangular(own, factor, upper=False, left=False).T)
+
+
+def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``n`` points (n, D), each distributed as ``law`` and together more even than independent draws.
+
+    A Gaussian law is sampled at a scrambled Sobol' sequence (Owen, Annals of Statistics 25, 1997), other laws by
+    independent draws; both are matched to the mean and covariance of the law.
+    """
+    mean, covariance = law.moments()
+    factor = torch.linalg.cholesky(covariance)
+    if isinstance(law, Gaussian):
+        seed = int(torch.randint(2**31, (), generator=generator))
+        uniform = SobolEngine(law.dim, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+        points = torch.special.ndtri(uniform.clamp(SMALLEST_UNIFORM, 1 - SMALLEST_UNIFORM)) @ factor.T
+    else:
+        points = law.sample(n, generator)
+    return matched(points, mean, factor)
+
+
+class Adam:
+    """Adam (Kingma, Ba, ICLR 2015) on one flat tensor."""
+
+    def __init__(self, parameters: torch.Tensor) -> None:
+        self.parameters = parameters
+        self.mean = torch.zeros_like(parameters)
+        self.square = torch.zeros_like(parameters)
+        self.steps = 0
+
+    def step(self, slope: torch.Tensor, rate: float) -> None:
+        """Move the parameters against ``slope``, in place."""
+        self.steps += 1
+        self.mean.lerp_(slope, 1 - FIRST_MOMENT_DECAY)
+        self.square.mul_(SECOND_MOMENT_DECAY).addcmul_(slope, slope, value=1 - SECOND_MOMENT_DECAY)
+        scale = math.sqrt(1 - SECOND_MOMENT_DECAY**self.steps)
+        root = self.square.sqrt().add_(ADAM_EPSILON * scale)
+        self.parameters.addcdiv_(self.mean, root, value=-rate * scale / (1 - FIRST_MOMENT_DECAY**self.steps))
+
+
+def cosine_rate(peak: float, iteration: int, iterations: int) -> float:
+    """Return the learning rate of an iteration: from ``peak`` down to a thousandth of it along half a cosine."""
+    share = iteration / max(1, iterations - 1)
+    return peak * (FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up.
+
+    A batch is moved to have the pool's mean and covariance, which takes most of the noise off the derivatives.
+    """
+    mean = pool.mean(0)
+    factor = torch.linalg.cholesky((pool - mean).T @ (pool - mean) / len(pool))
+    while True:
+        order = torch.randperm(len(pool), generator=generator).to(pool.device)
+        for batch in pool[order].split(size)[: len(pool) // size]:
+            yield matched(batch, mean, factor) if MATCH else batch
+
+
+def train(
+    architecture: Architecture,
+    parameters: torch.Tensor,
+    pools: Sequence[torch.Tensor],
+    objectives: Sequence[StepObjective],
+    generators: Sequence[torch.Generator],
+    iterations: int,
+    batch_size: int,
+    learning_rate: float,
+    run: Run,
+) -> None:
+    """Minimise each network's objective over its pool (n, D), all networks at once; ``parameters`` change in place.
+
+    Raises ``Diverged`` naming the iteration.
+    """
+    weights = architecture.weights(parameters)
+    optimiser = Adam(parameters)
+    streams = [batches(pool, batch_size, generator) for pool, generator in zip(pools, generators, strict=True)]
+    blocks = [(network, block) for network in range(len(pools)) for block in range(-(-batch_size // BLOCK_POINTS))]
+    slopes = parameters.new_zeros(len(blocks), architecture.size)
+    for iteration in range(iterations):
+        points = [next(stream).split(BLOCK_POINTS) for stream in streams]
+
+        def differentiate(task: int) -> None:
+            network, block = blocks[task]
+            x = points[network][block]
+            own = weights.of(network)
+            mapped, hessian, tape = derivatives(own, x[None])
+            mapped_bar, hessian_bar = objectives[network].derivatives(x, mapped[0], hessian[0])
+            slopes[task].zero_()
+            pullback(own, tape, mapped_bar[None], hessian_bar[None], architecture.weights(slopes[task]))
+
+        try:
+            run([lambda task=task: differentiate(task) for task in range(len(blocks))])
+        except Diverged as error:
+            raise Diverged(f"iteration {iteration + 1}: {error}") from error
+        slope = slopes.view(len(pools), -1, architecture.size).sum(1).div_(batch_size)
+        if not math.isfinite(float(slope.sum())):
+            raise Diverged(f"iteration {iteration + 1}: the gradient of the objective is not finite")
+        optimiser.step(interleaved(architecture, slope), cosine_rate(learning_rate, iteration, iterations))
+        weights.project()
+
+
+def interleaved(architecture: Architecture, rows: torch.Tensor) -> torch.Tensor:
+    """Return the parameters of S networks, a row each (S, size), in the flat order of stacked networks (S · size,)."""
+    if len(rows) == 1:
+        return rows[0]
+    parts = rows.split([torch.Size(shape).numel() for shape in architecture.shapes], dim=1)
+    return torch.cat([part.flatten() for part in parts])
+
+
+def pushed(weights: Weights, points: torch.Tensor, run: Run) -> torch.Tensor:
+    """Return ∇ψ at ``points`` (n, D) for one network."""
+    return torch.cat(run([lambda x=x: gradient(weights, x[None])[0] for x in points.split(4 * BLOCK_POINTS)]))

@@ -1,0 +1,193 @@
+"""Every check of a problem family fails for a family that breaks that rule, and a sound one passes them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from harness.conformance.contract import verdict
+from harness.conformance.instances import ProblemTrial
+from harness.conformance.problems import CHECKS
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Gaussian, Law
+from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
+from problems.potentials import Quadratic
+from problems.problem import Prediction, Problem, ProblemFamily
+from problems.validation import require_counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound(ProblemFamily):
+    """An isotropic Ornstein-Uhlenbeck flow with a random start."""
+
+    name: ClassVar[str] = "sound"
+
+    def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        require_counts(self.name, dim=dim)
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, got {seed}")
+        one = torch.eye(dim, dtype=torch.float64)
+        initial = Gaussian(3 + torch.randn(dim, generator=generator, dtype=torch.float64), 0.5 * one)
+        flow = GradientFlow(initial, FreeEnergy(self.potential(one), Entropy(1.5)), self.times)
+        return Problem(flow, ("symkl",), partial(self.truth, initial))
+
+    def potential(self, one: torch.Tensor) -> Quadratic:
+        return Quadratic(2 * one, torch.zeros(len(one), dtype=torch.float64))
+
+    def truth(self, initial: Gaussian, t: float) -> Law:
+        quadratic = Sound.potential(self, torch.eye(initial.dim, dtype=torch.float64))
+        return ornstein_uhlenbeck_marginal(initial, quadratic, 1.5, t)
+
+
+class OffGradient(Quadratic):
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return super().gradient(x) * 1.0001
+
+
+class OffHessian(Quadratic):
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return super().hessian(x) * 1.0001
+
+
+class Asymmetric(Quadratic):
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return super().hessian(x) + torch.ones(x.shape[1], x.shape[1], dtype=x.dtype).triu(1)
+
+
+class Crowded(Quadratic):
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return super().value(x - x.mean(0))
+
+
+class Shapeless(Quadratic):
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return super().value(x)[:, None]
+
+
+class OffMean(Gaussian):
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.mean + 0.05, self.covariance
+
+
+class OffCovariance(Gaussian):
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.mean, 1.08 * self.covariance
+
+
+class OffDensity(Gaussian):
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(x) + 0.01
+
+
+class MovedDensity(Gaussian):
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(x - 0.05)
+
+
+class Single(Gaussian):
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        return super().sample(n, generator).float()
+
+
+def broken(**members: Any) -> type[ProblemFamily]:
+    body = {"name": "broken", "__doc__": "Broken.", "__module__": __name__} | members
+    made: type[ProblemFamily] = dataclass(frozen=True, kw_only=True)(type("Broken", (Sound,), body))
+    return made
+
+
+def curved(kind: type[Quadratic]) -> dict[str, Any]:
+    """Return a potential of another kind."""
+    return {"potential": lambda self, one: kind(2 * one, torch.zeros(len(one), dtype=torch.float64))}
+
+
+def true_as(kind: type[Gaussian]) -> dict[str, Any]:
+    """Return a truth of another kind of law."""
+
+    def truth(self: Sound, initial: Gaussian, t: float) -> Law:
+        law = Sound.truth(self, initial, t)
+        assert isinstance(law, Gaussian)
+        return kind(law.mean, law.covariance)
+
+    return {"truth": truth}
+
+
+def warped(clock: Any) -> dict[str, Any]:
+    """Return a truth that looks at another time."""
+    return {"truth": lambda self, initial, t: Sound.truth(self, initial, clock(t))}
+
+
+def changing(**changes: Any) -> dict[str, Any]:
+    """Return a ``build`` whose problem has other fields."""
+    return {"build": lambda self, *arguments: dataclasses.replace(Sound.build(self, *arguments), **changes)}
+
+
+def unseeded(self: Sound, dim: int, seed: int, generator: torch.Generator) -> Problem:
+    return Sound.build(self, dim, seed, torch.Generator().manual_seed(next(counter)))
+
+
+def from_global_stream(self: Sound, dim: int, seed: int, generator: torch.Generator) -> Problem:
+    torch.rand(1)
+    return Sound.build(self, dim, seed, generator)
+
+
+counter = itertools.count()
+
+BREACHES: list[tuple[str, dict[str, Any], str]] = [
+    ("definition", {"__doc__": ""}, "no docstring"),
+    ("default settings", {"dtype": torch.float32, "__annotations__": {"dtype": torch.dtype}}, "TypeError"),
+    ("dimensions", {"dims": lambda self: (2, 1)}, "must rise"),
+    ("dimensions", {"dims": lambda self: (0, 1)}, "whole numbers >= 1"),
+    ("dimensions", {"dims": lambda self: (next(counter) + 1,)}, "changes from call to call"),
+    ("refuses bad sizes", {"build": lambda self, dim, seed, g: Sound.build(self, max(dim, 1), seed, g)}, "accepted"),
+    ("refuses bad sizes", {"build": lambda self, dim, seed, g: Sound.build(self, dim, abs(seed), g)}, "seed -1"),
+    ("refuses bad sizes", {"dims": lambda self: (1, 2)}, "dimension 3 and seed 0 are accepted"),
+    ("repeats to the bit", {"build": unseeded}, "a second build gives other numbers"),
+    ("leaves global state alone", {"build": from_global_stream}, "torch's global random state changed"),
+    ("is complete", changing(measures=("symlk",)), "unknown measures symlk"),
+    ("is complete", changing(measures=()), "no measures"),
+    ("is complete", changing(truth=None), "truth_missing must say why"),
+    ("is complete", changing(prediction=Prediction(lambda x: 1 + x.square())), "must be finite and <= 0"),
+    ("is complete", changing(prediction=Prediction(lambda x: -x[:, 0].square())), "must have shape (64, cases)"),
+    (
+        "is complete",
+        {"build": lambda self, *a: Sound.build(dataclasses.replace(self, times=(9.0,)), *a)},
+        "the flow's times",
+    ),
+    ("derivatives", curved(OffGradient), "the gradient differs from finite differences"),
+    ("derivatives", curved(OffHessian), "the Hessian differs from finite differences"),
+    ("derivatives", curved(Asymmetric), "the Hessian is not symmetric"),
+    ("derivatives", curved(Crowded), "depends on the points beside it"),
+    ("derivatives", curved(Shapeless), "the value has shape"),
+    ("truth is a law", true_as(OffMean), "the mean is off"),
+    ("truth is a law", true_as(OffCovariance), "the covariance is off"),
+    ("truth is a law", true_as(OffDensity), "integrates to 1.01"),
+    ("truth is a law", true_as(MovedDensity), "draws against the density: the mean is off"),
+    ("truth is a law", true_as(Single), "draws are torch.float32"),
+    ("truth starts at the initial law", warped(lambda t: t + 0.1), "jumps"),
+    ("truth starts at the initial law", changing(stationary=True), "jumps"),
+    ("truth obeys the equation", warped(lambda t: 1.05 * t), "changes at rate"),
+    ("truth obeys the equation", changing(stationary=True), "changes at rate"),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_sound_problem_passes(check: str) -> None:
+    found = verdict(check, CHECKS[check], ProblemTrial(Sound))
+    assert found.passed, found.detail
+
+
+@pytest.mark.parametrize(("check", "members", "said"), BREACHES, ids=[f"{c}: {s}" for c, _, s in BREACHES])
+def test_breach_is_found(check: str, members: dict[str, Any], said: str) -> None:
+    found = verdict(check, CHECKS[check], ProblemTrial(broken(**members)))
+    assert not found.passed
+    assert said in found.detail
+
+
+def test_every_check_can_fail() -> None:
+    assert {check for check, _, _ in BREACHES} == set(CHECKS)

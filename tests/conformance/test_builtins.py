@@ -1,0 +1,91 @@
+"""Every built-in solver and problem keeps its contract, one test a check."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import problems
+import solvers
+from harness.catalogue import catalogue
+from harness.conformance import CHECKS, exhibits, print_verdict, trial, verdicts
+from harness.conformance.contract import verdict
+from harness.usage import UsageError
+
+# Beside the defaults: settings that make a solver answer in another way.
+SETTINGS = [(name, "{}") for name in solvers.BUILTIN] + [
+    ("oracle", '{"particles": 500}'),
+    ("gaussian-jko", '{"order": 2}'),
+    ("chang-cooper", '{"points": 500, "step_size": 0.002}'),
+    ("euler-maruyama", '{"particles": 2000, "step_size": 0.005, "dtype": "float64"}'),
+]
+
+
+@cache
+def subject(kind: Any, name: str, settings: str = "{}") -> Any:
+    return trial(kind, name, catalogue(), json.loads(settings))
+
+
+@pytest.mark.parametrize("check", CHECKS["problem"])
+@pytest.mark.parametrize("name", problems.BUILTIN)
+def test_problem(name: str, check: str) -> None:
+    found = verdict(check, CHECKS["problem"][check], subject("problem", name))
+    assert found.passed, found.detail
+
+
+@pytest.mark.parametrize("check", CHECKS["solver"])
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_solver(name: str, settings: str, check: str) -> None:
+    found = verdict(check, CHECKS["solver"][check], subject("solver", name, settings))
+    assert found.passed, found.detail
+
+
+def test_gallery_holds_every_problem() -> None:
+    shown = exhibits(tuple(sorted(problems.BUILTIN.items())))
+    assert {exhibit.title.partition(" ")[0] for exhibit in shown} == set(problems.BUILTIN)
+    assert {exhibit.problem.flow.dim for exhibit in shown} >= {1, 2}
+
+
+def test_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown solver or problem 'orcale'; did you mean 'oracle'"):
+        verdicts("orcale")
+
+
+def test_verdict_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_verdict("initial")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(CHECKS["solver"]) + 1
+    assert all(line.startswith("ok ") for line in lines[:-1])
+    assert lines[-1] == "initial keeps its contract"
+
+
+def test_plugin_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        '"""A method of my own."""\n'
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "from solvers.solver import Solver\n\n\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Mine(Solver):\n"
+        '    """Fails."""\n\n'
+        '    name: ClassVar[str] = "mine"\n\n'
+        "    def solve(self, problem, generator, device):\n"
+        '        raise KeyError("nothing there")\n'
+    )
+    assert not print_verdict("mine", [plugin])
+    out = capsys.readouterr().out
+    assert "FAIL  solves" in out
+    assert "KeyError: 'nothing there'" in out
+    assert "mine breaks its contract" in out
+
+
+def test_missing_package_is_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(solvers.BUILTIN, "elsewhere", "package_that_is_not_there.solver:Elsewhere")
+    (found,) = verdicts("elsewhere")
+    assert not found.passed
+    assert "package_that_is_not_there" in found.detail

@@ -1,0 +1,266 @@
+"""The page in a real browser: from a file, without a network."""
+
+import shutil
+import time
+
+import pytest
+
+from harness.report.page import write_page
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver on the PATH"),
+]
+SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--window-size=1400,1000",
+)
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.execute_cdp_cmd("Network.enable", {})
+    driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
+    )
+    yield driver
+    driver.quit()
+
+
+def marked(browser, name):
+    """Wait for the page to say that a part of it is ready; return the milliseconds since navigation."""
+    script = f"return performance.getEntriesByName('{name}')[0]?.startTime"
+    return WebDriverWait(browser, PATIENCE).until(lambda driver: driver.execute_script(script))
+
+
+def open_page(browser, path):
+    browser.get(path.as_uri())
+    return marked(browser, "interactive")
+
+
+@pytest.fixture(scope="module")
+def path(realistic, tmp_path_factory):
+    return write_page(realistic, tmp_path_factory.mktemp("page") / "report.html", "A report")
+
+
+@pytest.fixture
+def opened(browser, path):
+    open_page(browser, path)
+    yield browser
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+
+
+def column(browser, number):
+    script = (
+        f"return Array.from(document.querySelectorAll('#cells tbody tr'), row => row.children[{number}].textContent)"
+    )
+    return [text.strip() for text in browser.execute_script(script)]
+
+
+def header(browser, name):
+    return next(
+        button for button in browser.find_elements(By.CSS_SELECTOR, "#cells thead button") if button.text == name
+    )
+
+
+def test_nothing_is_requested_but_the_file(opened):
+    loaded = opened.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in loaded if not name.startswith(("data:", "blob:"))] == []
+
+
+def test_legend_toggles_both_plots(opened):
+    section = opened.find_element(By.CSS_SELECTOR, ".problem")
+    button = section.find_element(By.CSS_SELECTOR, ".legend button")
+    assert button.text == "euler-maruyama particles=1000"
+
+    def shown():
+        script = (
+            "return Array.from(arguments[0].querySelectorAll('.plot'), plot => plot.data.filter(trace =>"
+            " trace.key === 'solver euler-maruyama particles=1000').every(trace => trace.visible))"
+        )
+        return opened.execute_script(script, section)
+
+    assert shown() == [True, True]
+    button.click()
+    assert shown() == [False, False]
+    assert button.get_attribute("aria-pressed") == "false"
+    button.click()
+    assert shown() == [True, True]
+    ActionChains(opened).double_click(button).perform()
+    pressed = [item.get_attribute("aria-pressed") for item in section.find_elements(By.CSS_SELECTOR, ".legend button")]
+    assert pressed == ["true"] + ["false"] * (len(pressed) - 1)
+
+
+def test_hover_shows_values(opened, realistic):
+    Select(opened.find_element(By.CSS_SELECTOR, ".problem .controls select")).select_by_visible_text("symkl-published")
+    plot = opened.find_element(By.CSS_SELECTOR, ".problem .plot.first")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    here = opened.execute_script(
+        "const plot = arguments[0], box = plot.getBoundingClientRect(), l = plot._fullLayout;"
+        "const trace = plot.data.find(t => t.key === 'solver euler-maruyama particles=50000' && t.text);"
+        "const at = (axis, value) => axis._offset + axis.l2p(Math.log10(value));"
+        "return [at(l.xaxis, trace.x[1]) - box.width / 2, at(l.yaxis, trace.y[1]) - box.height / 2]",
+        plot,
+    )
+    chain = ActionChains(opened).move_to_element(plot)
+    chain.move_to_element_with_offset(plot, round(here[0]), round(here[1])).perform()
+    texts = WebDriverWait(opened, PATIENCE).until(
+        lambda driver: driver.find_element(By.CSS_SELECTOR, ".hoverlayer .hovertext").text
+    )
+    assert "D = 4" in texts
+    assert "15 of 15 runs ok" in texts
+    assert "published 0.104" in texts
+    rows = realistic[(realistic["label"] == "euler-maruyama particles=50000") & (realistic["size"] == 4)]
+    median = rows[(rows["metric"] == "symkl-published") & (rows["t"] == 0.5)]["value"].median()
+    assert f"{median:.4g} [" in texts or f"{median:.3g} [" in texts
+
+
+def test_axes_are_logarithmic_and_published_figures_overlaid(opened):
+    found = opened.execute_script(
+        "return Array.from(document.querySelectorAll('.problem .plot'), p => p.data &&"
+        " [p._fullLayout.xaxis.type, p._fullLayout.yaxis.type, p.data.some(t => t.key === 'published icnn-jko')])"
+    )
+    assert found[:2] == [["log", "log", True], ["log", "log", True]]
+
+
+def test_sort(opened, realistic):
+    header(opened, "Solve s").click()
+    values = column(opened, 6)
+    assert len(values) == realistic["key"].nunique()
+    known = [float(value) for value in values if value != "–"]
+    assert known == sorted(known)
+    assert values[len(known) :] == ["–"] * (len(values) - len(known))
+    head = opened.find_elements(By.CSS_SELECTOR, "#cells thead th")[6]
+    assert head.get_attribute("aria-sort") == "ascending"
+    header(opened, "Solve s").click()
+    values = column(opened, 6)
+    known = [float(value) for value in values if value != "–"]
+    assert known == sorted(known, reverse=True)
+    assert values[-1] == "–"
+    assert head.get_attribute("aria-sort") == "descending"
+    header(opened, "Solver").click()
+    solvers = column(opened, 0)
+    assert list(dict.fromkeys(solvers))[1:5] == [
+        "dual-jko",
+        "euler-maruyama particles=1000",
+        "euler-maruyama particles=10000",
+        "euler-maruyama particles=50000",
+    ]
+    assert len(set(column(opened, 9))) == realistic["key"].nunique()
+
+
+def test_filter(opened, realistic):
+    field = opened.find_element(By.ID, "filter")
+    output = opened.find_element(By.ID, "shown")
+    total = realistic["key"].nunique()
+    field.send_keys("maruyama 50000 diverged")
+    WebDriverWait(opened, PATIENCE).until(lambda driver: output.text == f"3 of {total} runs")
+    assert set(column(opened, 4)) == {"diverged"}
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(Keys.BACKSPACE)
+    WebDriverWait(opened, PATIENCE).until(lambda driver: output.text == f"{total} runs")
+    Select(opened.find_element(By.ID, "status")).select_by_value("error")
+    assert column(opened, 4) == ["error"] * 5
+    Select(opened.find_element(By.ID, "problem")).select_by_value("ornstein-uhlenbeck")
+    assert column(opened, 4) == []
+    assert output.text == f"0 of {total} runs"
+
+
+def test_row_unfolds_figures_and_command(opened, realistic):
+    opened.find_element(By.ID, "filter").send_keys("maruyama")
+    Select(opened.find_element(By.ID, "status")).select_by_value("ok")
+    header(opened, "Peak MB").click()
+    row = opened.find_element(By.CSS_SELECTOR, "#cells tbody tr")
+    key = row.find_elements(By.TAG_NAME, "td")[-1].text
+    own = realistic[realistic["key"].str.startswith(key)]
+    row.click()
+    unfolded = opened.find_element(By.CSS_SELECTOR, "tr.unfolded")
+    assert unfolded.find_element(By.TAG_NAME, "code").text == own["rerun"].iloc[0]
+    lines = opened.find_elements(By.CSS_SELECTOR, "tr.unfolded table > tbody > tr")
+    assert len(lines) == len(own)
+    assert own["metric"].iloc[0] in lines[0].text
+    assert float(lines[0].text.split()[2]) == pytest.approx(own["value"].iloc[0], rel=1e-3)
+    row.send_keys(Keys.ENTER)
+    assert not opened.find_elements(By.CSS_SELECTOR, "tr.unfolded")
+    row.send_keys(Keys.ARROW_DOWN)
+    focused = opened.switch_to.active_element
+    focused.send_keys(Keys.ENTER)
+    assert opened.find_element(By.CSS_SELECTOR, "tr.unfolded").find_element(By.TAG_NAME, "code").text
+
+
+def test_labels_with_markup_stay_text(browser, make_cell, make_frame, tmp_path):
+    label = "<img src=x onerror=document.title='broken'></script><script>document.title='broken'</script>"
+    rows = []
+    for size in (1, 2):
+        figures = [(0.5, "symkl", 0.25 * size, 0.1, 0.1), (0.9, "symkl", 0.2, 0.1, 0.1)]
+        rows += make_cell("well", "{}", "s", {}, label, size, 0, figures, solve_seconds=1.0, rerun=label)
+        rows += make_cell("well", "{}", "s", {}, label, size, 1, [], "error", label, traceback=label)
+    open_page(browser, write_page(make_frame(rows), tmp_path / "markup.html", "intact"))
+    browser.find_element(By.CSS_SELECTOR, "#cells tbody tr").click()
+    assert browser.find_element(By.CSS_SELECTOR, "tr.unfolded code").text == label
+    assert browser.find_element(By.CSS_SELECTOR, ".legend button").text == label
+    assert not browser.find_elements(By.TAG_NAME, "img")
+    assert browser.title == "intact"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+
+
+def test_tables_without_scripts(browser, path):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(path.as_uri())
+        table = browser.find_element(By.CSS_SELECTOR, ".figures")
+        assert "euler-maruyama particles=1000" in table.text
+        assert "need JavaScript" in browser.find_element(By.TAG_NAME, "noscript").text
+        assert not browser.find_element(By.ID, "filter").is_displayed()
+        assert "diverged" in browser.find_element(By.ID, "failures").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_fifty_thousand_runs(browser, large, tmp_path, record_property):
+    path = write_page(large, tmp_path / "large.html")
+    size = path.stat().st_size
+    assert size < 25_000_000
+    interactive = open_page(browser, path)
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#cells tbody tr:first-child")) == 500
+    assert browser.execute_script("return document.querySelectorAll('#cells tbody tr').length") == 50_000
+    started = time.perf_counter()
+    header(browser, "Figure").click()
+    sorted_after = time.perf_counter() - started
+    values = [float(value) for value in column(browser, 5) if value != "–"]
+    assert values == sorted(values)
+    started = time.perf_counter()
+    Select(browser.find_element(By.ID, "status")).select_by_value("error")
+    filtered_after = time.perf_counter() - started
+    failed = large.loc[large["status"] == "error", "key"].nunique()
+    assert browser.find_element(By.ID, "shown").text == f"{failed:,} of 50,000 runs"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+    record_property("megabytes", size / 1e6)
+    record_property("milliseconds to interactive", interactive)
+    record_property("seconds to sort and to filter", (sorted_after, filtered_after))
+    # A bound against falling back to laying out every row, not a measurement: shared machines are slow at times.
+    assert interactive < 30_000

@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.report import published
+
+
+def test_every_method_has_a_counterpart_here():
+    frame = published.load()
+    assert frame[["problem", "method", "solver", "label", "metric", "median"]].notna().all().all()
+    assert set(frame["problem"]) == {
+        "ornstein-uhlenbeck",
+        "gaussian-mixture",
+        "nonlinear-filtering",
+        "logistic-regression",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "label", "settings", "metric"),
+    [
+        ("EM_sim_1000", "euler-maruyama particles=1000", {"particles": 1000, "step_size": 0.001}, "symkl-published"),
+        ("EM_ProxRec_400", "proximal-recursion particles=400", {"particles": 400}, "symkl-published"),
+        ("bbf_50000", "bootstrap-filter particles=50000", {"particles": 50000}, "symkl"),
+        ("ICNN_jko", "icnn-jko", {}, "symkl"),
+        ("dual_jko", "dual-jko", {}, "symkl"),
+    ],
+)
+def test_counterparts(method, label, settings, metric):
+    other = published.counterpart(method)
+    assert (other.label, other.settings, other.metric) == (label, settings, metric)
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="no published method 'EM_sim'"):
+        published.counterpart("EM_sim")
+
+
+def test_figures_of_known_rows():
+    frame = published.load().set_index(["problem", "method", "size", "t"]).sort_index()
+    row = frame.loc[("ornstein-uhlenbeck", "EM_ProxRec_1000", 1, 0.1)].squeeze()
+    assert (row["median"], row["q25"], row["q75"], row["runs"], row["seconds"]) == (
+        0.00797622,
+        0.00661718,
+        0.0112071,
+        15,
+        23.41,
+    )
+    row = frame.loc[("nonlinear-filtering", "bbf_50000", 1, 5.0)].squeeze()
+    assert (row["median"], row["seconds"]) == (0.00426188, 15.9204)
+    row = frame.loc[("gaussian-mixture", "ICNN_jko", 2, 4.0)].squeeze()
+    assert row["median"] == 0.0557961
+
+
+def test_released_runs_go_before_the_printed_table():
+    frame = published.load()
+    german = frame[frame["problem_settings"] == json.dumps({"data": "german", "intercept": False})]
+    accuracy = german[german["metric"] == "accuracy"].set_index("method")["median"]
+    assert accuracy.to_dict() == {"ICNN_jko": 0.67, "SVGD": 0.65}
+    log = german[german["metric"] == "log-predictive"].set_index("method")["median"]
+    assert log["ICNN_jko"] == -0.59861
+
+
+def test_only_the_published_instances_are_comparable():
+    frame = published.load()
+    settings = {"instance": "mokrov2021", "inverse_temperature": 1.0, "times": [0.5]}
+    assert len(published.comparable(frame, "ornstein-uhlenbeck", json.dumps(settings))) == 960
+    for other in (settings | {"instance": "random"}, {"times": [0.5]}):
+        assert published.comparable(frame, "ornstein-uhlenbeck", json.dumps(other)).empty
+    assert published.comparable(frame, "logistic-regression", json.dumps({"data": "breast-cancer"})).empty
+
+
+def test_no_duplicates():
+    frame = published.load()
+    assert not frame.duplicated(["problem", "problem_settings", "method", "size", "t", "metric"]).any()
+
+
+def test_copies_are_those_of_the_source():
+    source = Path(__file__).parents[3] / "../shared/published"
+    if not source.is_dir():
+        pytest.skip(f"the source of the copies is not here: {source}")
+    for copy in published.FOLDER.glob("*.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(copy), pd.read_csv(source / copy.name))
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"ornstein_uhlenbeck_seconds\.csv"):
+        published.load(tmp_path)

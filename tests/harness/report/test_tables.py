@@ -1,0 +1,110 @@
+import builtins
+import json
+import re
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from harness.report import tables
+from harness.usage import UsageError
+
+
+@pytest.fixture
+def nasty(make_cell, make_frame):
+    """One run whose label holds what Markdown, LaTeX and rich give a meaning to."""
+    figures = [(0.5, "symkl", 0.25, 0.1, 0.125)]
+    label = "a|b_c % [red]x[/red] \\ <i>"
+    return make_frame(make_cell("well", json.dumps({}), "s", {}, label, 3, 0, figures, solve_seconds=2.0))
+
+
+def printed(frame, metrics=None):
+    console = Console(width=200)
+    with console.capture() as capture:
+        for table in tables.terminal(frame, metrics):
+            console.print(table)
+    return capture.get()
+
+
+def test_terminal_shows_figures_and_counts(realistic):
+    text = printed(realistic)
+    assert "ornstein-uhlenbeck · instance=mokrov2021: symkl-published (lower is better)" in text
+    assert re.search(r"euler-maruyama particles=50000 .* 12/15 .*\n *diverged 3 ", text)
+    assert re.search(r"gaussian-jko order=1 .* 0/5 .*\n *error 5 ", text)
+    assert "not run: chang-cooper" in text
+
+
+def test_narrow_terminal_keeps_figures_whole(realistic):
+    console = Console(width=80)
+    with console.capture() as capture:
+        for table in tables.terminal(realistic, ["symkl-published"]):
+            console.print(table)
+    text = capture.get()
+    assert "[0.00641, 0.00657]" in text
+    assert "seconds" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+
+
+def test_terminal_takes_labels_literally(nasty):
+    assert "a|b_c % [red]x[/red] \\ <i>" in printed(nasty)
+
+
+def test_only_the_measures_asked_for(realistic):
+    text = printed(realistic, ["accuracy"])
+    assert "accuracy (higher is better)" in text
+    assert "symkl" not in text
+    with pytest.raises(UsageError, match="unknown measure of this suite 'accuracies'; did you mean 'accuracy'"):
+        printed(realistic, ["accuracies"])
+
+
+def test_markdown(nasty):
+    heading, _, columns, rule, row = tables.markdown(nasty).strip().splitlines()
+    assert heading == "### well: symkl (lower is better)"
+    assert columns.count("|") == rule.count("|") == 10
+    assert row == ("| a\\|b_c % [red]x[/red] \\\\ &lt;i> | 3 | 0.5 | 0.250 | [0.250, 0.250] | 0.125 | – | 1/1 | 2.00 |")
+
+
+def test_latex_escapes(nasty):
+    text = tables.latex(nasty)
+    assert r"a|b\_c \% {[}red{]}x{[}/red{]} \textbackslash{} \textless{}i\textgreater{} & 3 & 0.5 & 0.250" in text
+    assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 1
+
+
+def test_csv_keeps_every_row_and_digit(realistic, tmp_path, capsys):
+    path = tmp_path / "figures.csv"
+    tables.export(realistic, "csv", path)
+    back = pd.read_csv(path)
+    assert len(back) == len(realistic)
+    pd.testing.assert_series_equal(back["value"], realistic["value"], check_exact=True)
+    assert (back["status"] == realistic["status"]).all()
+    tables.export(realistic, "csv")
+    assert capsys.readouterr().out == path.read_text()
+
+
+def test_parquet_round_trip(realistic, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "figures.parquet"
+    tables.export(realistic, "parquet", path)
+    pd.testing.assert_series_equal(pd.read_parquet(path)["value"], realistic["value"])
+
+
+def test_parquet_without_pyarrow_names_the_extra(realistic, tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *arguments, **keywords):
+        if name == "pyarrow":
+            raise ImportError(name)
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UsageError, match=r"pip install 'wgfbench\[parquet\]'"):
+        tables.export(realistic, "parquet", tmp_path / "figures.parquet")
+
+
+def test_what_cannot_be_written(realistic, tmp_path):
+    with pytest.raises(UsageError, match="unknown format 'tex'"):
+        tables.export(realistic, "tex", tmp_path / "x")
+    with pytest.raises(UsageError, match="name the file"):
+        tables.export(realistic, "parquet")
+    with pytest.raises(UsageError, match="cannot be written"):
+        tables.export(realistic, "csv", tmp_path / "nowhere" / "x.csv")

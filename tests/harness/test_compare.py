@@ -1,0 +1,175 @@
+"""Two stores side by side: changes beyond their errors are flagged at the rate that is stated, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.catalogue import catalogue
+from harness.cell import Measurement, Outcome
+from harness.compare import compare_figures, compare_statuses, print_comparison
+from harness.plan import Selection, plan
+from harness.provenance import provenance
+from harness.store import Store
+from harness.suite import Suite
+from harness.usage import UsageError
+
+
+def frame(values: Any, errors: Any = 0.0, **columns: Any) -> pd.DataFrame:
+    """Return a frame of one solver with a figure for each seed."""
+    values = np.asarray(values, dtype=float)
+    base = {
+        "problem": "well", "problem_settings": "{}", "solver": "em", "solver_settings": "{}", "label": "em",
+        "device": "cpu", "size": 1, "t": 0.5, "metric": "symkl", "status": "ok", "finished": "2025-01-01",
+        "solve_seconds": 1.0,
+    }  # fmt: skip
+    return pd.DataFrame({"seed": np.arange(len(values)), "value": values, "standard_error": errors, **(base | columns)})
+
+
+def row(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
+    (found,) = compare_figures(before, after).to_dict("records")
+    return {str(key): value for key, value in found.items()}
+
+
+def test_medians_differences_and_seconds() -> None:
+    before = frame([1.0, 2.0, 4.0], solve_seconds=[1.0, 2.0, 3.0])
+    after = frame([1.5, 2.5, 4.5], solve_seconds=[5.0, 4.0, 3.0])
+    found = row(before, after)
+    assert (found["before"], found["after"], found["difference"], found["seeds"]) == (2.0, 2.5, 0.5, 3)
+    assert found["seconds_ratio"] == 2.0
+    assert found["half_width"] == 0.0
+    assert found["change"] == "worse"
+
+
+def test_direction_is_that_of_the_measure() -> None:
+    for metric, change in (("symkl", "better"), ("accuracy", "worse"), ("log-predictive", "worse")):
+        assert row(frame([2.0], metric=metric), frame([1.0], metric=metric))["change"] == change
+        assert row(frame([2.0], metric=metric), frame([2.0], metric=metric))["change"] == "same"
+
+
+def test_stored_errors_and_spread_over_seeds_both_count() -> None:
+    assert row(frame([1.0], 0.4), frame([2.0], 0.3))["half_width"] == pytest.approx(1.959964 * 0.5)
+    assert row(frame([1.0], 0.4), frame([2.0], 0.3))["change"] == "worse"
+    assert row(frame([1.0], 0.4), frame([1.9], 0.3))["change"] == "same"
+    stated = row(frame([1.0] * 4, 0.3), frame([1.1] * 4, 0.4))
+    assert stated["standard_error"] == pytest.approx(np.sqrt(np.pi / 2) * 0.5 / 2)
+    differences = np.array([0.1, 0.2, 0.3, 0.4])
+    spread = row(frame(np.zeros(4)), frame(differences))
+    assert spread["standard_error"] == pytest.approx(np.sqrt(np.pi / 2) * differences.std(ddof=1) / 2)
+    assert spread["half_width"] == pytest.approx(3.182446 * spread["standard_error"])
+
+
+def test_rounding_is_no_change() -> None:
+    assert row(frame([1.0, 3.0]), frame([1.0 + 1e-12, 3.0 + 1e-12]))["change"] == "same"
+    assert row(frame([1e-13]), frame([2e-13]))["change"] == "worse"
+
+
+def test_infinite_figures_decide() -> None:
+    inf = np.inf
+    assert row(frame([1.0, 2.0, 3.0]), frame([1.0, 2.0, inf]))["change"] == "worse"
+    assert row(frame([inf, inf, 3.0]), frame([inf, 2.0, 3.0]))["change"] == "better"
+    assert row(frame([inf, inf]), frame([inf, inf]))["change"] == "same"
+    assert row(frame([1.0, inf]), frame([inf, 1.0]))["change"] == "same"
+    assert row(frame([1.0], np.inf), frame([2.0]))["change"] == "same"
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 15])
+def test_false_alarms_are_at_most_as_rare_as_stated(seeds: int) -> None:
+    """Normal differences of mean 0: a change is called in at most 5 % of cases, and in no fewer than 0.5 %.
+
+    Over 1000 repetitions the rate has a standard error of 0.7 %; 7 % is three of them above.
+    """
+    rng = np.random.default_rng(20250301)
+    repetitions = 1000
+    names = np.repeat([f"well {number}" for number in range(repetitions)], seeds)
+    shared = {"problem": names, "seed": np.tile(np.arange(seeds), repetitions), "standard_error": 0.1}
+    before, after = (frame(rng.standard_normal(repetitions * seeds)).assign(**shared) for _ in range(2))
+    rate = compare_figures(before, after)["change"].ne("same").mean()
+    assert 0.005 < rate < 0.07
+
+
+def test_a_change_of_four_standard_errors_is_found() -> None:
+    rng = np.random.default_rng(7)
+    before = frame(rng.standard_normal(15))
+    after = before.assign(value=before["value"] + 1.3 + rng.standard_normal(15))
+    assert row(before, after)["change"] == "worse"
+
+
+def test_cells_match_by_what_they_are_not_by_label_key_or_plan() -> None:
+    before = frame([1.0, 2.0]).assign(label="old name", key="a", suite="one")
+    after = frame([1.0, 2.0]).assign(label="new name", key="b", suite="two")
+    found = row(before, after)
+    assert (found["label"], found["seeds"], found["change"]) == ("new name", 2, "same")
+    assert compare_figures(before, after.assign(solver_settings='{"h": 1}')).empty
+    assert compare_figures(before, after.assign(problem_settings='{"h": 1}')).empty
+    assert compare_figures(before, after.assign(device="cuda")).empty
+    assert compare_figures(before, after.assign(t=0.9)).empty
+
+
+def test_the_cell_that_ended_last_counts() -> None:
+    older, newer = frame([1.0]), frame([5.0], finished="2025-02-01")
+    assert row(frame([1.0]), pd.concat([newer, older]))["after"] == 5.0
+
+
+def test_seeds_in_common_are_compared() -> None:
+    found = row(frame([1.0, 2.0, 3.0]), frame([1.0, 2.0, 3.0]).query("seed > 0"))
+    assert (found["before"], found["seeds"]) == (2.5, 2)
+
+
+def test_statuses() -> None:
+    before = frame([1.0, 2.0, 3.0, 4.0]).assign(status=["ok", "ok", "error", "planned"])
+    after = frame([1.0, 2.0, 3.0, 4.0, 5.0]).assign(status=["ok", "timeout", "ok", "ok", "ok"])
+    found = compare_statuses(before, after).set_index("seed")
+    assert found["where"].to_dict() == {0: "both", 1: "both", 2: "both", 3: "after", 4: "after"}
+    assert (found.loc[1, "before"], found.loc[1, "after"]) == ("ok", "timeout")
+    assert (found.loc[2, "before"], found.loc[2, "after"]) == ("error", "ok")
+    swapped = compare_statuses(after, before).set_index("seed")
+    assert swapped["where"].to_dict() == {0: "both", 1: "both", 2: "both", 3: "before", 4: "before"}
+
+
+def write_store(path: Path, plugin: Path, values: list[float], seeds: int = 3, solver: str = "shifted") -> Path:
+    suite = Suite.model_validate(
+        {"title": "test", "seeds": seeds, "problems": [{"use": "standing"}], "solvers": [{"use": solver}]}
+    )
+    cells = plan(suite, Selection(), catalogue([plugin]))
+    with Store(path) as store:
+        store.record_plan("test", "", cells, "wgfbench run test")
+        run = store.begin("test", "", provenance(1))
+        for cell in cells:
+            value = values[cell.seed] if cell.solver.name == solver else 1.0
+            outcome = Outcome(
+                "ok", measurements=(Measurement(1.0, "symkl", value, 0.001, "test", None),), solve_seconds=2.0
+            )
+            if np.isnan(value):
+                outcome = Outcome("error", "no answer")
+            store.record(cell, outcome, run, 0)
+    return path
+
+
+def test_two_stores_are_printed(tmp_path: Path, plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = write_store(tmp_path / "before.sqlite", plugin, [1.0, 1.1, 1.2, 1.3], seeds=4)
+    after = write_store(tmp_path / "after.sqlite", plugin, [1.5, 1.6, np.nan])
+    print_comparison(before, after)
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if "shifted" in line and "symkl" in line)
+    assert line.split()[:7] == ["standing", "1", "shifted", "1", "symkl", "1.05", "1.55"]
+    assert "worse" in line
+    assert "× 1.00" in line
+    assert "1 cells ended otherwise" in out
+    assert "3 cells are only in" in out
+    assert "0 better, 1 worse, 2 same at 95%" in out
+
+
+def test_stores_without_a_common_cell_are_refused(tmp_path: Path, plugin: Path) -> None:
+    before = write_store(tmp_path / "before.sqlite", plugin, [1.0, 1.0, 1.0])
+    empty = tmp_path / "empty.sqlite"
+    with Store(empty):
+        pass
+    with pytest.raises(UsageError, match="have no cell in common"):
+        print_comparison(before, empty)
+    with pytest.raises(UsageError, match="there is no store"):
+        print_comparison(before, tmp_path / "absent.sqlite")

@@ -1,0 +1,224 @@
+"""Plans: which cells a suite means, what their keys depend on, and the bounds that are always there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import solvers
+from harness.catalogue import catalogue
+from harness.plan import Cell, Selection, one_cell, plan
+from harness.suite import Suite
+from harness.usage import UsageError
+from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from solvers.euler_maruyama import EulerMaruyama
+
+EM = {"use": "euler-maruyama", "settings": {"particles": 100}}
+
+
+def suite(**keys: Any) -> Suite:
+    table = {"title": "test", "problems": [{"use": "ornstein-uhlenbeck"}], "solvers": [EM]}
+    made = Suite.model_validate(table | keys)
+    made.check()
+    return made
+
+
+def planned(selection: Selection | None = None, plugins: tuple[Path, ...] = (), **keys: Any) -> list[Cell]:
+    return plan(suite(**keys), selection or Selection(), catalogue(plugins))
+
+
+def labels(cells: list[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.solver.label for cell in cells))
+
+
+def em_key(**keys: Any) -> str:
+    (cell,) = (cell for cell in planned(**keys) if cell.solver.name == "euler-maruyama")
+    return cell.key
+
+
+def refusal(**keys: Any) -> str:
+    with pytest.raises(UsageError) as refused:
+        planned(**keys)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_plan_is_the_grid_of_problems_dimensions_seeds_and_solvers() -> None:
+    cells = planned(dims="1:3", seeds=2, solvers=[{"use": "euler-maruyama", "grid": {"particles": [10, 20]}}])
+    assert labels(cells) == [
+        "initial", "oracle", "oracle particles=10", "oracle particles=20",
+        "euler-maruyama particles=10", "euler-maruyama particles=20",
+    ]  # fmt: skip
+    assert [(cell.size, cell.seed) for cell in cells[::6]] == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
+    assert len(cells) == 36 == len({cell.key for cell in cells})
+
+
+def test_bounds_are_planned_whatever_is_selected() -> None:
+    cells = planned(Selection(solvers=["gaussian-jko"]))
+    assert labels(cells) == ["initial", "oracle", "gaussian-jko"]
+    cells = planned(Selection(solvers=["euler-maruyama"]))
+    assert labels(cells) == ["initial", "oracle", "oracle particles=100", "euler-maruyama"]
+    oracle = next(cell for cell in cells if cell.solver.label == "oracle particles=100")
+    assert json.loads(oracle.solver.settings) == {"particles": 100}
+
+
+def test_each_cell_is_planned_once() -> None:
+    both = planned(solvers=[EM, EM, {"use": "initial"}, {"use": "oracle", "settings": {"particles": 100}}])
+    assert max(Counter(cell.key for cell in both).values()) == 1
+    assert labels(both) == ["initial", "oracle", "oracle particles=100", "euler-maruyama"]
+
+
+def test_keys_and_order_are_the_same_in_every_process() -> None:
+    here = [cell.key for cell in planned(dims="1:2", seeds=2)]
+    script = (
+        "from harness.plan import Selection, plan\nfrom harness.suite import Suite\n"
+        "from harness.catalogue import catalogue\n"
+        "suite = Suite.model_validate({'title': 'test', 'problems': [{'use': 'ornstein-uhlenbeck'}],"
+        f" 'solvers': [{EM!r}], 'dims': '1:2', 'seeds': 2}})\n"
+        "print(*(cell.key for cell in plan(suite, Selection(), catalogue())))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == here
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"solvers": [{"use": "euler-maruyama", "settings": {"particles": 101}}]},
+        {"solvers": [{"use": "euler-maruyama", "settings": {"particles": 100, "step_size": 0.002}}]},
+        {"problems": [{"use": "ornstein-uhlenbeck", "settings": {"inverse_temperature": 2.0}}]},
+        {"problems": [{"use": "ornstein-uhlenbeck", "settings": {"times": [0.5]}}]},
+        {"seeds": "1:1"},
+        {"dims": 2},
+        {"draws": 100},
+        {"measures": ["symkl"]},
+        {"selection": Selection(device="cuda")},
+    ],
+)
+def test_keys_change_with_what_figures_depend_on(keys: dict[str, Any]) -> None:
+    assert em_key(**keys) != em_key()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"solvers": [{**EM, "label": "EM"}]},
+        {"solvers": [{"use": "euler-maruyama", "grid": {"particles": [100]}}]},
+        {"solvers": [{"use": "euler-maruyama", "settings": {"particles": 100, "step_size": 0.001}}]},
+        {"problems": [{"use": "ornstein-uhlenbeck", "label": "OU"}]},
+        {"problems": [{"use": "ornstein-uhlenbeck", "settings": {"times": [0.5, 0.9]}}]},
+        {"title": "another", "timeout": "1m", "memory": "1G"},
+        {"seeds": "0:0"},
+    ],
+)
+def test_keys_do_not_change_with_names_limits_or_defaults_spelt_out(keys: dict[str, Any]) -> None:
+    assert em_key(**keys) == em_key()
+
+
+@pytest.mark.parametrize("component", [EulerMaruyama, OrnsteinUhlenbeck])
+def test_keys_change_with_versions(monkeypatch: pytest.MonkeyPatch, component: Any) -> None:
+    before = em_key()
+    monkeypatch.setattr(component, "version", component.version + 1)
+    assert em_key() != before
+
+
+def test_a_solver_draws_the_same_whatever_is_measured_on_whatever_device() -> None:
+    identities = {
+        cell.run_identity
+        for keys in ({}, {"draws": 100}, {"measures": ["symkl"]}, {"selection": Selection(device="cuda")})
+        for cell in planned(**keys)  # type: ignore[arg-type]
+        if cell.solver.name == "euler-maruyama"
+    }
+    assert len(identities) == 1
+
+
+def test_selection_replaces_dimensions_and_seeds() -> None:
+    cells = planned(Selection(dims="2,4", seeds="3,5"), dims="1:12", seeds=15)
+    assert {(cell.size, cell.seed) for cell in cells} == {(2, 3), (2, 5), (4, 3), (4, 5)}
+
+
+def test_selected_names_outside_the_suite_join_with_their_defaults() -> None:
+    cells = planned(Selection(problems=["double-well"], solvers=["chang-cooper"]))
+    assert {cell.problem.name for cell in cells} == {"double-well"}
+    assert labels(cells) == ["initial", "oracle", "chang-cooper"]
+    assert {cell.size for cell in cells} == {1}
+
+
+def test_selected_dimensions_that_a_problem_lacks_are_left_out() -> None:
+    both = [{"use": "ornstein-uhlenbeck"}, {"use": "double-well"}]
+    cells = planned(Selection(dims="1:2"), problems=both)
+    assert {(cell.problem.name, cell.size) for cell in cells} == {
+        ("ornstein-uhlenbeck", 1), ("ornstein-uhlenbeck", 2), ("double-well", 1),
+    }  # fmt: skip
+    assert "leaves nothing to run" in refusal(selection=Selection(dims="7"), problems=[{"use": "double-well"}])
+
+
+def test_a_solver_is_kept_to_its_problems() -> None:
+    both = [{"use": "ornstein-uhlenbeck"}, {"use": "double-well"}]
+    cells = planned(problems=both, solvers=[{**EM, "problems": ["double-well"]}])
+    assert {cell.problem.name for cell in cells if cell.solver.name == "euler-maruyama"} == {"double-well"}
+    assert {cell.problem.name for cell in cells if cell.solver.name == "initial"} == {
+        "ornstein-uhlenbeck", "double-well",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"selection": Selection(solvers=["euler-maruyma"])}, "did you mean 'euler-maruyama'?"),
+        ({"selection": Selection(problems=["ornstein"])}, "unknown problem 'ornstein'"),
+        ({"selection": Selection(dims="0")}, "dims must be whole numbers >= 1"),
+        ({"selection": Selection(dims="a:b")}, "dims must be numbers such as 2,6 or 1:12, got 'a:b'"),
+        ({"selection": Selection(seeds="-1")}, "seeds must be a count >= 1"),
+        ({"solvers": [{"use": "oracel"}]}, "unknown solver 'oracel'; did you mean 'oracle'?"),
+        ({"solvers": [{"use": "euler-maruyama", "settings": {"stepsize": 0.1}}]}, "did you mean 'step_size'?"),
+        ({"solvers": [{"use": "euler-maruyama", "settings": {"step_size": 0.0}}]}, "must be a finite number > 0"),
+        ({"solvers": [{"use": "euler-maruyama", "grid": {"step_size": [0.1, -0.1]}}]}, "must be a finite number > 0"),
+        ({"solvers": [{"use": "euler-maruyama", "settings": {"step_size": 1.0}}]}, "larger than the horizon 0.9"),
+        ({"solvers": [{"use": "gaussian-jko", "settings": {"step_size": 0.2}}]}, "0.5 is not a multiple of step_size"),
+        ({"solvers": [{"use": "euler-maruyama", "grid": {"particles": []}}]}, "the grid of particles is empty"),
+        ({"problems": [{"use": "double-well", "dims": 2}]}, "double-well has no dimension 2 (there are: 1)"),
+        ({"problems": [{"use": "ornstein-uhlenbeck", "settings": {"inverse_temperature": 0.0}}]}, "got 0.0"),
+        (
+            {"solvers": [EM, {"use": "euler-maruyama", "settings": {"particles": 7}}]},
+            "two solvers of the suite are both labelled 'euler-maruyama'",
+        ),
+        ({"solvers": [{**EM, "label": "oracle"}]}, "both labelled 'oracle'"),
+        ({"solvers": [{"use": "gaussian-jko", "label": "initial"}]}, "both labelled 'initial'"),
+    ],
+)
+def test_what_cannot_be_planned(keys: dict[str, Any], said: str) -> None:
+    assert said in refusal(**keys)
+
+
+def test_a_missing_package_disables_one_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(solvers.BUILTIN, "elsewhere", "package_that_is_not_there.solver:Elsewhere")
+    cells = planned(solvers=[EM, {"use": "elsewhere", "settings": {"particles": 3}}])
+    assert labels(cells) == ["initial", "oracle", "oracle particles=100", "euler-maruyama", "elsewhere"]
+    (missing,) = (cell.solver for cell in cells if cell.solver.missing is not None)
+    assert missing.name == "elsewhere"
+    assert missing.missing is not None
+    assert "package_that_is_not_there" in missing.missing
+
+
+def test_a_component_travels_as_text() -> None:
+    cell = next(cell for cell in planned() if cell.solver.name == "euler-maruyama")
+    assert cell.solver.make() == EulerMaruyama(particles=100)
+    assert cell.problem.make() == OrnsteinUhlenbeck()
+
+
+def test_one_cell_is_found_by_the_start_of_its_key() -> None:
+    cells = planned(seeds=3)
+    assert one_cell(cells, cells[4].key[:10]) is cells[4]
+    with pytest.raises(UsageError, match="12 of the 12 planned cells have a key that starts with ''"):
+        one_cell(cells, "")
+    with pytest.raises(UsageError, match="0 of the 12 planned cells"):
+        one_cell(cells, "nonsense")

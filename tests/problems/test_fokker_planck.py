@@ -1,0 +1,285 @@
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg, stats
+
+from problems.double_well import DoubleWellPotential
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.fokker_planck import FokkerPlanck, bernoulli, effective_domain, reference_marginal
+from problems.grid import discretised
+from problems.laws import Gaussian, GaussianMixture
+from problems.potentials import Potential, Quadratic
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def gaussian(mean, deviation):
+    return Gaussian(tensor(mean), tensor(deviation**2)[None])
+
+
+@dataclass(frozen=True)
+class Polynomial(Potential):
+    coefficients: tuple[float, ...]
+
+    @property
+    def dim(self):
+        return 1
+
+    def value(self, x):
+        return sum(c * x[:, 0] ** power for power, c in enumerate(self.coefficients))
+
+
+def flow(potential, initial, beta=1.0, times=(1.0,)):
+    return GradientFlow(initial, FreeEnergy(potential, Entropy(beta)), times)
+
+
+def ornstein_uhlenbeck(mean=1.0, deviation=0.7, beta=1.0):
+    return flow(Quadratic(tensor(1.0)[None], tensor(0.0)), gaussian(mean, deviation), beta)
+
+
+def double_well(height=1.0, beta=2.0, mean=0.75, deviation=0.5):
+    return flow(DoubleWellPotential(height, 0.25), gaussian(mean, deviation), beta)
+
+
+def on_grid(case, cells):
+    lower, upper = effective_domain(case)
+    return FokkerPlanck.discretise(case, lower, upper, cells), discretised(
+        case.initial, lower, upper, cells
+    ).masses.numpy()
+
+
+def dense(operator):
+    matrix = np.diag(-(operator.left + operator.right))
+    return matrix + np.diag(operator.right[:-1], -1) + np.diag(operator.left[1:], 1)
+
+
+def stationary(case, operator):
+    cells = len(operator.left)
+    centres = operator.law(np.full(cells, 1 / cells)).centres()
+    weights = (-case.inverse_temperature * case.potential.value(centres[:, None])).softmax(0)
+    return weights.numpy()
+
+
+def exact_masses(case, operator, time):
+    """Cell masses of the exact marginal of dX = -X dt + √(2/β) dW from N(mean, deviation²)."""
+    mean, covariance = case.initial.moments()
+    fade = math.exp(-2 * time)
+    mean, variance = float(mean) * math.exp(-time), float(covariance) * fade + (1 - fade) / case.inverse_temperature
+    law = stats.norm(mean, math.sqrt(variance))
+    edges = np.linspace(operator.lower, operator.upper, len(operator.left) + 1)
+    return np.where(edges[1:] > mean, -np.diff(law.sf(edges)), np.diff(law.cdf(edges)))
+
+
+CASES = {
+    "ou": ornstein_uhlenbeck(),
+    "double well": double_well(),
+    "far out": ornstein_uhlenbeck(8.0, 0.5),
+    "cold": ornstein_uhlenbeck(4.0, 0.3, 20.0),
+    "cold wells": double_well(beta=10.0),
+}
+
+
+def test_bernoulli_function():
+    z = np.array([0.0, 1e-300, 1e-9, 1.0, -1.0, 40.0, -40.0, 800.0, -800.0, 1e5, -1e5])
+    with np.errstate(all="raise", under="ignore"):
+        found = bernoulli(z)
+    expected = [1, 1, 1 - 5e-10, 1 / math.expm1(1), 1 / -math.expm1(-1), 40 / math.expm1(40), 40, 0, 800, 0, 1e5]
+    np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-300)
+    rising = np.linspace(-30, 30, 601)
+    np.testing.assert_allclose(bernoulli(-rising), np.exp(rising) * bernoulli(rising), rtol=1e-13)
+
+
+@pytest.mark.parametrize("cells", [3, 4, 101, 2000])
+def test_generator_conserves_and_keeps_the_stationary_law(cells):
+    operator, masses = on_grid(CASES["double well"], cells)
+    rate = (operator.left + operator.right).max()
+    assert abs(operator.apply(masses).sum()) <= 1e-16 * rate
+    assert np.abs(operator.apply(stationary(CASES["double well"], operator))).max() <= 1e-15 * rate
+    np.testing.assert_allclose(operator.apply(masses), dense(operator) @ masses, atol=1e-15 * rate)
+    assert (operator.left >= 0).all()
+    assert (operator.right >= 0).all()
+
+
+@pytest.mark.parametrize("time", [1e-7, 1e-3, 0.1, 1.0, 30.0])
+@pytest.mark.parametrize("cells", [3, 64, 101])
+@pytest.mark.parametrize("name", CASES)
+def test_propagator_is_the_matrix_exponential(name, cells, time):
+    operator, masses = on_grid(CASES[name], 101)
+    operator, masses = FokkerPlanck(0, 1, operator.left[:cells], operator.right[:cells].copy()), masses[:cells]
+    operator.right[-1] = 0
+    expected = linalg.expm(time * dense(operator)) @ masses
+    assert np.abs(operator.propagate(masses, time) - expected).sum() < 2e-12 * masses.sum()
+
+
+def test_propagator_is_the_spectral_sum():
+    operator, masses = on_grid(CASES["double well"], 600)
+    balance = np.sqrt(stationary(CASES["double well"], operator))
+    values, vectors = linalg.eigh_tridiagonal(
+        -(operator.left + operator.right), np.sqrt(operator.right[:-1] * operator.left[1:])
+    )
+    for time in (0.01, 0.5, 10.0):
+        heavy = balance > 1e-30
+        start = np.divide(masses, balance, out=np.zeros_like(masses), where=heavy)
+        expected = balance * (vectors @ (np.exp(time * values) * (vectors.T @ start)))
+        # Rounding of the eigenvalues is relative to the largest.
+        assert np.abs(operator.propagate(masses, time) - expected)[balance > 1e-4].sum() < 1e-9
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_propagators_compose(name):
+    operator, masses = on_grid(CASES[name], 1000)
+    for time in (1e-6, 0.05, 0.5, 3.0):
+        parts = masses
+        for _ in range(7):
+            parts = operator.propagate(parts, time / 7)
+        assert np.abs(operator.propagate(masses, time) - parts).sum() < 1e-12
+
+
+@pytest.mark.parametrize("cells", [200, 2001, 16_384])
+@pytest.mark.parametrize("name", CASES)
+def test_mass_is_conserved_and_positive_to_rounding(name, cells):
+    operator, masses = on_grid(CASES[name], cells)
+    for time in (1e-8, 1e-2, 0.9) if cells == 16_384 else (1e-8, 1e-4, 1e-2, 0.9, 5.0, 1e4):
+        masses_then = operator.propagate(masses, time)
+        assert abs(math.fsum(masses_then) - 1) < 1e-13
+        assert masses_then.min() > -1e-14
+
+
+@pytest.mark.parametrize("cells", [200, 2001, 16_384])
+@pytest.mark.parametrize("name", ["ou", "double well", "cold wells"])
+def test_stationary_law_stays_to_relative_rounding(name, cells):
+    # time times the largest rate reaches 1e12
+    operator, _ = on_grid(CASES[name], cells)
+    masses = stationary(CASES[name], operator)
+    for time in (1e-6, 1e-2, 1.0, 1e5):
+        np.testing.assert_allclose(operator.propagate(masses, time), masses, rtol=1e-12, atol=1e-100)
+
+
+def test_any_start_ends_in_the_stationary_law():
+    operator, masses = on_grid(CASES["double well"], 2000)
+    limit = stationary(CASES["double well"], operator)
+    assert np.abs(operator.propagate(masses, 1e3) - limit).sum() < 1e-13
+
+
+def test_hopeless_masses_are_reported():
+    operator, masses = on_grid(CASES["ou"], 50)
+    with np.errstate(invalid="ignore"), pytest.raises(ArithmeticError, match="steps to time 1 shrink"):
+        operator.propagate(np.full_like(masses, np.nan), 1.0)
+
+
+def test_stepper_is_of_order_two_and_agrees_with_the_exponential():
+    operator, masses = on_grid(CASES["ou"], 500)
+    expected = operator.propagate(masses, 2.0)
+    errors = []
+    for steps in (20, 40, 80, 160):
+        step, found = operator.stepper(2.0 / steps), masses
+        for _ in range(steps):
+            found = step(found)
+        errors.append(np.abs(found - expected).sum())
+    assert np.log2(np.divide(errors[:-1], errors[1:])) == pytest.approx([2, 2, 2], abs=0.1)
+    assert errors[-1] < 1e-5
+
+
+@pytest.mark.parametrize(("name", "step_size"), [("ou", 1e-3), ("double well", 0.01), ("cold wells", 0.05)])
+def test_steps_conserve_mass_keep_it_positive_and_keep_the_stationary_law(name, step_size):
+    operator, masses = on_grid(CASES[name], 1000)
+    limit = stationary(CASES[name], operator)
+    step, still = operator.stepper(step_size), limit
+    for _ in range(2000):
+        masses, still = step(masses), step(still)
+        assert masses.min() > -3e-16
+    assert abs(math.fsum(masses) - 1) < 1e-13
+    np.testing.assert_allclose(still, limit, rtol=1e-12, atol=1e-100)
+
+
+def test_steps_are_l_stable():
+    operator, masses = on_grid(CASES["ou"], 500)
+    step = operator.stepper(1e9)
+    assert np.abs(step(step(masses)) - stationary(CASES["ou"], operator)).sum() < 1e-8
+
+
+def test_grid_converges_to_the_exact_marginal_with_order_two():
+    errors = []
+    for cells in (125, 250, 500, 1000):
+        operator, masses = on_grid(CASES["ou"], cells)
+        errors.append(np.abs(operator.propagate(masses, 0.7) - exact_masses(CASES["ou"], operator, 0.7)).sum())
+    assert np.log2(np.divide(errors[:-1], errors[1:])) == pytest.approx([2, 2, 2], abs=0.1)
+
+
+def test_domain_of_gaussians():
+    # exp(-40) is where x² / 2 = 40
+    lower, upper = effective_domain(ornstein_uhlenbeck(0.0, 1.0))
+    assert (lower, upper) == pytest.approx((-math.sqrt(80), math.sqrt(80)), rel=2e-3)
+    lower, upper = effective_domain(ornstein_uhlenbeck(30.0, 0.1))
+    assert lower == pytest.approx(-math.sqrt(80), rel=1e-2)
+    assert upper == pytest.approx(30 + 0.1 * math.sqrt(80), rel=1e-2)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_domain_scales(scale):
+    lower, upper = effective_domain(flow(Quadratic(tensor(scale**-2)[None], tensor(0.0)), gaussian(0.0, scale)))
+    assert (lower / scale, upper / scale) == pytest.approx((-math.sqrt(80), math.sqrt(80)), rel=2e-3)
+
+
+def test_domain_finds_a_wide_well_around_a_narrow_start():
+    lower, upper = effective_domain(flow(Quadratic(tensor(1.0)[None], tensor(5.0)), gaussian(0.0, 1e-3)))
+    assert lower == pytest.approx(5 - math.sqrt(80), rel=1e-2)
+    assert upper == pytest.approx(5 + math.sqrt(80), rel=1e-2)
+
+
+def test_domain_holds_all_of_a_mixture():
+    spread = GaussianMixture(tensor(0.5, 0.5), tensor(-50, 20)[:, None], tensor(0.01, 1.0)[:, None, None])
+    lower, upper = effective_domain(flow(Quadratic(tensor(1.0)[None], tensor(0.0)), spread))
+    assert -51.5 < lower < -50.5
+    assert 28 < upper < 30
+
+
+def test_domain_follows_mass_down_into_a_shallow_valley():
+    # V' = x (x - 3) (x - 4): a global well at 0 (β V = 0), a hill at 3 (β V = 56), a valley at 4 (β V = 53):
+    # the start on the hill is narrow, and what falls outwards settles in the valley, where exp(-βV) = 1e-23
+    case = flow(Polynomial((0.0, 0.0, 6.0, -7 / 3, 0.25)), gaussian(3.0, 0.02), beta=5.0)
+    lower, upper = effective_domain(case)
+    assert lower < -1
+    assert upper > 5.2
+    operator, masses = on_grid(case, 2000)
+    then = operator.propagate(masses, 2.0)
+    assert then[operator.law(masses).centres().numpy() > 3].sum() > 0.2
+    assert then[-1] < 1e-12
+
+
+@pytest.mark.parametrize("coefficients", [(0.0,), (0.0, 1.0), (0.0, 0.0, -1.0), (0.0, 0.0, 0.0, 1.0)])
+def test_potentials_that_do_not_confine_are_refused(coefficients):
+    potential = Polynomial((*coefficients, 0.0))
+    with pytest.raises(ValueError, match="does not confine"):
+        effective_domain(flow(potential, gaussian(0.0, 1.0)))
+
+
+def test_potentials_that_are_not_numbers_are_refused():
+    nowhere = Polynomial((math.nan, 1.0))
+    with pytest.raises(ValueError, match="not a number"):
+        effective_domain(flow(nowhere, gaussian(0.0, 1.0)))
+    with pytest.raises(ValueError, match=r"not finite at x = -0\.75"):
+        FokkerPlanck.discretise(flow(nowhere, gaussian(0.0, 1.0)), -1, 1, 4)
+
+
+@pytest.mark.parametrize("time", [0.1, 1.0, 5.0])
+def test_reference_marginal_is_far_inside_its_tolerance(time):
+    case = ornstein_uhlenbeck(2.0, 0.5)
+    law = reference_marginal(case, time)
+    operator = FokkerPlanck.discretise(case, law.lower, law.upper, law.cells)
+    exact = exact_masses(case, operator, time)
+    assert np.abs(law.masses.numpy() - exact).sum() < 1e-8
+    centres = law.centres().numpy()
+    error = law.masses.numpy() - exact
+    heavy = np.abs(centres - 2 * math.exp(-time)) < 6
+    assert (error[heavy] ** 2 / exact[heavy]).sum() < 1e-14
+
+
+def test_reference_marginal_says_when_it_does_not_converge():
+    with pytest.raises(ArithmeticError, match="to 2048 cells, changed SymKL by"):
+        reference_marginal(ornstein_uhlenbeck(4.0, 0.3, 20.0), 0.1, most_cells=2048)
