@@ -27,8 +27,10 @@ format: $(VENV)/.dev  ## put the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## run the benchmarks in this environment
-	$(BIN)/asv run --python=same --show-stderr $(BENCH)
+bench: $(VENV)/.dev  ## run the benchmarks here (BENCH=regex: only some), and print what is promised
+	$(BIN)/asv machine --yes >/dev/null
+	$(BIN)/asv run --python=same --set-commit-hash=HEAD --show-stderr $(if $(BENCH),--bench '$(BENCH)'); \
+	    ran=$$?; $(BIN)/python -m benchmarks.bounds && exit $$ran
 
 clean:  ## remove what was installed and generated, but no results
 	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.profiles import profile
+
 RESULTS = Path(__file__).parents[1] / ".asv" / "results"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,7 +29,7 @@ def at_most(value: float) -> Callable[[Function], Function]:
 
 
 def bounded(sense: str, value: float) -> Callable[[Function], Function]:
-    """Attach a bound to a benchmark."""
+    """Attach a bound, meant for the regular sizes, to a benchmark."""
 
     def attach(function: Function) -> Function:
         function.bound = [sense, value]  # type: ignore[attr-defined]
@@ -50,8 +52,8 @@ def latest(results: Path) -> Path:
     return max(files, key=lambda path: path.stat().st_mtime)
 
 
-def figures(results: Path) -> Iterator[tuple[dict[str, Any], str, float | None, str]]:
-    """Yield every bounded benchmark of the last run: its description, parameters, figure and when it was measured."""
+def figures(results: Path) -> Iterator[tuple[dict[str, Any], str, float | None, datetime | None]]:
+    """Yield every bounded benchmark: its description, parameters, figure (``None``: it failed or was not run), time."""
     from asv.results import Results
 
     described = json.loads((results / "benchmarks.json").read_text())
@@ -60,43 +62,51 @@ def figures(results: Path) -> Iterator[tuple[dict[str, Any], str, float | None, 
         if not isinstance(benchmark, dict) or "bound" not in benchmark:
             continue
         if name not in measured.get_all_result_keys():
-            yield benchmark, "", None, ""
+            yield benchmark, "", None, None
             continue
-        parameters = measured.get_result_params(name)
-        values = measured.get_result_value(name, parameters)
         started = measured.started_at[name]
-        when = "" if started is None else f"{datetime.fromtimestamp(started / 1000, UTC):%Y-%m-%d %H:%M}"
-        for place, value in enumerate(values):
+        when = None if started is None else datetime.fromtimestamp(started / 1000, UTC)
+        axes = measured.get_result_params(name)
+        for place, value in enumerate(measured.get_result_value(name, axes)):
             chosen = []
-            for axis, label in zip(reversed(parameters), reversed(benchmark["param_names"]), strict=True):
+            for axis, label in zip(reversed(axes), reversed(benchmark["param_names"]), strict=True):
                 place, index = divmod(place, len(axis))
-                chosen.append(f"{label}={axis[index]}")
+                chosen.append(f"{label} = {axis[index]}")
             yield benchmark, ", ".join(reversed(chosen)), value, when
 
 
+def readable(name: str) -> str:
+    """Return ``module: what is tracked`` for asv's ``module.Class.track_what_is_tracked``, and alike for memory."""
+    module, _, function = name.split(".")
+    kind, _, what = function.partition("_")
+    return f"{module}: {'peak memory of ' if kind == 'peakmem' else ''}{what}".replace("_", " ")
+
+
 def main() -> None:
-    """Print the table; exit code 1 when a bound is not kept."""
+    """Print the table; exit code 1 when a bound is not kept or its benchmark failed."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("benchmark", "measured", "bound", "unit", "", "at (UTC)"):
-        table.add_column(heading, justify="right" if heading in ("measured", "bound") else "left")
-    missed = 0
+    table = Table(box=box.SIMPLE_HEAD, title="Promises", caption=f"measured at UTC; sizes of the profile {profile()!r}")
+    for heading in ("what", "measured", "bound", "", "unit", "at"):
+        table.add_column(heading, justify="right" if heading in ("measured", "bound") else "left", overflow="fold")
+    good = True
     for benchmark, parameters, value, when in figures(RESULTS):
         sense, limit = benchmark["bound"]
         scale, unit = (2**20, "MiB") if benchmark["unit"] == "bytes" else (1, benchmark["unit"])
-        name = benchmark["name"] + (f"({parameters})" if parameters else "")
-        bound = f"{sense} {limit / scale:g}"
+        what = readable(benchmark["name"]) + (f" ({parameters})" if parameters else "")
         if value is None:
-            table.add_row(name, "–", bound, unit, "[yellow]not measured", when)
-            continue
-        good = kept(value, (sense, limit))
-        missed += not good
-        table.add_row(name, f"{value / scale:.3g}", bound, unit, "[green]kept" if good else "[red]missed", when)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    sys.exit(1 if missed else 0)
+            verdict = "not run" if when is None else "[red]failed"
+        else:
+            verdict = "[green]kept" if kept(value, (sense, limit)) else "[red]missed"
+        good &= verdict in ("not run", "[green]kept")
+        measured = "–" if value is None else f"{value / scale:.3g}"
+        table.add_row(
+            what, measured, f"{sense} {limit / scale:g}", verdict, unit, f"{when:%b %d %H:%M}" if when else ""
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,15 @@ from problems.problem import Problem, ProblemFamily
 from solvers.estimates import Exact
 from solvers.solver import Solution, Solver
 
+SUITE = """\
+title = "free"
+seeds = {seeds}
+[[problems]]
+use = "standing"
+[[solvers]]
+use = "free"
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Standing(ProblemFamily):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+WGFBENCH = Path(sys.executable).with_name("wgfbench")
 PROFILES = ("fast", "regular", "large")
 
 

@@ -14,18 +14,8 @@ from typing import Any, ClassVar
 
 from benchmarks import free
 from benchmarks.bounds import at_most
-from benchmarks.profiles import Profiled
+from benchmarks.profiles import WGFBENCH, Profiled
 from harness.frame import load
-
-WGFBENCH = Path(sys.executable).with_name("wgfbench")
-SUITE = """\
-title = "free"
-seeds = {seeds}
-[[problems]]
-use = "standing"
-[[solvers]]
-use = "free"
-"""
 
 
 class SweepOverhead(Profiled):
@@ -38,7 +28,7 @@ class SweepOverhead(Profiled):
 
     def setup_cache(self) -> dict[str, tuple[float, float]]:
         """Return milliseconds a cell and seconds before the first, for one job and for one a core."""
-        Path("suite.toml").write_text(SUITE.format(seeds=self.size))
+        Path("suite.toml").write_text(free.SUITE.format(seeds=self.size))
         return {"one": self.measured(1), "cores": self.measured(os.cpu_count() or 1)}
 
     setup_cache.timeout = 300.0
@@ -56,16 +46,16 @@ class SweepOverhead(Profiled):
         return 1000 * (ends[-1] - ends[0] - own) / (len(ends) - 1), ends[0] - started
 
     @at_most(30)
-    def track_with_one_job(self, measured: dict[str, tuple[float, float]]) -> float:
+    def track_overhead_of_one_job(self, measured: dict[str, tuple[float, float]]) -> float:
         return measured["one"][0]
 
-    track_with_one_job.unit = "ms a cell"
+    track_overhead_of_one_job.unit = "ms a cell"
 
     @at_most(30)
-    def track_with_a_job_a_core(self, measured: dict[str, tuple[float, float]]) -> float:
+    def track_overhead_of_a_job_a_core(self, measured: dict[str, tuple[float, float]]) -> float:
         return measured["cores"][0]
 
-    track_with_a_job_a_core.unit = "ms a cell"
+    track_overhead_of_a_job_a_core.unit = "ms a cell"
 
     def track_before_the_first_cell(self, measured: dict[str, tuple[float, float]]) -> float:
         return min(seconds for _, seconds in measured.values())

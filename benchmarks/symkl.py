@@ -44,4 +44,4 @@ class SymKLEstimator(Profiled):
             naive += float((fit.log_prob(x) - truth.log_prob(x)).var()) / self.size
         return SymKL()(self.subject, self.size, stream("evaluation")).standard_error / math.sqrt(naive)
 
-    track_standard_error.unit = "of the standard error of the difference of KL averages"
+    track_standard_error.unit = "of the naive standard error"

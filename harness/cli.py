@@ -146,19 +146,21 @@ def show(
 def report(
     suite: SuiteOfStore = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The HTML file to write.")] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Also write the plots as PNG and PDF.")] = False,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
-    """Write the page of a suite, one HTML file that works offline, and its figures as PNG and PDF beside it."""
-    from harness.report.figures import write_figures
+    """Write the page of a suite: one HTML file that works offline."""
     from harness.report.page import write_page
+    from harness.suite import heading
 
     frame = frame_of(store, suite)
     name = str(frame["suite"].iloc[0])
-    path = output or Path("reports") / f"{name}.html"
-    write_page(frame, path)
-    figures = write_figures(frame, path.with_suffix(""))
+    path = write_page(frame, output or Path("reports") / f"{name}.html", *heading(name))
     print(path)
-    print(f"{len(figures)} figures in {path.with_suffix('')}/")
+    if figures:
+        from harness.report.figures import write_figures
+
+        print(f"{len(write_figures(frame, path.with_suffix('')))} figures in {path.with_suffix('')}/")
 
 
 @app.command()

@@ -103,23 +103,26 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     solvers = chosen("solver", suite.solvers, selection.solvers, components)
     evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None)
     expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
-    check_labels([component for _, variants in expanded for component, _ in variants])
+    for size in {None, *(size for entry in solvers for size in own_dims(entry) or ())}:
+        check_labels([component for entry, variants in expanded if runs_in(entry, size) for component, _ in variants])
     cells: dict[str, Cell] = {}
     for problem_entry in problems:
         for problem, family in expand("problem", problem_entry, components):
             applicable = [
-                variant
+                (entry, variant)
                 for entry, variants in expanded
                 if entry.problems is None or problem.name in entry.problems
                 for variant in variants
             ]
-            check_steps(problem, family, applicable)
-            line_up = with_bounds(applicable, components)
+            check_steps(problem, family, [variant for _, variant in applicable])
+            line_ups = {
+                size: with_bounds([variant for entry, variant in applicable if runs_in(entry, size)], components)
+                for size in sizes(suite, problem_entry, problem, family, selection.dims)
+            }
             for size, seed in itertools.product(
-                sizes(suite, problem_entry, problem, family, selection.dims),
-                parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds))),
+                line_ups, parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds)))
             ):
-                for solver in line_up:
+                for solver in line_ups[size]:
                     cell = Cell(problem, solver, size, seed, evaluation, selection.device)
                     cells.setdefault(cell.key, cell)
     if not cells:
@@ -173,6 +176,17 @@ def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Co
         made = make(kind, component, settings)
         text = json.dumps(all_settings(made), sort_keys=True)
         yield Component(kind, entry.use, label, target, component.version, text), made
+
+
+def own_dims(entry: SolverEntry) -> tuple[int, ...] | None:
+    """Return the dimensions that a solver is restricted to, or ``None`` where it is not."""
+    return None if entry.dims is None else parse_numbers("dims", str(entry.dims), smallest=1)
+
+
+def runs_in(entry: SolverEntry, size: int | None) -> bool:
+    """Return whether a solver runs in dimension ``size``; ``None`` stands for those that no entry names."""
+    dims = own_dims(entry)
+    return dims is None or size in dims
 
 
 def check_labels(solvers: Sequence[Component]) -> None:

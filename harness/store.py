@@ -138,6 +138,9 @@ class Store:
 
         A cell takes the place of the one that it was with another version of its solver or other evaluation draws.
         """
+        with self.guarded():
+            query = "SELECT key, label, rerun FROM plans WHERE suite = ? AND preset = ?"
+            known = set(self.connection.execute(query, (suite, preset)))
         rows = (
             {
                 "suite": suite,
@@ -151,9 +154,10 @@ class Store:
                 "size": cell.size,
                 "seed": cell.seed,
                 "device": cell.device,
-                "rerun": f"{rerun} --cell {cell.key[:12]}",
+                "rerun": command,
             }
             for cell in cells
+            if (cell.key, cell.solver.label, command := f"{rerun} --cell {cell.key[:12]}") not in known
         )
         with self.guarded(), self.transaction():
             insert(self.connection, "plans", rows, on_conflict="OR REPLACE")

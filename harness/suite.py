@@ -37,9 +37,13 @@ class ProblemEntry(Entry):
 
 
 class SolverEntry(Entry):
-    """A solver, on all the problems of the suite or on those named."""
+    """A solver, on all the problems and dimensions of the suite or on those named.
+
+    Entries for different dimensions may share a label: they then stand in the tables as one solver.
+    """
 
     problems: list[str] | None = None
+    dims: str | int | None = None
 
 
 class Suite(BaseModel):
@@ -62,7 +66,8 @@ class Suite(BaseModel):
         """Raise ``UsageError`` for a quantity or a measure that cannot be read."""
         parse_seconds("timeout", self.timeout)
         parse_bytes("memory", self.memory)
-        for dims in (self.dims, *(problem.dims for problem in self.problems)):
+        own = (*(problem.dims for problem in self.problems), *(solver.dims for solver in self.solvers))
+        for dims in (self.dims, *own):
             if dims is not None:
                 parse_numbers("dims", str(dims), smallest=1)
         for seeds in (self.seeds, *(problem.seeds for problem in self.problems)):
@@ -81,6 +86,13 @@ class Suite(BaseModel):
 def shipped() -> dict[str, Path]:
     """Return the suites that come with the project, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def heading(name: str) -> tuple[str | None, str]:
+    """Return the title and the description of a shipped suite; nothing for one whose file is not known here."""
+    path = shipped().get(name)
+    table = tomllib.loads(path.read_text()) if path else {}
+    return table.get("title"), table.get("description", "")
 
 
 def load_suite(name: str, preset: str | None) -> tuple[Suite, str]:

@@ -4,4 +4,5 @@ BUILTIN = {
     "ornstein-uhlenbeck": "problems.ornstein_uhlenbeck:OrnsteinUhlenbeck",
     "double-well": "problems.double_well:DoubleWell",
     "logistic-regression": "problems.logistic_regression:LogisticRegression",
+    "gaussian-mixture": "problems.gaussian_mixture:GaussianMixtureFlow",
 }

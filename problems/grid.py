@@ -158,7 +158,7 @@ def discretised(law: Density, lower: float, upper: float, cells: int) -> GridLaw
     Raises ``ValueError`` unless the cells catch the mass to 1e-6, neither outside nor between the nodes.
     """
     nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(5))
-    parts = -(-2048 // cells)
+    parts = -(-1024 // cells)
     half = (upper - lower) / (2 * parts * cells)
     middles = lower + half * (2 * torch.arange(parts * cells, dtype=torch.float64) + 1)
     points = (middles[:, None] + half * nodes).reshape(-1, 1)

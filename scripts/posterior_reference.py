@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -297,12 +298,18 @@ def main() -> None:
     except ImportError as error:
         parser.error(f"{error.name} is not installed; run: pip install -e '.[reference]'")
     jax.config.update("jax_enable_x64", True)
-    family = LogisticRegression(
-        data=given.data, intercept=given.intercept, prior_shape=given.prior_shape, prior_rate=given.prior_rate
-    )
+    try:
+        family = LogisticRegression(
+            data=given.data, intercept=given.intercept, prior_shape=given.prior_shape, prior_rate=given.prior_rate
+        )
+    except ValueError as error:
+        parser.error(str(error))
     sampling = Sampling(draws=given.draws, target_acceptance=given.target_acceptance)
     for seed in given.seeds:
-        summary = make(family, seed, sampling, given.output)
+        try:
+            summary = make(family, seed, sampling, given.output)
+        except ArithmeticError as error:
+            sys.exit(str(error))
         figures, prediction = summary["diagnostics"], summary["prediction"]
         print(
             f"seed {seed}: R-hat {figures['max_rhat']:.4f}, ESS bulk {figures['min_ess_bulk']:.0f} "

@@ -17,8 +17,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from problems.birth_death import Reals
 from problems.flow import Entropy, GradientFlow
-from problems.fokker_planck import FokkerPlanck, Reals, effective_domain
+from problems.fokker_planck import FokkerPlanck, effective_domain
 from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density
 from problems.problem import Problem

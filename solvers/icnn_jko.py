@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -24,15 +25,29 @@ from problems.laws import Density
 from problems.placement import placed
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
+from solvers.blocks import Run, workers
 from solvers.estimates import Pushforward
-from solvers.icnn import Architecture, Weights, derivatives
-from solvers.icnn_training import BLOCK_POINTS, Run, StepObjective, spread_draws, pushed, train, workers
+from solvers.icnn import Architecture, Weights
+from solvers.icnn_derivatives import derivatives
+from solvers.icnn_training import (
+    BLOCK_POINTS,
+    Schedule,
+    StepObjective,
+    pushed,
+    slopes_at_once,
+    slopes_in_blocks,
+    spread_draws,
+    train,
+)
 from solvers.inverse_map import ConvexMap
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
+
+# Particles, of the pool and fresh ones, on which a trained step is looked at.
+EXAMINED = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +58,7 @@ class ICNNJKO(Solver):
     map of the step before and follows Adam with a learning rate that falls from ``learning_rate`` along a cosine.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
-    on as many particles that no training has seen, in standard errors of the difference; and ``stationarity``, the
+    on particles that no training has seen, in standard errors of the difference; and ``stationarity``, the
     largest residual h‖E[T̄]‖ or h‖sym E[T̄ (x-x̄)ᵀ + H̄]‖ over the steps, which are 0 in an exact step (lengths squared
     for the second; T̄ and H̄ as in ``solvers.icnn_training``).
     """
@@ -56,7 +71,7 @@ class ICNNJKO(Solver):
     width: int = 64
     depth: int = 2
     rank: int = 5
-    learning_rate: float = 5e-3
+    learning_rate: float = 2e-2
     pool_size: int = 32_768
     dtype: str = "float32"
 
@@ -104,6 +119,7 @@ class ICNNJKO(Solver):
         flows = [problem.flow for problem in problems]
         if len({(flow.dim, flow.times) for flow in flows}) != 1:
             raise ValueError(f"{self.name}: problems solved together must have the same dimension and times")
+        laws = [flow.initial for flow in flows if isinstance(flow.initial, Density)]
         times, count = flows[0].times, len(flows)
         counts = step_counts(times, self.step_size)
         dtype = DTYPES[self.dtype]
@@ -120,7 +136,7 @@ class ICNNJKO(Solver):
         pools, fresh, starts = [], [], []
         for flow, generator in zip(flows, generators, strict=True):
             pools.append(spread_draws(flow.initial, self.pool_size, generator).to(device, dtype))
-            fresh.append(flow.initial.sample(self.pool_size, generator).to(device, dtype))
+            fresh.append(flow.initial.sample(EXAMINED, generator).to(device, dtype))
             scale = math.sqrt(float(flow.initial.moments()[1].diagonal().mean()))
             starts.append(architecture.identity(scale, generator))
         parameters = torch.cat([torch.cat(parts).flatten() for parts in zip(*(s.parts() for s in starts), strict=True)])
@@ -128,45 +144,36 @@ class ICNNJKO(Solver):
         weights = architecture.weights(parameters)
         maps: list[list[ConvexMap]] = [[] for _ in flows]
         gaps, residuals = [0.0] * count, [0.0] * count
+        schedule = Schedule(self.iterations, self.batch_size, self.learning_rate)
         with torch.no_grad(), workers() as run:
+            slopes = partial(slopes_in_blocks, run) if device.type == "cpu" else slopes_at_once
             for step in range(1, counts[-1] + 1):
                 try:
-                    train(
-                        architecture,
-                        parameters,
-                        pools,
-                        objectives,
-                        generators,
-                        self.iterations,
-                        self.batch_size,
-                        self.learning_rate,
-                        run,
-                    )
+                    train(architecture, parameters, pools, objectives, generators, schedule, slopes)
                     for network, objective in enumerate(objectives):
                         own = weights.of(network)
-                        gains, residual = examined(own, pools[network], objective, run)
-                        other_gains, _ = examined(own, fresh[network], objective, run)
+                        gains, residual = examined(own, pools[network][:EXAMINED], objective, run)
+                        fresh_gains, _ = examined(own, fresh[network], objective, run)
                         residuals[network] = max(residuals[network], residual)
-                        gaps[network] = max(gaps[network], difference(gains, other_gains))
+                        gaps[network] = max(gaps[network], difference(gains, fresh_gains))
                         pools[network] = pushed(own, pools[network], run)
                         fresh[network] = pushed(own, fresh[network], run)
                         maps[network].append(ConvexMap(own.to(torch.device("cpu"), torch.float64)))
                 except Diverged as error:
                     raise Diverged(f"step {step} of {counts[-1]} (t = {step * self.step_size:g}): {error}") from error
+        evaluations = min(self.pool_size, EXAMINED) + EXAMINED
         return [
             Solution(
                 times,
-                tuple(Pushforward(flow.initial, tuple(own[:steps])) for steps in counts),
-                Cost(gradient_evaluations=counts[-1] * (self.iterations * self.batch_size + 2 * self.pool_size)),
+                tuple(Pushforward(law, tuple(own[:steps])) for steps in counts),
+                Cost(gradient_evaluations=counts[-1] * (self.iterations * self.batch_size + evaluations)),
                 {"fresh_gap": gap, "stationarity": residual},
             )
-            for flow, own, gap, residual in zip(flows, maps, gaps, residuals, strict=True)
+            for law, own, gap, residual in zip(laws, maps, gaps, residuals, strict=True)
         ]
 
 
-def examined(
-    weights: Weights, points: torch.Tensor, objective: StepObjective, run: Run
-) -> tuple[torch.Tensor, float]:
+def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, run: Run) -> tuple[torch.Tensor, float]:
     """Return the objective less its value for the identity at each of ``points`` (n, D), and its stationarity."""
 
     def examine(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -176,7 +183,7 @@ def examined(
         return objective.values(x, mapped, hessian), mapped_bar.sum(0), moment
 
     centre = points.mean(0)
-    parts = run([lambda x=x: examine(x) for x in points.split(2 * BLOCK_POINTS)])
+    parts = run(examine, points.split(2 * BLOCK_POINTS))
     gains, forces, moments = zip(*parts, strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
     residual = max(float(force.norm()), float((0.5 * (moment + moment.T)).norm()))

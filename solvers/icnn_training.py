@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +23,9 @@ from torch.quasirandom import SobolEngine
 
 from problems.laws import Gaussian, Law
 from problems.potentials import Potential
-from solvers.icnn import Architecture, Weights, derivatives, gradient, pullback
+from solvers.blocks import Run
+from solvers.icnn import Architecture, Weights
+from solvers.icnn_derivatives import derivatives, gradient, pullback
 from solvers.solver import Diverged
 
 # Points that one thread works on at a time: their Jacobians stay in a core's second-level cache for networks of the
@@ -37,26 +37,6 @@ FINAL_RATE = 1e-3
 
 # A Sobol' point may lie on the boundary of the unit cube, which no normal variable maps to.
 SMALLEST_UNIFORM = 2.0**-32
-import os
-MATCH=int(os.environ.get("MATCH","1"))
-SECOND_MOMENT_DECAY=float(os.environ.get("B2",".99"))
-
-Run = Callable[[Sequence[Callable[[], torch.Tensor]]], list[torch.Tensor]]
-
-
-@contextmanager
-def workers() -> Iterator[Callable[[Sequence[Callable[[], object]]], list]]:
-    """Yield a function that calls tasks on as many threads as torch may use, whose operations use one thread each.
-
-    What the tasks compute then doesn't depend on the number of threads. The setting is one of the whole process.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield lambda tasks: list(pool.map(lambda task: task(), tasks)) if threads > 1 else [task() for task in tasks]
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -68,7 +48,9 @@ class StepObjective:
     step_size: float
     implicitness: float
 
-    def derivatives(self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def derivatives(
+        self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return T̄ (n, D) and H̄ (n, D, D) at ``x`` (n, D) for T(x) = ``mapped`` and ∇T(x) = ``hessian``.
 
         Raises ``Diverged`` for a gradient of V that is not finite or a Hessian that is not positive definite.
@@ -90,7 +72,8 @@ class StepObjective:
         place, matrix = self._intermediate(x, mapped, hessian)
         log_det = 2 * torch.linalg.cholesky(matrix).diagonal(dim1=1, dim2=2).log().sum(1)
         energy = self.potential.value(place) - self.potential.value(x) - log_det / self.inverse_temperature
-        return (mapped - x).square().sum(1) / (2 * self.step_size) + energy / self.implicitness
+        values: torch.Tensor = (mapped - x).square().sum(1) / (2 * self.step_size) + energy / self.implicitness
+        return values
 
     def _intermediate(
         self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
@@ -114,7 +97,8 @@ def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> t
     """
     centred = points - points.mean(0)
     own = torch.linalg.cholesky(centred.T @ centred / len(points))
-    return torch.addmm(mean, centred, torch.linalg.solve_triangular(own, factor, upper=False, left=False).T)
+    change: torch.Tensor = torch.linalg.solve_triangular(own, factor, upper=False, left=False)
+    return torch.addmm(mean, centred, change.T)
 
 
 def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -137,8 +121,8 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
 class Adam:
     """Adam (Kingma, Ba, ICLR 2015) on one flat tensor."""
 
-    def __init__(self, parameters: torch.Tensor) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: torch.Tensor, rates: torch.Tensor) -> None:
+        self.parameters, self.rates = parameters, rates
         self.mean = torch.zeros_like(parameters)
         self.square = torch.zeros_like(parameters)
         self.steps = 0
@@ -150,7 +134,8 @@ class Adam:
         self.square.mul_(SECOND_MOMENT_DECAY).addcmul_(slope, slope, value=1 - SECOND_MOMENT_DECAY)
         scale = math.sqrt(1 - SECOND_MOMENT_DECAY**self.steps)
         root = self.square.sqrt().add_(ADAM_EPSILON * scale)
-        self.parameters.addcdiv_(self.mean, root, value=-rate * scale / (1 - FIRST_MOMENT_DECAY**self.steps))
+        move = self.mean / root
+        self.parameters.addcmul_(move, self.rates, value=-rate * scale / (1 - FIRST_MOMENT_DECAY**self.steps))
 
 
 def cosine_rate(peak: float, iteration: int, iterations: int) -> float:
@@ -169,7 +154,20 @@ def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterat
     while True:
         order = torch.randperm(len(pool), generator=generator).to(pool.device)
         for batch in pool[order].split(size)[: len(pool) // size]:
-            yield matched(batch, mean, factor) if MATCH else batch
+            yield matched(batch, mean, factor)
+
+
+Slopes = Callable[[Architecture, Weights, Sequence[torch.Tensor], Sequence[StepObjective]], torch.Tensor]
+"""Derivatives (S · size,) of the networks' objectives, summed over each one's points (n, D)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a step is trained: Adam from ``learning_rate`` down to nearly 0 in ``iterations``."""
+
+    iterations: int
+    batch_size: int
+    learning_rate: float
 
 
 def train(
@@ -178,51 +176,70 @@ def train(
     pools: Sequence[torch.Tensor],
     objectives: Sequence[StepObjective],
     generators: Sequence[torch.Generator],
-    iterations: int,
-    batch_size: int,
-    learning_rate: float,
-    run: Run,
+    schedule: Schedule,
+    slopes: Slopes,
 ) -> None:
     """Minimise each network's objective over its pool (n, D), all networks at once; ``parameters`` change in place.
 
-    Raises ``Diverged`` naming the iteration.
+    Weights stay >= 0 where the networks need it after every iteration. Raises ``Diverged`` naming the iteration.
     """
     weights = architecture.weights(parameters)
-    optimiser = Adam(parameters)
-    streams = [batches(pool, batch_size, generator) for pool, generator in zip(pools, generators, strict=True)]
-    blocks = [(network, block) for network in range(len(pools)) for block in range(-(-batch_size // BLOCK_POINTS))]
-    slopes = parameters.new_zeros(len(blocks), architecture.size)
+    optimiser = Adam(parameters, architecture.rates(len(pools)).to(parameters))
+    size, iterations = schedule.batch_size, schedule.iterations
+    streams = [batches(pool, size, generator) for pool, generator in zip(pools, generators, strict=True)]
     for iteration in range(iterations):
-        points = [next(stream).split(BLOCK_POINTS) for stream in streams]
-
-        def differentiate(task: int) -> None:
-            network, block = blocks[task]
-            x = points[network][block]
-            own = weights.of(network)
-            mapped, hessian, tape = derivatives(own, x[None])
-            mapped_bar, hessian_bar = objectives[network].derivatives(x, mapped[0], hessian[0])
-            slopes[task].zero_()
-            pullback(own, tape, mapped_bar[None], hessian_bar[None], architecture.weights(slopes[task]))
-
         try:
-            run([lambda task=task: differentiate(task) for task in range(len(blocks))])
+            slope = slopes(architecture, weights, [next(stream) for stream in streams], objectives).div_(size)
+            if not math.isfinite(float(slope.sum())):
+                raise Diverged("the gradient of the objective is not finite")
         except Diverged as error:
             raise Diverged(f"iteration {iteration + 1}: {error}") from error
-        slope = slopes.view(len(pools), -1, architecture.size).sum(1).div_(batch_size)
-        if not math.isfinite(float(slope.sum())):
-            raise Diverged(f"iteration {iteration + 1}: the gradient of the objective is not finite")
-        optimiser.step(interleaved(architecture, slope), cosine_rate(learning_rate, iteration, iterations))
+        optimiser.step(slope, cosine_rate(schedule.learning_rate, iteration, iterations))
         weights.project()
 
 
-def interleaved(architecture: Architecture, rows: torch.Tensor) -> torch.Tensor:
-    """Return the parameters of S networks, a row each (S, size), in the flat order of stacked networks (S · size,)."""
+def slopes_in_blocks(
+    run: Run,
+    architecture: Architecture,
+    weights: Weights,
+    points: Sequence[torch.Tensor],
+    objectives: Sequence[StepObjective],
+) -> torch.Tensor:
+    """Return the derivatives from blocks of one network's points, one after the other: what is fastest on a CPU."""
+
+    def differentiate(block: tuple[int, torch.Tensor]) -> torch.Tensor:
+        network, x = block
+        slope = x.new_zeros(architecture.size)
+        _add_slopes(architecture.weights(slope), weights.of(network), x[None], objectives[network : network + 1])
+        return slope
+
+    blocks = [(network, part) for network, x in enumerate(points) for part in x.split(BLOCK_POINTS)]
+    rows = torch.stack(run(differentiate, blocks)).view(len(points), -1, architecture.size).sum(1)
     if len(rows) == 1:
         return rows[0]
     parts = rows.split([torch.Size(shape).numel() for shape in architecture.shapes], dim=1)
     return torch.cat([part.flatten() for part in parts])
 
 
+def slopes_at_once(
+    architecture: Architecture,
+    weights: Weights,
+    points: Sequence[torch.Tensor],
+    objectives: Sequence[StepObjective],
+) -> torch.Tensor:
+    """Return the derivatives from all points of all networks in the same operations: what is fastest on a GPU."""
+    slope = points[0].new_zeros(len(points) * architecture.size)
+    _add_slopes(architecture.weights(slope), weights, torch.stack(tuple(points)), objectives)
+    return slope
+
+
+def _add_slopes(total: Weights, weights: Weights, x: torch.Tensor, objectives: Sequence[StepObjective]) -> None:
+    """Add to ``total`` the derivatives of S networks' objectives, summed over the points ``x`` (S, B, D)."""
+    mapped, hessian, tape = derivatives(weights, x)
+    bars = [own.derivatives(*at) for own, *at in zip(objectives, x, mapped, hessian, strict=True)]
+    pullback(weights, tape, torch.stack([bar for bar, _ in bars]), torch.stack([bar for _, bar in bars]), total)
+
+
 def pushed(weights: Weights, points: torch.Tensor, run: Run) -> torch.Tensor:
     """Return ∇ψ at ``points`` (n, D) for one network."""
-    return torch.cat(run([lambda x=x: gradient(weights, x[None])[0] for x in points.split(4 * BLOCK_POINTS)]))
+    return torch.cat(run(lambda x: gradient(weights, x[None])[0], points.split(4 * BLOCK_POINTS)))

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
+from solvers.blocks import workers
 from solvers.estimates import InvertibleMap
-from solvers.icnn import Weights, derivatives, gradient
-from solvers.icnn_training import workers
+from solvers.icnn import Weights
+from solvers.icnn_derivatives import derivatives, gradient
 from solvers.solver import Diverged
 
 # Residual of an inverted point, relative to the largest coordinate of the point where that is above 1.
@@ -25,7 +26,7 @@ RESIDUAL = 1e-10
 MAX_ITERATIONS = 200
 # A step of length α must take this share of α off the residual.
 SUFFICIENT = 1e-4
-BLOCK_POINTS = 512
+BLOCK_POINTS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +45,21 @@ class ConvexMap(InvertibleMap):
 
     def push(self, x: torch.Tensor) -> torch.Tensor:
         with workers() as run:
-            return torch.cat(run([lambda part=part: gradient(self.weights, part[None])[0] for part in _blocks(x)]))
+            return torch.cat(run(lambda part: gradient(self.weights, part[None])[0], _blocks(x)))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with workers() as run:
-            parts = run([lambda part=part: self._forward(part) for part in _blocks(x)])
+            parts = run(self._forward, _blocks(x))
         return torch.cat([mapped for mapped, _ in parts]), torch.cat([log_det for _, log_det in parts])
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with workers() as run:
-            parts = run([lambda part=part: self._inverse(part) for part in _blocks(y)])
+            parts = run(self._inverse, _blocks(y))
         failed = sum(failures for _, _, failures in parts)
         if failed:
-            raise Diverged(f"the inverse map was not found at {failed} of {len(y)} points (residual above {RESIDUAL:g})")
+            raise Diverged(
+                f"the inverse map was not found at {failed} of {len(y)} points (residual above {RESIDUAL:g})"
+            )
         return torch.cat([x for x, _, _ in parts]), torch.cat([log_det for _, log_det, _ in parts])
 
     def _forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,7 +96,8 @@ class ConvexMap(InvertibleMap):
 
 
 def _blocks(points: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return points.double().split(BLOCK_POINTS)
+    parts: tuple[torch.Tensor, ...] = points.detach().double().split(BLOCK_POINTS)
+    return parts
 
 
 def _log_det(factor: torch.Tensor) -> torch.Tensor:

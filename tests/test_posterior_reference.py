@@ -180,7 +180,7 @@ def test_stored_prediction_is_that_of_the_draws(family, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_measures_of_second_moments_are_left_out_where_they_do_not_exist(seed):
-    """Every split of breast-cancer is separable: a found w classifies all training cases with a margin."""
+    """Every split of breast-cancer is separable, so moments exist below order 2a only."""
     assert summary_of(PUBLISHED, seed)["moments_exist_below"] == 2.0
     assert summary_of(LIGHT, seed)["moments_exist_below"] == 8.0
     assert problem_of(PUBLISHED, seed).measures == ("accuracy", "log-predictive", "energy-distance")

@@ -16,7 +16,7 @@ from harness.conformance.instances import ProblemTrial
 from harness.conformance.runs import SolverTrial
 from harness.usage import unknown
 
-__all__ = ["CHECKS", "Verdict", "examine", "print_verdict", "trial", "verdicts"]
+__all__ = ["CHECKS", "Verdict", "examine", "exhibits", "print_verdict", "trial", "verdicts"]
 
 CHECKS: Mapping[Kind, Mapping[str, Any]] = {"solver": solver_contract.CHECKS, "problem": problem_contract.CHECKS}
 """Checks by kind and name."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from harness.catalogue import import_target, make
 from harness.conformance.contract import generator
+from harness.measure import CATALOGUE
+from harness.measure.measure import Figure, Subject
 from problems.problem import Problem, ProblemFamily
+from solvers.estimates import Estimate, Exact
 
 TIMES = (0.1, 0.2)
 """Short, and multiples of every step size in use."""
@@ -26,12 +30,29 @@ DIMS = (1, 2)
 """Dimensions of families that exist in any."""
 
 
-@dataclasses.dataclass(frozen=True)
+JUDGE = CATALOGUE["energy-distance"]
+DRAWS = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Exhibit:
     """One instance of the gallery."""
 
     title: str
     problem: Problem
+
+    @cached_property
+    def initial_distance(self) -> Figure:
+        """The energy distance between the initial law and the truth at the horizon: what doing nothing gives."""
+        return distance_to_truth(Exact(self.problem.flow.initial), self.problem)
+
+
+def distance_to_truth(estimate: Estimate, problem: Problem) -> Figure:
+    """Return the energy distance of an estimate to the truth at the horizon."""
+    assert problem.truth is not None
+    subject = Subject(estimate, problem.truth(problem.flow.horizon), problem)
+    figure: Figure = import_target(JUDGE.target)()(subject, DRAWS, generator(4))
+    return figure
 
 
 def variants(name: str, family: type[ProblemFamily]) -> list[ProblemFamily]:

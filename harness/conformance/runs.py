@@ -65,6 +65,12 @@ class SolverTrial:
         """One run on every problem that the solver applies to."""
         return [attempt(self.solver, exhibit) for exhibit in self.supported]
 
+    @cached_property
+    def on_two_threads(self) -> list[Solution]:
+        """The solutions once more, from the same state of the generator, with two threads."""
+        with torch_threads(2):
+            return [self.solver.solve(exhibit.problem, generator(1), CPU) for exhibit, _ in self.solutions()]
+
     def solutions(self) -> list[tuple[Exhibit, Solution]]:
         """Return the runs that ended well; raises ``Violation`` when none did."""
         ended = [(run.exhibit, run.outcome) for run in self.runs if isinstance(run.outcome, Solution)]

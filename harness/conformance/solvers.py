@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from harness.catalogue import import_target, make
+from harness.catalogue import make
 from harness.conformance.contract import (
     Violation,
     all_finite,
@@ -20,11 +20,9 @@ from harness.conformance.contract import (
     torch_threads,
 )
 from harness.conformance.densities import check_density
+from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
-from harness.measure import CATALOGUE
-from harness.measure.measure import Figure, Subject
-from problems.problem import Problem
-from solvers.estimates import Estimate, Exact, Particles, density_of
+from solvers.estimates import Estimate, Particles, density_of
 from solvers.solver import Solution, Solver
 
 DRAWS = 4096
@@ -34,8 +32,6 @@ POSITIVE = ("step_size", "particles", "points", "cells", "iterations", "batch_si
 
 BOUND = "initial"
 """The solver that is meant to do nothing."""
-
-JUDGE = CATALOGUE["energy-distance"]
 
 
 def everywhere(faults: Sequence[str]) -> None:
@@ -153,20 +149,21 @@ def densities_are_densities(trial: SolverTrial) -> str:
 
 def repeats(trial: SolverTrial) -> str:
     """The same state of the generator gives the same bits."""
-    for exhibit, solution in trial.solutions():
+    for (exhibit, solution), once_more in zip(trial.solutions(), trial.on_two_threads, strict=True):
         with torch_threads(1):
-            again = trial.solver.solve(exhibit.problem, generator(1), CPU)
-        require(same_bits(bits(solution), bits(again)), f"{exhibit.title}: a second run gives other numbers")
+            first = bits(solution)
+            if not same_bits(first, bits(once_more)):
+                # That run had other threads: only one that had the same tells whether they are to blame.
+                again = trial.solver.solve(exhibit.problem, generator(1), CPU)
+                require(same_bits(first, bits(again)), f"{exhibit.title}: a second run gives other numbers")
     return "a second run gives the same bits"
 
 
 def ignores_threads(trial: SolverTrial) -> str:
     """Two threads give the bits of one."""
-    for exhibit, solution in trial.solutions():
-        with torch_threads(2):
-            again = trial.solver.solve(exhibit.problem, generator(1), CPU)
+    for (exhibit, solution), other in zip(trial.solutions(), trial.on_two_threads, strict=True):
         with torch_threads(1):
-            require(same_bits(bits(solution), bits(again)), f"{exhibit.title}: two threads give other numbers than one")
+            require(same_bits(bits(solution), bits(other)), f"{exhibit.title}: two threads give other numbers than one")
     return "two threads give the bits of one"
 
 
@@ -206,36 +203,33 @@ def states_its_cost(trial: SolverTrial) -> str:
 
 
 def beats_doing_nothing(trial: SolverTrial) -> str:
-    """Nearer to the truth at the horizon than the initial law is, in energy distance, wherever that can be seen."""
+    """Nearer to the truth at the horizon than the initial law is, in energy distance, wherever that can be seen.
+
+    Where the truth is the stationary law, which the short horizon is far from, the answer may be as near as the
+    initial law, but not farther, and it must be nearer on at least one problem.
+    """
     if trial.component.name == BOUND:
         return "the bound itself"
-    compared = 0
+    nearer = 0
     for exhibit, solution in trial.solutions():
         problem = exhibit.problem
         if problem.truth is None:
             continue
-        nothing = distance(Exact(problem.flow.initial), problem)
+        nothing = exhibit.initial_distance
         if nothing.value <= 10 * nothing.standard_error:
             continue
-        answer = distance(solution.estimates[-1], problem)
+        answer = distance_to_truth(solution.estimates[-1], problem)
         noise = 3 * math.hypot(nothing.standard_error, answer.standard_error)
+        is_nearer = answer.value < nothing.value - noise
+        nearer += is_nearer
         require(
-            answer.value < nothing.value - noise,
+            is_nearer or (problem.stationary and answer.value < nothing.value + noise),
             f"{exhibit.title}: energy distance to the truth at t = {problem.flow.horizon:g} is "
             f"{answer.value:.4g} ± {answer.standard_error:.2g}, that of the initial law "
             f"{nothing.value:.4g} ± {nothing.standard_error:.2g}",
         )
-        compared += 1
-    require(compared > 0, "no supported problem has a truth that differs from its initial law")
-    return f"nearer to the truth than the initial law on {compared} problems"
-
-
-def distance(estimate: Estimate, problem: Problem) -> Figure:
-    """Return the energy distance of an estimate to the truth at the horizon."""
-    assert problem.truth is not None
-    subject = Subject(estimate, problem.truth(problem.flow.horizon), problem)
-    figure: Figure = import_target(JUDGE.target)()(subject, DRAWS, generator(4))
-    return figure
+    require(nearer > 0, "no problem of the gallery shows that the answer is nearer to the truth than the initial law")
+    return f"nearer to the truth than the initial law on {nearer} problems"
 
 
 CHECKS: Mapping[str, Callable[[SolverTrial], str]] = {

@@ -73,25 +73,24 @@ class SlicedW2(Measure):
 def energy_distance(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
     """Return the unbiased energy distance of samples ``x`` (n, D) and ``y`` (m, D), n, m ≥ 3, and its standard error.
 
-    Distances are taken a tile at a time, so memory does not grow with n·m.
+    A point in both samples is a draw that both took from one finite reference: such pairs are left out, as those of a
+    point with itself are. Distances are taken a tile at a time, so memory does not grow with n·m.
     """
     n, m = len(x), len(y)
     origin = y[0]
     x, y = x - origin, y - origin
     across, across_back = _distance_sums(x, y)
-    within_x, _ = _distance_sums(x, x)
-    within_y, _ = _distance_sums(y, y)
-    total, total_x, total_y = across.sum(), within_x.sum(), within_y.sum()
+    within_x, within_y = _distance_sums(x, x)[0], _distance_sums(y, y)[0]
+    apart, apart_back = _pairs_apart(x, y)
+    total, pairs, total_x, total_y = across.sum(), apart.sum(), within_x.sum(), within_y.sum()
 
-    def combined(
-        across: np.ndarray | float, pairs: int, x: np.ndarray | float, n: int, y: np.ndarray | float, m: int
-    ) -> np.ndarray:
+    def combined(across: np.ndarray, pairs: np.ndarray, x: np.ndarray, n: int, y: np.ndarray, m: int) -> np.ndarray:
         return np.asarray(2 * across / pairs - x / (n * (n - 1)) - y / (m * (m - 1)))
 
-    without_x = combined(total - across, (n - 1) * m, total_x - 2 * within_x, n - 1, total_y, m)
-    without_y = combined(total - across_back, n * (m - 1), total_x, n, total_y - 2 * within_y, m - 1)
+    without_x = combined(total - across, pairs - apart, total_x - 2 * within_x, n - 1, total_y, m)
+    without_y = combined(total - across_back, pairs - apart_back, total_x, n, total_y - 2 * within_y, m - 1)
     variance = (n - 1) * np.var(without_x) + (m - 1) * np.var(without_y)
-    return float(combined(total, n * m, total_x, n, total_y, m)), math.sqrt(variance)
+    return float(combined(total, pairs, total_x, n, total_y, m)), math.sqrt(variance)
 
 
 def _distance_sums(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +102,14 @@ def _distance_sums(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.nda
             tile_rows += distances.sum(1)
             block_columns += distances.sum(0)
     return rows.numpy(), columns.numpy()
+
+
+def _pairs_apart(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return of how many points of ``y`` each x_i is no copy, and of how many of ``x`` each y_j."""
+    points, place = torch.unique(torch.cat([x, y]), dim=0, return_inverse=True)
+    in_x, in_y = place.split([len(x), len(y)])
+    copies_x, copies_y = (torch.bincount(side, minlength=len(points)) for side in (in_x, in_y))
+    return (len(y) - copies_y[in_x]).numpy(), (len(x) - copies_x[in_y]).numpy()
 
 
 def sliced_w2(x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor) -> tuple[float, float]:

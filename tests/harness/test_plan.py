@@ -222,3 +222,19 @@ def test_one_cell_is_found_by_the_start_of_its_key() -> None:
         one_cell(cells, "")
     with pytest.raises(UsageError, match="0 of the 12 planned cells"):
         one_cell(cells, "nonsense")
+
+
+def test_a_solver_can_have_its_own_dimensions() -> None:
+    small = {**EM, "dims": "1,2"}
+    large = {"use": "euler-maruyama", "settings": {"particles": 7}, "dims": 3}
+    cells = planned(dims="1:4", solvers=[small, large])
+    assert [(cell.size, cell.solver.label, json.loads(cell.solver.settings)["particles"]) for cell in cells
+            if cell.solver.name == "euler-maruyama"] == [
+        (1, "euler-maruyama", 100), (2, "euler-maruyama", 100), (3, "euler-maruyama", 7),
+    ]  # fmt: skip
+    assert [cell.solver.label for cell in cells if cell.size == 3] == [
+        "initial", "oracle", "oracle particles=7", "euler-maruyama",
+    ]  # fmt: skip
+    assert [cell.solver.label for cell in cells if cell.size == 4] == ["initial", "oracle"]
+    assert "both labelled 'euler-maruyama'" in refusal(solvers=[small, {**large, "dims": "2:3"}])
+    assert "both labelled 'euler-maruyama'" in refusal(solvers=[{**EM}, large])

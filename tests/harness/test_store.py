@@ -233,3 +233,20 @@ def test_a_disk_that_fills_during_a_sweep(tmp_path: Path, plugin: Path, suite_fi
     assert str(store) in result.stderr
     with Store(store) as whole:
         assert whole.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_new_plan_replaces_what_it_changes(tmp_path: Path, plugin: Path) -> None:
+    """The same cells with other evaluation draws: one row each, and floors still match one to one."""
+    with Store(tmp_path / "store.sqlite") as store:
+        for draws in (100, 200):
+            suite = Suite.model_validate(
+                {"title": "t", "draws": draws, "problems": [{"use": "standing"}], "solvers": [{"use": "shifted"}]}
+            )
+            cells = plan(suite, Selection(), catalogue([plugin]))
+            run = store.begin("test", "", provenance(1))
+            store.record_plan("test", "", cells, "wgfbench run test")
+            for cell in cells:
+                store.record(cell, measured(float(draws)), run, 0)
+    frame = load(tmp_path / "store.sqlite")
+    assert frame["value"].tolist() == [200.0] * 3
+    assert frame["floor"].tolist() == [200.0] * 3

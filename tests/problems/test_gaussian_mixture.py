@@ -1,0 +1,103 @@
+"""Relaxation to Gaussian mixtures: the published instances, stationarity of the target, and refused settings."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from problems.gaussian_mixture import PUBLISHED, GaussianMixtureFlow, published_centres
+from problems.laws import Gaussian, GaussianMixture
+
+CHECK = Path(__file__).parents[2] / "../shared/published/instance_check.csv"
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_published_instances_match_the_released_values():
+    if not CHECK.exists():
+        pytest.skip(f"{CHECK} is not there")
+    with CHECK.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["family"] == "gaussian-mixture"]
+    assert {int(row["dim"]) for row in rows} >= {2, 4, 6, 8, 10, 12}
+    for row in rows:
+        dim = int(row["dim"])
+        assert PUBLISHED[dim][0] == row["key"]
+        centres = published_centres(dim, int(row["instance"]))
+        value = centres[0, 0] if row["quantity"].startswith("first centre") else centres.sum()
+        assert float(value) == pytest.approx(float(row["value"]), rel=1e-6, abs=1e-5)
+
+
+@pytest.mark.parametrize("dim", PUBLISHED)
+def test_published_centres_fill_their_cube(dim):
+    _, components, half_width = PUBLISHED[dim]
+    centres = published_centres(dim, 0)
+    assert centres.shape == (components, dim)
+    assert float(centres.abs().max()) <= half_width
+    assert float(centres.abs().max()) > 0.8 * half_width
+
+
+def test_published_problem():
+    problem = GaussianMixtureFlow().build(4, 1, generator())
+    flow, truth = problem.flow, problem.truth(4.0)
+    assert problem.stationary
+    assert isinstance(flow.initial, Gaussian)
+    assert isinstance(truth, GaussianMixture)
+    assert torch.equal(flow.initial.covariance, 16 * torch.eye(4, dtype=torch.float64))
+    assert torch.equal(truth.means, published_centres(4, 1))
+    assert flow.times == (4.0,)
+    assert flow.inverse_temperature == 1.0
+
+
+@pytest.mark.parametrize("inverse_temperature", [0.5, 1.0, 3.0])
+def test_the_truth_is_stationary(inverse_temperature):
+    # ρ∇V + β⁻¹∇ρ = 0, the flux of the stationary law, at points of its own.
+    family = GaussianMixtureFlow(instance="random", components=3, inverse_temperature=inverse_temperature)
+    problem = family.build(3, 0, generator(4))
+    truth = problem.truth(1.0)
+    x = truth.sample(64, generator(5)).requires_grad_()
+    (score,) = torch.autograd.grad(truth.log_prob(x).sum(), x)
+    drift = problem.flow.potential.gradient(x.detach())
+    torch.testing.assert_close(drift, -score / inverse_temperature, rtol=1e-10, atol=1e-10)
+
+
+def test_random_instances_follow_the_generator_and_the_settings():
+    family = GaussianMixtureFlow(instance="random", components=7, half_width=2.0)
+    one, again, other = (family.build(5, 0, generator(seed)).truth(1.0).means for seed in (1, 1, 2))
+    assert one.shape == (7, 5)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert 1.5 < float(one.abs().max()) <= 2.0
+
+
+def test_dimensions():
+    assert GaussianMixtureFlow().dims() == (2, 4, 6, 8, 10, 12, 13, 32, 64)
+    assert GaussianMixtureFlow(instance="random").dims() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"instance": "venus"}, "instance must be one of 'mokrov2021', 'random'; got 'venus'"),
+        ({"components": 9}, "components is used by instance='random' only"),
+        ({"half_width": 3.0}, "half_width is used by instance='random' only"),
+        ({"instance": "random", "components": 0}, "components must be a whole number >= 1, got 0"),
+        ({"instance": "random", "half_width": -1.0}, "half_width must be a finite number > 0, got -1.0"),
+        ({"initial_std": 0.0}, "initial_std must be a finite number > 0, got 0.0"),
+        ({"inverse_temperature": float("nan")}, "inverse_temperature must be a finite number > 0, got nan"),
+        ({"times": ()}, "times must hold at least one time"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match="gaussian-mixture") as refusal:
+        GaussianMixtureFlow(**settings)
+    assert message in str(refusal.value)
+
+
+def test_bad_instances_are_refused():
+    with pytest.raises(ValueError, match="exists in dimensions 2, 4, 6, 8, 10, 12, 13, 32, 64, got 3"):
+        GaussianMixtureFlow().build(3, 0, generator())
+    with pytest.raises(ValueError, match="seed must be a whole number >= 0, got -1"):
+        GaussianMixtureFlow().build(2, -1, generator())

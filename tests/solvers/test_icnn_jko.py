@@ -1,0 +1,289 @@
+"""ICNN-JKO against exact JKO steps, and what its answers, its training and its failures must be."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from problems.double_well import DoubleWellPotential
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.gaussian_mixture import GaussianMixtureFlow
+from problems.laws import Gaussian
+from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from problems.potentials import Potential, Quadratic
+from problems.problem import Problem
+from solvers.estimates import Pushforward
+from solvers.gaussian_jko import GaussianJKO
+from solvers.icnn_jko import ICNNJKO
+from solvers.solver import Diverged, Solution
+
+CPU = torch.device("cpu")
+
+SMALL = ICNNJKO(step_size=0.1, iterations=150, batch_size=256, width=16, rank=2, pool_size=4096)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def solved(solver: ICNNJKO, problem: Problem, seed: int = 0) -> Solution:
+    return solver.solve(problem, generator(seed), CPU)
+
+
+def line(potential: Potential, mean: float, std: float, beta: float, times: tuple[float, ...]) -> Problem:
+    """A flow on the line from N(mean, std²)."""
+    initial = Gaussian(torch.tensor([mean], dtype=torch.float64), torch.tensor([[std**2]], dtype=torch.float64))
+    return Problem(GradientFlow(initial, FreeEnergy(potential, Entropy(beta)), times), (), None, "not needed")
+
+
+def gaussian_divergence(fit: Pushforward, law: Gaussian) -> float:
+    """SymKL of the answer and a Gaussian as the mean of 2ℓ tanh(ℓ/2) over draws from both."""
+    x, log_fit = fit.sample_with_log_prob(2048, generator(100))
+    own = log_fit - law.log_prob(x)
+    y = law.sample(2048, generator(101))
+    other = fit.log_prob(y) - law.log_prob(y)
+    return 0.5 * sum(float((2 * ratio * torch.tanh(ratio / 2)).mean()) for ratio in (own, other))
+
+
+@pytest.fixture(scope="module")
+def mixture() -> Pushforward:
+    """Two steps towards a mixture in the plane: maps that are far from affine."""
+    problem = GaussianMixtureFlow(times=(0.2,)).build(2, 0, generator())
+    (answer,) = solved(SMALL, problem).estimates
+    assert isinstance(answer, Pushforward)
+    return answer
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_steps_on_gaussians_are_the_exact_ones(beta):
+    problem = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.3), inverse_temperature=beta).build(2, 0, generator(3))
+    exact = GaussianJKO(step_size=0.1).solve(problem, generator(), CPU)
+    answers = solved(replace(SMALL, iterations=300), problem)
+    for answer, reference, time in zip(answers.estimates, exact.estimates, problem.flow.times, strict=True):
+        start = gaussian_divergence(Pushforward(problem.flow.initial, ()), reference.law)
+        error = gaussian_divergence(answer, reference.law)
+        truth = gaussian_divergence(Pushforward(problem.truth(time), ()), reference.law)
+        assert error < 2e-4 < 0.05 * start
+        assert error < 0.1 * truth, "training must err less than the time step does"
+
+
+@pytest.mark.parametrize("rate", [0.5, 8.0])
+def test_second_order_steps_are_those_of_the_implicit_midpoint_rule(rate):
+    # For V = λx²/2 and N(0, s) the map ax of a step minimises (a-1)²s/2h + λ(1+a)²s/4 - 2β⁻¹ log((1+a)/2), whose
+    # derivative is a quadratic equation in u = 1 + a.
+    beta, step_size, variance = 2.0, 0.1, 2.25
+    potential = Quadratic(torch.tensor([[rate]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    problem = line(potential, 0.0, math.sqrt(variance), beta, (0.1, 0.2))
+    answers = solved(
+        ICNNJKO(step_size=step_size, order=2, iterations=400, batch_size=256, width=8, pool_size=4096), problem
+    )
+    x = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64)[:, None]
+    slope = 1.0
+    for answer in answers.estimates:
+        stiffness = variance / step_size + rate * variance / 2
+        pull = 2 * variance / step_size
+        u = (pull + math.sqrt(pull**2 + 8 * stiffness / beta)) / (2 * stiffness)
+        slope, variance = slope * (u - 1), variance * (u - 1) ** 2
+        assert isinstance(answer, Pushforward)
+        torch.testing.assert_close(answer.push(x), slope * x, atol=5e-3, rtol=0)
+    # The error in the variance against the exact flow is that of second order.
+    exact = math.exp(-2 * rate * 0.2) * 2.25 + (1 - math.exp(-2 * rate * 0.2)) / (beta * rate)
+    first = GaussianJKO(step_size=step_size).solve(problem, generator(), CPU).estimates[-1].law.covariance.item()
+    assert abs(variance - exact) < 0.2 * abs(first - exact)
+
+
+def quantile_step(potential: Potential, start: torch.Tensor, step_size: float, beta: float) -> torch.Tensor:
+    """One JKO step on the line by Newton in the quantiles X_i of equal masses, from ``start`` (n,).
+
+    Minimises mean[(X-X₀)²/2h + V(X)] - β⁻¹ mean log of the ratios of the gaps, which is convex for small h.
+    """
+    x = start.clone()
+    for _ in range(50):
+        gap = x.diff()
+        slope = (x - start) / step_size + potential.gradient(x[:, None])[:, 0]
+        slope[:-1] += 1 / (beta * gap)
+        slope[1:] -= 1 / (beta * gap)
+        curvature = torch.diag(1 / step_size + potential.hessian(x[:, None])[:, 0, 0])
+        weight = 1 / (beta * gap.square())
+        curvature += torch.diag(torch.cat([weight, weight[:1] * 0]) + torch.cat([weight[:1] * 0, weight]))
+        curvature -= torch.diag(weight, 1) + torch.diag(weight, -1)
+        step = torch.linalg.solve(curvature, slope)
+        length = 1.0
+        while bool(((x - length * step).diff() <= 0).any()):
+            length /= 2
+        x = x - length * step
+        if float(step.abs().max()) < 1e-12:
+            return x
+    raise AssertionError("Newton has not converged")
+
+
+def test_steps_in_a_double_well_are_those_of_the_quantile_functions():
+    potential, beta = DoubleWellPotential(1.0, 0.25), 2.0
+    answers = solved(
+        ICNNJKO(step_size=0.1, iterations=400, batch_size=256, width=32, pool_size=8192),
+        line(potential, 0.3, 0.6, beta, (0.1, 0.2)),
+    )
+    probability = (torch.arange(1600, dtype=torch.float64) + 0.5) / 1600
+    start = 0.3 + 0.6 * torch.special.ndtri(probability)
+    x = start
+    for answer in answers.estimates:
+        x = quantile_step(potential, x, 0.1, beta)
+        assert isinstance(answer, Pushforward)
+        fitted = answer.push(start[:, None])[:, 0]
+        error = float((fitted - x)[80:-80].square().mean().sqrt())
+        # The nearest affine map is 0.09 away from the first step and 0.14 from both.
+        basis = torch.stack([start, torch.ones_like(start)], dim=1)
+        affine = basis @ torch.linalg.lstsq(basis, x[:, None]).solution
+        assert error < 6e-3
+        assert error < 0.1 * float((affine[:, 0] - x)[80:-80].square().mean().sqrt())
+
+
+def test_pushing_and_pulling_return_the_point(mixture):
+    x = mixture.base.sample(500, generator(1))
+    path = mixture.trajectory(x)
+    assert path.shape == (3, 500, 2)
+    assert torch.equal(path[0], x)
+    assert torch.equal(path[-1], mixture.push(x))
+    torch.testing.assert_close(mixture.trajectory_to(path[-1]), path, rtol=0, atol=1e-8)
+    far = 60 * torch.randn(200, 2, dtype=torch.float64, generator=generator(2))
+    torch.testing.assert_close(mixture.push(mixture.trajectory_to(far)[0]), far, rtol=0, atol=1e-7)
+
+
+def test_densities_of_draws_and_of_points_agree(mixture):
+    x, log_density = mixture.sample_with_log_prob(500, generator(3))
+    torch.testing.assert_close(mixture.log_prob(x), log_density, rtol=0, atol=1e-8)
+    assert torch.equal(x, mixture.sample(500, generator(3)))
+
+
+def test_density_integrates_to_one(mixture):
+    side = torch.linspace(-24, 24, 161, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side)
+    mass = float(mixture.log_prob(grid).exp().sum()) * float(side[1] - side[0]) ** 2
+    assert mass == pytest.approx(1, abs=1e-3)
+
+
+def test_points_that_cannot_be_inverted_are_counted(mixture):
+    y = torch.zeros(5, 2, dtype=torch.float64)
+    y[1, 0], y[3, 1] = math.nan, math.inf
+    with pytest.raises(Diverged, match="not found at 2 of 5 points"):
+        mixture.log_prob(y)
+
+
+QUICK = ICNNJKO(step_size=0.1, iterations=12, batch_size=300, width=8, rank=2, pool_size=700)
+
+
+def same(left: Solution, right: Solution) -> bool:
+    draws = [[one.sample(50, generator(9)) for one in solution.estimates] for solution in (left, right)]
+    return all(map(torch.equal, *draws)) and left.diagnostics == right.diagnostics
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_seeds_in_one_batch_are_those_one_at_a_time(dtype):
+    solver = ICNNJKO(step_size=0.1, iterations=12, batch_size=300, width=8, rank=2, pool_size=700, dtype=dtype)
+    family = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.2))
+    problems = [family.build(3, seed, generator(seed)) for seed in range(3)]
+    together = solver.solve_batch(problems, [generator(10 + seed) for seed in range(3)], CPU)
+    for seed, answer in enumerate(together):
+        assert same(answer, solved(solver, problems[seed], 10 + seed))
+    assert not same(together[0], together[1])
+
+
+def test_results_follow_the_generator_and_not_the_threads():
+    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
+    threads = torch.get_num_threads()
+    answers = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            answers.append(solved(QUICK, problem))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert all(same(answers[0], answer) for answer in answers)
+    assert not same(answers[0], solved(QUICK, problem, seed=1))
+
+
+def test_a_pool_too_small_shows_in_the_fresh_gap():
+    problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
+    keys = {"step_size": 0.1, "iterations": 400, "batch_size": 64, "width": 32, "rank": 2}
+    small = solved(ICNNJKO(pool_size=64, **keys), problem).diagnostics["fresh_gap"]
+    large = solved(ICNNJKO(pool_size=8192, **keys), problem).diagnostics["fresh_gap"]
+    assert large < 3 < small
+
+
+@dataclass(frozen=True)
+class Faulty(Potential):
+    """x²/2 with a gradient that a function spoils."""
+
+    spoil: Callable[[torch.Tensor], torch.Tensor]
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x.square().sum(1)
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return self.spoil(x)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_potential_that_is_not_finite_is_named_with_its_step(value):
+    # A step asks for the gradient in its 10 iterations, then for 256 particles of the pool and 16 blocks of fresh ones.
+    calls = itertools.count(1)
+    potential = Faulty(lambda x: x if next(calls) != 27 + 3 else torch.where(x > 0, value, x))
+    solver = ICNNJKO(step_size=0.05, iterations=10, batch_size=64, width=4, pool_size=256)
+    with pytest.raises(Diverged) as failure:
+        solved(solver, line(potential, 0.0, 1.0, 1.0, (0.05, 0.5)))
+    assert str(failure.value).startswith(
+        "step 2 of 10 (t = 0.1): iteration 3: the gradient of the potential is not finite"
+    )
+    assert str(failure.value).endswith("of 64 points")
+
+
+def test_a_gradient_of_the_wrong_shape_is_refused():
+    problem = line(Faulty(lambda x: x[:, 0]), 0.0, 1.0, 1.0, (0.1,))
+    with pytest.raises(ValueError, match=r"the potential's gradient at points \(256, 1\) has shape \(256,\)"):
+        solved(QUICK, problem)
+
+
+def test_training_that_diverges_says_where():
+    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
+    solver = ICNNJKO(step_size=0.1, iterations=50, batch_size=64, width=8, pool_size=256, learning_rate=1e30)
+    with pytest.raises(Diverged, match=r"step 1 of 1 \(t = 0.1\): iteration \d+: "):
+        solved(solver, problem)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 2000, "pool_size": 1000}, "batch_size must be at most pool_size 1000, got 2000"),
+        ({"width": 0}, "width must be a whole number >= 1, got 0"),
+        ({"depth": 0}, "depth must be a whole number >= 1, got 0"),
+        ({"rank": 0}, "rank must be a whole number >= 1, got 0"),
+        ({"iterations": 0}, "iterations must be a whole number >= 1, got 0"),
+        ({"step_size": 0.0}, "step_size must be a finite number > 0, got 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be a finite number > 0, got nan"),
+        ({"order": 3}, "order must be one of 1, 2; got 3"),
+        ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match="icnn-jko") as refusal:
+        ICNNJKO(**settings)
+    assert message in str(refusal.value)
+
+
+def test_what_does_not_apply_is_said():
+    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(4, 0, generator())
+    assert ICNNJKO().unsupported(problem) is None
+    assert "does not span dimension 4" in str(ICNNJKO(pool_size=4, batch_size=4).unsupported(problem))
+    with pytest.raises(ValueError, match=r"0\.12 is not a multiple of step_size 0\.05"):
+        ICNNJKO().check_times((0.12,))
+    other = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(3, 0, generator())
+    with pytest.raises(ValueError, match="the same dimension and times"):
+        QUICK.solve_batch([problem, other], [generator(), generator()], CPU)

@@ -1,0 +1,164 @@
+"""Training of a JKO step: its objective, its particles, its optimiser."""
+
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from problems.laws import Gaussian, GaussianMixture
+from problems.potentials import MixturePotential
+from solvers.blocks import workers
+from solvers.icnn import Architecture
+from solvers.icnn_derivatives import derivatives
+from solvers.icnn_training import (
+    Adam,
+    Schedule,
+    StepObjective,
+    batches,
+    cosine_rate,
+    matched,
+    slopes_at_once,
+    slopes_in_blocks,
+    spread_draws,
+    train,
+)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def covariance(points: torch.Tensor) -> torch.Tensor:
+    centred = points - points.mean(0)
+    return centred.T @ centred / len(points)
+
+
+@pytest.fixture
+def mixture() -> GaussianMixture:
+    means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
+    spread = torch.tensor([[[1.0, 0.4], [0.4, 0.8]], [[0.5, 0.0], [0.0, 0.3]]], dtype=torch.float64)
+    return GaussianMixture(torch.tensor([0.7, 0.3], dtype=torch.float64), means, spread)
+
+
+@pytest.mark.parametrize("implicitness", [1.0, 0.5])
+def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitness):
+    objective = StepObjective(MixturePotential(mixture, 2.0), 2.0, 0.1, implicitness)
+    x = torch.randn(6, 2, dtype=torch.float64, generator=generator(1))
+    mapped = torch.randn(6, 2, dtype=torch.float64, generator=generator(2)).requires_grad_()
+    root = torch.randn(6, 2, 2, dtype=torch.float64, generator=generator(3))
+    hessian = (root @ root.mT + torch.eye(2, dtype=torch.float64)).requires_grad_()
+    reference = torch.autograd.grad(objective.values(x, mapped, hessian).sum(), (mapped, hessian))
+    for derivative, expected in zip(
+        objective.derivatives(x, mapped.detach(), hessian.detach()), reference, strict=True
+    ):
+        torch.testing.assert_close(derivative, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("implicitness", [1.0, 0.5])
+def test_the_identity_gains_nothing(mixture, implicitness):
+    objective = StepObjective(MixturePotential(mixture), 1.0, 0.1, implicitness)
+    x = torch.randn(6, 2, dtype=torch.float64, generator=generator(1))
+    gains = objective.values(x, x, torch.eye(2, dtype=torch.float64).repeat(6, 1, 1))
+    torch.testing.assert_close(gains, torch.zeros_like(gains), rtol=0, atol=1e-14)
+
+
+def test_matched_points_have_the_moments_asked_for():
+    points = torch.randn(50, 3, dtype=torch.float64, generator=generator(4)) + 5
+    factor = torch.tensor([[2.0, 0, 0], [0.3, 1.0, 0], [-1.0, 0.2, 0.1]], dtype=torch.float64)
+    mean = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    moved = matched(points, mean, factor)
+    torch.testing.assert_close(moved.mean(0), mean)
+    torch.testing.assert_close(covariance(moved), factor @ factor.T)
+    # An affine map: second differences of points in arithmetic progression stay zero.
+    line = matched(torch.cat([points, points.new_tensor([[0.0, 0, 0], [1, 2, 3], [2, 4, 6]])]), mean, factor)[-3:]
+    torch.testing.assert_close(line[0] + line[2], 2 * line[1])
+
+
+def test_spread_draws_have_the_moments_of_the_law(mixture):
+    gaussian = Gaussian(*mixture.moments())
+    for law in (mixture, gaussian):
+        points = spread_draws(law, 1000, generator(5))
+        mean, spread = law.moments()
+        torch.testing.assert_close(points.mean(0), mean)
+        torch.testing.assert_close(covariance(points), spread)
+        assert torch.equal(points, spread_draws(law, 1000, generator(5)))
+        assert not torch.equal(points, spread_draws(law, 1000, generator(6)))
+
+
+def test_spread_draws_of_a_gaussian_are_more_even_than_independent_ones():
+    # E sin(x)·x³ and E cos(2x) over N(0, 1) miss their values by a fraction of the independent draws' standard error.
+    law = Gaussian(torch.zeros(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64))
+    for function, value in ((lambda x: x.sin() * x**3, 2 * math.exp(-0.5)), (lambda x: (2 * x).cos(), math.exp(-2))):
+        values = function(spread_draws(law, 4096, generator(7)))
+        standard_error = float(values.std()) / math.sqrt(len(values))
+        assert float((values.mean(0) - value).abs().max()) < 0.3 * standard_error
+
+
+def test_batches_use_up_the_pool_and_have_its_moments():
+    pool = torch.randn(100, 2, dtype=torch.float64, generator=generator(8)).exp()
+    stream = batches(pool, 25, generator(9))
+    first, second = (torch.cat(list(itertools.islice(stream, 4))) for _ in range(2))
+    assert not torch.equal(first, second)
+    for batch in first.split(25):
+        torch.testing.assert_close(batch.mean(0), pool.mean(0))
+        torch.testing.assert_close(covariance(batch), covariance(pool))
+    # With one batch the size of the pool nothing has to be moved.
+    whole = next(batches(pool, 100, generator(9)))
+    torch.testing.assert_close(whole.sort(0).values, pool.sort(0).values)
+
+
+def test_adam_is_torchs():
+    start = torch.randn(7, dtype=torch.float64, generator=generator(10))
+    rates = torch.full_like(start, 1.0)
+    ours, theirs = start.clone(), start.clone().requires_grad_()
+    optimiser = Adam(ours, rates)
+    reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99), eps=1e-8)
+    for step in range(20):
+        slope = torch.randn(7, dtype=torch.float64, generator=generator(11 + step))
+        optimiser.step(slope, 0.01)
+        theirs.grad = slope.clone()
+        reference.step()
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_the_learning_rate_ends_near_zero():
+    rates = [cosine_rate(0.02, iteration, 500) for iteration in range(500)]
+    assert rates[0] == 0.02
+    assert rates[-1] == pytest.approx(2e-5)
+    assert rates == sorted(rates, reverse=True)
+    assert cosine_rate(0.02, 0, 1) == 0.02
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_networks_are_convex_after_every_iteration(mixture, depth):
+    architecture = Architecture(2, 12, depth, 2)
+    parameters = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(20)).parts()])
+    weights = architecture.weights(parameters)
+    pool = spread_draws(Gaussian(*mixture.moments()), 512, generator(21))
+    objective = StepObjective(MixturePotential(mixture), 1.0, 0.2, 1.0)
+    probes = 10 * torch.randn(1, 64, 2, dtype=torch.float64, generator=generator(22))
+    clipped = 0
+    with torch.no_grad(), workers() as run:
+        for _ in range(60):
+            slopes = partial(slopes_in_blocks, run)
+            train(architecture, parameters, [pool], [objective], [generator(23)], Schedule(1, 256, 0.2), slopes)
+            clipped += sum(int((part == 0).sum()) for part in (weights.output, *weights.couplings))
+            assert all(float(part.min()) >= 0 for part in (weights.output, *weights.couplings))
+            _, hessian, _ = derivatives(weights, probes)
+            assert float(torch.linalg.eigvalsh(hessian).min()) > 9e-4
+    assert clipped > 0, "the constraint must have been active for this to say anything"
+
+
+def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
+    architecture, count = Architecture(2, 6, 3, 2), 3
+    parameters = 0.5 * torch.randn(count * architecture.size, dtype=torch.float64, generator=generator(30))
+    weights = architecture.weights(parameters)
+    weights.project()
+    objectives = [StepObjective(MixturePotential(mixture, beta), beta, 0.1, 0.5) for beta in (0.5, 1.0, 2.0)]
+    points = [torch.randn(700, 2, dtype=torch.float64, generator=generator(31 + seed)) for seed in range(count)]
+    at_once = slopes_at_once(architecture, weights, points, objectives)
+    with workers() as run:
+        in_blocks = slopes_in_blocks(run, architecture, weights, points, objectives)
+    torch.testing.assert_close(at_once, in_blocks, rtol=1e-10, atol=1e-9)
