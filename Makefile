@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test lint format bench gpu reference clean
+.PHONY: help demo test lint format bench gpu clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,9 @@ bench: $(VENV)/.dev  ## run the benchmarks here (BENCH=regex: only some), and pr
 	$(BIN)/asv machine --yes >/dev/null
 	$(BIN)/asv run --python=same --set-commit-hash=HEAD --show-stderr $(if $(BENCH),--bench '$(BENCH)'); \
 	    ran=$$?; $(BIN)/python -m benchmarks.bounds && exit $$ran
+
+gpu: $(VENV)/.dev  ## run the tests that need a CUDA device
+	$(BIN)/pytest -m gpu
 
 clean:  ## remove what was installed and generated, but no results
 	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache build *.egg-info

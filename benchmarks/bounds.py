@@ -57,11 +57,11 @@ def figures(results: Path) -> Iterator[tuple[dict[str, Any], str, float | None, 
     from asv.results import Results
 
     described = json.loads((results / "benchmarks.json").read_text())
+    promises = {name: each for name, each in sorted(described.items()) if isinstance(each, dict) and "bound" in each}
     measured = Results.load(str(latest(results)))
-    for name, benchmark in sorted(described.items()):
-        if not isinstance(benchmark, dict) or "bound" not in benchmark:
-            continue
-        if name not in measured.get_all_result_keys():
+    run = measured.get_result_keys(promises)
+    for name, benchmark in promises.items():
+        if name not in run:
             yield benchmark, "", None, None
             continue
         started = measured.started_at[name]

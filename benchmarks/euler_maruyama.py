@@ -16,10 +16,11 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.euler_maruyama import DTYPES, EulerMaruyama, single_threaded_operations
+from solvers.euler_maruyama import DTYPES, EulerMaruyama
 
 DIM = 12
 STEP_SIZE = 1e-3
+THREADS = 2
 
 
 def numpy_loop(problem: Problem, particles: int, steps: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def draw_normals(solver: EulerMaruyama, steps: int) -> Callable[[], None]:
             increment.normal_(0, 1, generator=generator)
 
     def draw_all() -> None:
-        with single_threaded_operations() as threads, ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(draw, range(len(blocks))))
 
     return draw_all
@@ -63,7 +64,7 @@ class EulerMaruyamaRatios(Profiled):
     numpy_share = 20
 
     def setup_cache(self) -> Seconds:
-        fix_threads(2)
+        fix_threads(THREADS)
         particles, steps = self.size["particles"], self.size["steps"]
         problem = OrnsteinUhlenbeck(times=(steps * STEP_SIZE,)).build(DIM, 0, stream("problem"))
         solver = EulerMaruyama(particles=particles, step_size=STEP_SIZE)

@@ -102,8 +102,8 @@ class ICNNJKO(Solver):
             return "the free energy must have no interaction term"
         if not isinstance(flow.initial, Density):
             return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
-        if self.pool_size <= flow.dim:
-            return f"a pool of {self.pool_size} particles does not span dimension {flow.dim}"
+        if self.batch_size <= flow.dim:
+            return f"a batch of {self.batch_size} particles does not span dimension {flow.dim}"
         return None
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:

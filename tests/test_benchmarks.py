@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asv.results import Results
+from asv.runner import BenchmarkResult
 from asv_runner.benchmarks._base import Benchmark
 from asv_runner.discovery import disc_benchmarks, update_sys_path
 
@@ -24,7 +28,12 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, An
     return {}
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+def grouped(name: str) -> Any:
+    """Return the name as a parameter of the worker that runs all benchmarks with the same cache."""
+    return pytest.param(name, marks=pytest.mark.xdist_group(BENCHMARKS[name].setup_cache_key or name))
+
+
+@pytest.mark.parametrize("name", [grouped(name) for name in BENCHMARKS])
 def test_runs_at_its_smallest_size(
     name: str,
     caches: dict[str, tuple[Path, Any]],
@@ -62,7 +71,7 @@ def test_says_its_unit_timeout_and_version(name: str) -> None:
     benchmark = BENCHMARKS[name]
     assert benchmark.unit != "unit"
     assert benchmark.timeout is not None
-    assert benchmark.version == "1" or benchmark.version.isdigit()
+    assert benchmark.version.isdigit(), "the hash of the source, which asv takes for want of a version"
 
 
 def test_every_benchmark_is_there() -> None:
@@ -78,3 +87,39 @@ def test_bounds_hold_one_way_only() -> None:
     assert not bounds.kept(1.6, ("at most", 1.5))
     assert not bounds.kept(math.nan, ("at most", 1.5))
     assert not bounds.kept(math.nan, ("at least", 8.0))
+
+
+def test_the_table_of_promises_reads_what_asv_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"a": [], "b": [["2", "12"]], "c": [], "d": [], "e": []}
+    described: dict[str, dict[str, Any]] = {
+        name: {
+            "name": name,
+            "version": "1",
+            "unit": "s",
+            "type": "track",
+            "params": each,
+            "param_names": ["D"] * len(each),
+        }
+        for name, each in ((f"kde.Kde.track_{letter}", each) for letter, each in axes.items())
+    }
+    for name in described.keys() - {"kde.Kde.track_e"}:
+        described[name]["bound"] = ["at most", 3.0]
+    (tmp_path / "benchmarks.json").write_text(json.dumps(described | {"version": 2}))
+    results = Results({"machine": "here"}, {}, "0" * 40, 0, "3.11", "existing", {})
+    began = datetime(2025, 3, 14, 9, 26, tzinfo=UTC)
+    for name, values in {"a": [1.0], "b": [2.0, 4.0], "c": [None], "e": [9.0]}.items():
+        outcome = BenchmarkResult(values, [None] * len(values), [None] * len(values), 0, "", None)
+        results.add_result(described[f"kde.Kde.track_{name}"], outcome, started_at=began)
+    results.save(str(tmp_path))
+    rows = [(bounds.readable(each["name"]), *rest) for each, *rest in bounds.figures(tmp_path)]
+    assert rows == [
+        ("kde: a", "", 1.0, began),
+        ("kde: b", "D = 2", 2.0, began),
+        ("kde: b", "D = 12", 4.0, began),
+        ("kde: c", "", None, began),
+        ("kde: d", "", None, None),
+    ]
+    monkeypatch.setattr(bounds, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit) as ending:
+        bounds.main()
+    assert ending.value.code == 1

@@ -281,7 +281,8 @@ def test_bad_settings_are_refused(settings, message):
 def test_what_does_not_apply_is_said():
     problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(4, 0, generator())
     assert ICNNJKO().unsupported(problem) is None
-    assert "does not span dimension 4" in str(ICNNJKO(pool_size=4, batch_size=4).unsupported(problem))
+    assert ICNNJKO(batch_size=4).unsupported(problem) == "a batch of 4 particles does not span dimension 4"
+    assert len(solved(ICNNJKO(step_size=0.1, iterations=2, batch_size=5, width=4), problem).estimates) == 1
     with pytest.raises(ValueError, match=r"0\.12 is not a multiple of step_size 0\.05"):
         ICNNJKO().check_times((0.12,))
     other = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(3, 0, generator())
