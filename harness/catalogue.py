@@ -121,7 +121,7 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    fields = {field.name for field in dataclasses.fields(component) if field.init}
+    fields = {field.name: field.default for field in dataclasses.fields(component) if field.init}
     types = get_type_hints(component)
     values = {}
     for name, value in settings.items():
@@ -130,6 +130,8 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
             raise UsageError(
                 f"{kind} {component.name!r} has no setting {name!r}{nearest(name, fields)} (there are: {allowed})"
             )
+        if as_json(value) == as_json(fields[name]) is not None:
+            continue  # a default needs no check, and checks are what a short cell would spend its time on
         try:
             values[name] = TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
         except (TypeError, ValidationError) as error:
@@ -141,6 +143,14 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
         raise UsageError(str(error)) from error
     except TypeError as error:  # a setting without a default, or an abstract method without a body
         raise UsageError(f"{kind} {component.name!r} cannot be made: {error}") from error
+
+
+def as_json(value: Any) -> str | None:
+    """Return a value as JSON, or ``None`` when it has no such form."""
+    try:
+        return json.dumps(value)
+    except TypeError:
+        return None
 
 
 def all_settings(component: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Cheap to import, so that the command line can start the server before it imports
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 
@@ -17,6 +18,8 @@ from harness.measure import CATALOGUE
 PRELOAD = (
     "harness.cli",
     "harness.cell",
+    "harness.supervise",
+    "multiprocessing.popen_forkserver",
     "pydantic.type_adapter",
     "ot.lp",
     "sklearn.datasets",
@@ -34,6 +37,18 @@ def context() -> ForkServerContext:
 
 
 def start() -> None:
-    """Start the server now, so that it imports while this process does."""
+    """Start the server now, so that it imports while this process does; does nothing when it runs already.
+
+    OpenBLAS restarts the threads that it had before a fork in every child, idle or not. The server has none; a cell
+    still gets as many as it asks for.
+    """
     context()
-    ensure_running()
+    setting = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        ensure_running()
+    finally:
+        if setting is None:
+            del os.environ["OPENBLAS_NUM_THREADS"]
+        else:
+            os.environ["OPENBLAS_NUM_THREADS"] = setting

@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection, wait
 
 import psutil
 
+from harness import server
 from harness.cell import Outcome, run_cell
 from harness.plan import Cell
-from harness.server import context
 from harness.usage import UsageError
 
 POLL_SECONDS = 0.05
@@ -56,7 +56,8 @@ def supervise(cell: Cell, limits: Limits, stop: threading.Event | None = None) -
     The child is killed, by its id, when it passes its time or its memory. Raises ``Cancelled`` after killing it when
     ``stop`` is set.
     """
-    forkserver = context()
+    server.start()
+    forkserver = server.context()
     receiver, sender = forkserver.Pipe(duplex=False)
     child = forkserver.Process(target=child_main, args=(sender, cell, limits.threads))
     child.start()

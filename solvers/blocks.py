@@ -24,8 +24,8 @@ class Run(Protocol):
 def workers() -> Iterator[Run]:
     """Yield a ``Run`` on as many threads as torch may use, in which torch's operations use one thread each.
 
-    The sums inside an operation then come out the same whatever the number of threads. The setting is one of the whole
-    process; threads started meanwhile take it over.
+    The sums inside an operation then come out the same whatever the number of threads. Every thread is told for itself:
+    one that has not been told lets the BLAS start as many threads as it likes. The setting is restored in the end.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -33,7 +33,7 @@ def workers() -> Iterator[Run]:
         if threads == 1:
             yield lambda function, items: [function(item) for item in items]
         else:
-            with ThreadPoolExecutor(threads) as pool:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 yield lambda function, items: list(pool.map(function, items))
     finally:
         torch.set_num_threads(threads)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +23,7 @@ from problems.placement import placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
+from solvers.blocks import workers
 from solvers.estimates import Particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
@@ -95,20 +94,6 @@ def drift_of(potential: Potential, step_size: float, device: torch.device, dtype
     return GradientDrift(potential, step_size, device, dtype)
 
 
-@contextmanager
-def single_threaded_operations() -> Iterator[int]:
-    """Let torch's operations run on one thread each meanwhile; yields the number of threads that the caller allowed.
-
-    Threads started meanwhile take the setting over. It is one of the whole process.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
-
-
 @dataclass(frozen=True, kw_only=True)
 class EulerMaruyama(Solver):
     """``particles`` independent paths with steps of ``step_size``, in any potential.
@@ -153,16 +138,16 @@ class EulerMaruyama(Solver):
         # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
         first_seed = int(torch.randint(2**32, (), generator=generator))
 
-        def follow(block: int, points: torch.Tensor) -> list[torch.Tensor]:
+        def follow(numbered: tuple[int, torch.Tensor]) -> list[torch.Tensor]:
+            block, points = numbered
             stream = torch.Generator(device).manual_seed(first_seed + block)
             return self._follow(drift, points, counts, noise_scale, stream)
 
         if device.type == "cpu":
-            blocks = initial.split(self._block_size(flow.dim))
-            with single_threaded_operations() as threads, ThreadPoolExecutor(threads) as pool:
-                paths = list(pool.map(follow, range(len(blocks)), blocks))
+            with workers() as run:
+                paths = run(follow, enumerate(initial.split(self._block_size(flow.dim))))
         else:
-            paths = [follow(0, initial)]
+            paths = [follow((0, initial))]
         estimates = tuple(Particles(torch.cat(points)) for points in zip(*paths, strict=True))
         return Solution(flow.times, estimates, Cost(gradient_evaluations=self.particles * counts[-1]))
 

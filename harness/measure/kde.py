@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +22,7 @@ import torch
 
 from problems.laws import Density, standard_normal
 from problems.validation import require_finite
+from solvers.blocks import workers
 
 # A tile of exponents (1 MiB) stays in a core's cache through the four passes that are made over it.
 QUERIES_PER_TILE = 256
@@ -222,14 +222,5 @@ def _by_tiles(log_sum: Callable[[torch.Tensor], torch.Tensor], queries: torch.Te
     """
     if len(queries) == 0:
         return torch.empty(0, dtype=torch.float64)
-    tiles = queries.split(QUERIES_PER_TILE)
-    threads = min(torch.get_num_threads(), len(tiles))
-    if threads == 1:
-        return torch.cat([log_sum(tile) for tile in tiles])
-    allowed = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return torch.cat(list(pool.map(log_sum, tiles)))
-    finally:
-        torch.set_num_threads(allowed)
+    with workers() as run:
+        return torch.cat(run(log_sum, queries.split(QUERIES_PER_TILE)))
