@@ -16,7 +16,7 @@ demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write rep
 	$(BIN)/wgfbench report demo
 
 test: $(VENV)/.dev  ## run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from asv_runner.benchmarks._base import Benchmark
 from asv_runner.discovery import disc_benchmarks, update_sys_path
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+FINDERS = list(sys.meta_path)
 update_sys_path(str(FOLDER))
 BENCHMARKS = {benchmark.name: benchmark for benchmark in disc_benchmarks(str(FOLDER))}
 
 from benchmarks import bounds  # noqa: E402 - asv's own way of finding the folder comes first
+
+sys.meta_path[:] = FINDERS  # asv's finder stays otherwise, and is in the way of pytest's
 
 
 @pytest.fixture(scope="module")

@@ -89,8 +89,15 @@ def test_closing_the_iterator_leaves_no_process(plugin: Path) -> None:
     assert (cell.solver.name, outcome.status) == ("shifted", "ok")
     assert beside in (0, 1)
     results.close()
-    working = [child for child in psutil.Process().children(recursive=True) if child.cpu_percent(0.1) > 50]
-    assert working == []
+    assert [child for child in psutil.Process().children(recursive=True) if works(child)] == []
+
+
+def works(process: psutil.Process) -> bool:
+    """Return whether a process is there and busy; the server that cells start from is there, but idle."""
+    try:
+        return process.cpu_percent(0.1) > 50
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "cuda:99"])
