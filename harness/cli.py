@@ -94,6 +94,9 @@ def run(
     default_jobs = 1 if selection.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // threads)
     resources = Resources(limits, 1 if timing else jobs or default_jobs, check_backend(backend), scheduler)
     name = Path(suite).stem
+    if dry_run and not store.exists():
+        planned_table(cells, cells)
+        return
     with Store(store) as opened:
         waiting = pending(cells, opened, retry or cell is not None)
         if dry_run:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from harness.cli import main
+from harness.store import Store
 
 
 class Printed(NamedTuple):
@@ -132,10 +136,11 @@ def test_a_plugin_that_does_not_import(command: Command, tmp_path: Path) -> None
     assert "plugin 'broken.py' does not import: ModuleNotFoundError: No module named 'no_such_package'" in printed.err
 
 
-def test_dry_run_runs_nothing(command: Command) -> None:
+def test_dry_run_runs_nothing(command: Command, tmp_path: Path) -> None:
     printed = command("run", "ou", "--preset", "paper", "--solver", "euler-maruyama", "--dims", "2,6,12", "--dry-run")
     assert printed.code == 0
     assert "360 of 360 cells to run" in " ".join(printed.out.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_run_show_export_report(command: Command, tmp_path: Path, plugin: Path) -> None:
@@ -173,6 +178,28 @@ def test_failures_give_exit_code_one_and_a_rerun(
     assert again.code == 1
     assert "1 of them ran now" in again.err
     assert "0 of them ran now" in command(*arguments).err
+
+
+def test_interrupting_keeps_what_finished(tmp_path: Path, plugin: Path, suite_file: Callable[..., Path]) -> None:
+    from harness import load
+
+    suite = suite_file("shifted", "looping", seeds=2)
+    arguments = ["run", str(suite), "--plugin", str(plugin), "--store", "store.sqlite", "-j", "2"]
+    binary = str(Path(sys.executable).with_name("wgfbench"))
+    process = subprocess.Popen([binary, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        path = tmp_path / "store.sqlite"
+        if path.exists() and path.stat().st_size > 0 and Store(path).statuses():
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped: what had finished is kept" in printed
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert set(load(tmp_path / "store.sqlite")["status"]) == {"ok", "planned"}
 
 
 def test_help_and_errors_of_use_import_nothing_heavy() -> None:
