@@ -32,7 +32,9 @@ from solvers.solver import Diverged
 # usual width. A constant, because the sums of the blocks' derivatives decide the last bits of the results.
 BLOCK_POINTS = 256
 
-FIRST_MOMENT_DECAY, SECOND_MOMENT_DECAY, ADAM_EPSILON = 0.9, 0.99, 1e-8
+# An epsilon far above the usual 1e-8: near the optimum of a step the derivatives by hidden units vanish, and what Adam
+# would otherwise blow up to full steps is their noise. The couplings then wander off from one JKO step to the next.
+FIRST_MOMENT_DECAY, SECOND_MOMENT_DECAY, ADAM_EPSILON = 0.9, 0.99, 1e-3
 FINAL_RATE = 1e-3
 
 # A Sobol' point may lie on the boundary of the unit cube, which no normal variable maps to.

@@ -13,6 +13,7 @@ from solvers.blocks import workers
 from solvers.icnn import Architecture
 from solvers.icnn_derivatives import derivatives
 from solvers.icnn_training import (
+    ADAM_EPSILON,
     Adam,
     Schedule,
     StepObjective,
@@ -114,7 +115,7 @@ def test_adam_is_torchs():
     rates = torch.full_like(start, 1.0)
     ours, theirs = start.clone(), start.clone().requires_grad_()
     optimiser = Adam(ours, rates)
-    reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99), eps=1e-8)
+    reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99), eps=ADAM_EPSILON)
     for step in range(20):
         slope = torch.randn(7, dtype=torch.float64, generator=generator(11 + step))
         optimiser.step(slope, 0.01)
