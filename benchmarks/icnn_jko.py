@@ -24,7 +24,7 @@ from problems.problem import Problem
 from solvers.blocks import workers
 from solvers.icnn import Architecture, Weights, potential
 from solvers.icnn_jko import ICNNJKO
-from solvers.icnn_slopes import slopes_at_once, slopes_in_blocks
+from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
 from solvers.icnn_training import Schedule, train
 from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective
@@ -187,7 +187,8 @@ class TrainingRate(Profiled):
         objective = StepObjective(placed(problem.flow.potential, CPU, torch.float32), 1.0, STEP_SIZE, 1.0)
         points = torch.randn(1024, dim, generator=stream("points"))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            slopes_at_once(architecture, architecture.weights(parameters_of(architecture)), [points], [objective], [0])
+            weights = architecture.weights(parameters_of(architecture))
+            slopes_at_once(Batch(architecture, weights, [points], [objective], [0]))
         own = trainer(architecture, problem, 1024, 1)
         matrix = torch.randn(size["matrix"], size["matrix"], generator=stream("matrix"))
         seconds = side_by_side(size["repeats"], ours=lambda: own(size["iterations"]), product=lambda: matrix @ matrix)

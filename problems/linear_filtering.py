@@ -17,6 +17,7 @@ from problems.exact_filter import kalman_filter
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.observations import (
+    FILTERING_MEASURES,
     GaussianNoise,
     HiddenPath,
     LinearObservation,
@@ -29,18 +30,7 @@ from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
 from problems.validation import require_counts, require_positive, require_times
 
-MEASURES = (
-    "symkl",
-    "symkl-gaussian",
-    "bures-w2",
-    "energy-distance",
-    "crps",
-    "pit",
-    "coverage-50",
-    "coverage-90",
-    "log-evidence-error",
-    "effective-share",
-)
+MEASURES = ("symkl", "symkl-gaussian", "bures-w2", *FILTERING_MEASURES)
 
 
 @dataclass(frozen=True, kw_only=True)

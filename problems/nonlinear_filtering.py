@@ -24,6 +24,7 @@ from problems.exact_filter import FilterTruth, grid_filter
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.observations import (
+    FILTERING_MEASURES,
     MISSING,
     Coordinatewise,
     Distance,
@@ -42,16 +43,7 @@ from problems.product import Product
 from problems.validation import require_choice, require_counts, require_positive, require_times
 from problems.wells import RingWell, SineWell
 
-MEASURES = (
-    "symkl",
-    "energy-distance",
-    "crps",
-    "pit",
-    "coverage-50",
-    "coverage-90",
-    "log-evidence-error",
-    "effective-share",
-)
+MEASURES = ("symkl", *FILTERING_MEASURES)
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "filtering_observations.csv"
 PUBLISHED_INSTANCES = 15
 PATH_STEP = 5e-4

@@ -18,6 +18,17 @@ from problems.validation import require_choice, require_positive
 
 MISSING = ("error", "skip")
 
+FILTERING_MEASURES = (
+    "energy-distance",
+    "crps",
+    "pit",
+    "coverage-50",
+    "coverage-90",
+    "log-evidence-error",
+    "effective-share",
+)
+"""What any filter is judged by, besides the distance to its exact posterior."""
+
 # Times this close, relative to their size (or to 1 below 1), are the same time written differently.
 SAME_TIME = 1e-9
 

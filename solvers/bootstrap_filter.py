@@ -24,6 +24,7 @@ from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.resampling import SCHEMES
+from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, step_counts
 
 
@@ -67,9 +68,7 @@ class BootstrapFilter(Filter):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: particles are followed independently"
-        return None
+        return interaction_between_particles(problem)
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
         return Swarm(self, flow, generator, device)

@@ -20,7 +20,7 @@ import torch
 
 from problems.birth_death import Reals
 from problems.exact_filter import grid_recursion
-from problems.flow import Entropy, GradientFlow
+from problems.flow import GradientFlow
 from problems.fokker_planck import FokkerPlanck, effective_domain
 from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density
@@ -28,6 +28,7 @@ from problems.problem import Problem
 from problems.validation import require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps
+from solvers.restrictions import beyond_linear_on_the_line
 from solvers.solver import Cost, Diverged, Solution, step_counts
 
 
@@ -62,14 +63,9 @@ class ChangCooper(Filter):
             step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        flow = problem.flow
-        if flow.dim != 1:
-            return f"one-dimensional problems only, this one has dimension {flow.dim}"
-        if flow.energy.interaction is not None or not isinstance(flow.energy.internal, Entropy):
-            return "linear Fokker-Planck equations only: an entropy and no interaction"
-        if not isinstance(flow.initial, Density):
+        if not isinstance(problem.flow.initial, Density):
             return "the initial law has no density to put on a grid"
-        return None
+        return beyond_linear_on_the_line(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow the flow; nothing is random, and all of it runs on the CPU.

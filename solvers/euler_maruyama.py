@@ -25,6 +25,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import workers
 from solvers.estimates import Particles
+from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -125,9 +126,7 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: particles are followed independently"
-        return None
+        return interaction_between_particles(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -24,45 +25,48 @@ def block_points(architecture: Architecture) -> int:
     return min(max(2 ** (fitting.bit_length() - 1), LEAST_BLOCK), LARGEST_BLOCK) if fitting else LEAST_BLOCK
 
 
-def slopes_in_blocks(
-    run: Run,
-    architecture: Architecture,
-    weights: Weights,
-    points: Sequence[torch.Tensor],
-    objectives: Sequence[StepObjective],
-    active: Sequence[int],
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Batch:
+    """Points (B, D) and objectives of S networks of one architecture, of which only the ``active`` ones learn."""
+
+    architecture: Architecture
+    weights: Weights
+    points: Sequence[torch.Tensor]
+    objectives: Sequence[StepObjective]
+    active: Sequence[int]
+
+
+Slopes = Callable[[Batch], torch.Tensor]
+"""Gives derivatives (S, size), summed over each network's points; rows of networks not active may be anything."""
+
+
+def slopes_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
     """Return the derivatives from blocks of one network's points, one after the other: what is fastest on a CPU."""
 
     def differentiate(block: tuple[int, torch.Tensor]) -> torch.Tensor:
         network, x = block
-        return _folded_slopes(networks[network], x[None], objectives[network : network + 1])
+        return _folded_slopes(networks[network], x[None], batch.objectives[network : network + 1])
 
-    folded, size = fold(weights), block_points(architecture)
-    networks = [folded.of(network) for network in range(len(points))]
-    blocks = [(network, part) for network in active for part in points[network].split(size)]
-    rows = folded.output.new_zeros(len(points), networks[0].size)
-    rows[list(active)] = torch.stack(run(differentiate, blocks)).view(len(active), -1, networks[0].size).sum(1)
+    folded, size = fold(batch.weights), block_points(batch.architecture)
+    networks = [folded.of(network) for network in range(len(batch.points))]
+    blocks = [(network, part) for network in batch.active for part in batch.points[network].split(size)]
+    rows = folded.output.new_zeros(len(networks), networks[0].size)
+    found = torch.stack(run(differentiate, blocks)).view(len(batch.active), -1, networks[0].size)
+    rows[list(batch.active)] = found.sum(1)
     parts = rows.split([part.numel() for part in networks[0].parts()], dim=1)
-    return _unfolded(architecture, weights, folded.like(torch.cat([part.flatten() for part in parts])))
+    return _unfolded(batch, folded.like(torch.cat([part.flatten() for part in parts])))
 
 
-def slopes_at_once(
-    architecture: Architecture,
-    weights: Weights,
-    points: Sequence[torch.Tensor],
-    objectives: Sequence[StepObjective],
-    active: Sequence[int],
-) -> torch.Tensor:
+def slopes_at_once(batch: Batch) -> torch.Tensor:
     """Return the derivatives from all points of all networks in the same operations: what is fastest on a GPU."""
-    folded = fold(weights)
-    bar = folded.like(_folded_slopes(folded, torch.stack(tuple(points)), objectives))
-    return _unfolded(architecture, weights, bar)
+    folded = fold(batch.weights)
+    bar = folded.like(_folded_slopes(folded, torch.stack(tuple(batch.points)), batch.objectives))
+    return _unfolded(batch, bar)
 
 
-def _unfolded(architecture: Architecture, weights: Weights, bar: Folded) -> torch.Tensor:
-    slope = bar.output.new_zeros(len(bar.output), architecture.size)
-    pullback_of_fold(weights, bar, architecture.weights(slope))
+def _unfolded(batch: Batch, bar: Folded) -> torch.Tensor:
+    slope = bar.output.new_zeros(len(bar.output), batch.architecture.size)
+    pullback_of_fold(batch.weights, bar, batch.architecture.weights(slope))
     return slope
 
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import torch
 
 from solvers.icnn import Architecture, Weights
 from solvers.icnn_derivatives import derivatives, fold
+from solvers.icnn_slopes import Batch, Slopes
 from solvers.jko_objective import StepObjective
 from solvers.particle_pool import batches
 
@@ -118,20 +118,6 @@ Judge = Callable[[int], float]
 """The mean objective of one network on points of its pool that stay the same."""
 
 
-class Slopes(Protocol):
-    """Gives derivatives (S, size) of the networks' objectives, summed over each one's points (n, D)."""
-
-    def __call__(
-        self,
-        architecture: Architecture,
-        weights: Weights,
-        points: Sequence[torch.Tensor],
-        objectives: Sequence[StepObjective],
-        active: Sequence[int],
-    ) -> torch.Tensor:
-        """Return them for the networks ``active``; rows of others may be anything."""
-
-
 def train(
     architecture: Architecture,
     parameters: torch.Tensor,
@@ -167,7 +153,7 @@ def train(
             points[network] = next(streams[network])
             current[network] = objectives(network)
         now = [current.get(network, current[active[0]]) for network in range(len(pools))]
-        slope = slopes(architecture, weights, points, now, active).div_(size)
+        slope = slopes(Batch(architecture, weights, points, now, active)).div_(size)
         alive &= torch.isfinite(slope.sum(1, keepdim=True))
         if iteration % patience == 0 or any(runs[network].place == schedule.iterations - 1 for network in active):
             for network in [network for network in active if not alive[network]]:

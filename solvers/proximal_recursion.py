@@ -39,6 +39,7 @@ from problems.validation import require_counts, require_positive
 from solvers.blocks import Run, workers
 from solvers.estimates import ParticleDensity
 from solvers.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
+from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
 
@@ -84,11 +85,9 @@ class ProximalRecursion(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: particles are followed independently"
         if not isinstance(problem.flow.initial, Density):
             return "the initial law must have a density for the particles to carry"
-        return None
+        return interaction_between_particles(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow ``problem.flow``; raises ``ValueError`` unless there are more particles than dimensions."""

@@ -23,7 +23,7 @@ import torch
 from scipy.linalg import LinAlgError, solveh_banded
 
 from problems.birth_death import Reals
-from problems.flow import Entropy, GradientFlow
+from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import Potential
 from problems.problem import Problem
@@ -31,6 +31,7 @@ from problems.validation import require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.quantile_map import QuantileMap, initial_values, node_masses
+from solvers.restrictions import beyond_linear_on_the_line
 from solvers.solver import Cost, Diverged, step_counts
 
 LEAST_NODES = 32
@@ -66,14 +67,9 @@ class QuantileJKO(Filter):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        flow = problem.flow
-        if flow.dim != 1:
-            return f"one-dimensional problems only, this one has dimension {flow.dim}"
-        if flow.energy.interaction is not None or not isinstance(flow.energy.internal, Entropy):
-            return "linear Fokker-Planck equations only: an entropy and no interaction"
-        if not isinstance(flow.initial, Density):
+        if not isinstance(problem.flow.initial, Density):
             return "the initial law has no density to take quantiles of"
-        return None
+        return beyond_linear_on_the_line(problem)
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
         return QuantileSteps(self, flow)

@@ -13,7 +13,7 @@ from problems.potentials import MixturePotential
 from solvers.blocks import workers
 from solvers.icnn import Architecture
 from solvers.icnn_derivatives import derivatives, fold
-from solvers.icnn_slopes import slopes_at_once, slopes_in_blocks
+from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
 from solvers.icnn_training import ADAM_EPSILON, Adam, Schedule, cosine_rate, train
 from solvers.jko_objective import StepObjective
 from solvers.particle_pool import batches, matched, spread_draws
@@ -159,9 +159,10 @@ def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
     weights.project()
     objectives = [StepObjective(MixturePotential(mixture, beta), beta, 0.1, 0.5) for beta in (0.5, 1.0, 2.0)]
     points = [torch.randn(700, 2, dtype=torch.float64, generator=generator(31 + seed)) for seed in range(count)]
-    at_once = slopes_at_once(architecture, weights, points, objectives, range(count))
+    batch = Batch(architecture, weights, points, objectives, range(count))
+    at_once = slopes_at_once(batch)
     with workers() as run:
-        in_blocks = slopes_in_blocks(run, architecture, weights, points, objectives, range(count))
+        in_blocks = slopes_in_blocks(run, batch)
     torch.testing.assert_close(at_once, in_blocks, rtol=1e-10, atol=1e-9)
 
 
@@ -177,5 +178,6 @@ def test_derivatives_on_a_gpu_are_those_on_the_cpu(mixture):
         potential = placed(MixturePotential(mixture), device, torch.float64)
         weights = architecture.weights(parameters.to(device))
         objectives = [StepObjective(potential, 1.0, 0.1, 1.0)] * 2
-        found.append(slopes_at_once(architecture, weights, [x.to(device) for x in points], objectives, range(2)).cpu())
+        batch = Batch(architecture, weights, [x.to(device) for x in points], objectives, range(2))
+        found.append(slopes_at_once(batch).cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-8)
