@@ -17,8 +17,9 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.dual_jko import DualJKO, DualPropagation
+from solvers.dual_jko import DualJKO
 from solvers.dual_reference import uniform_pairs
+from solvers.dual_steps import DualPropagation
 from solvers.regions import Box
 
 STEP_SIZE = 0.1

@@ -9,11 +9,177 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 # Directions of less than this share of the largest are rounding: hundreds of kernels span some tens of functions.
 LEAST_EIGENVALUE = 1e-10
+# So many polynomials are multiplied out: passing over all of their values is faster than putting them together.
+MOST_DENSE = 200
+
+
+class Table(ABC):
+    """The values of φ_1, …, φ_m at n points, as far as they are needed: their combinations and their sums."""
+
+    @property
+    @abstractmethod
+    def points(self) -> int:
+        """Number of points n."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of functions m."""
+
+    @abstractmethod
+    def combined(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Return Σ_j c_j φ_j at the points, shape (n,), for ``coefficients`` (m,)."""
+
+    @abstractmethod
+    def sums(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return Σ_i w_i φ_j(x_i), shape (m,), for ``weights`` (n,)."""
+
+    @abstractmethod
+    def at(self, chosen: torch.Tensor) -> Table:
+        """Return the table for the points ``chosen``, indices (k,)."""
+
+    @abstractmethod
+    def values(self) -> torch.Tensor:
+        """Return all values, a row a function: shape (m, n)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Table):
+    """All values, a row a function: ``rows`` (m, n)."""
+
+    rows: torch.Tensor
+
+    @property
+    def points(self) -> int:
+        return self.rows.shape[1]
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+    def combined(self, coefficients: torch.Tensor) -> torch.Tensor:
+        return coefficients @ self.rows
+
+    def sums(self, weights: torch.Tensor) -> torch.Tensor:
+        return self.rows @ weights
+
+    def at(self, chosen: torch.Tensor) -> Table:
+        return Dense(self.rows[:, chosen])
+
+    def values(self) -> torch.Tensor:
+        return self.rows
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Polynomials of at most ``degree`` in ``dim`` variables, by degree, then by the last variable in them.
+
+    One of degree d whose last variable is k, to the power p, is one of degree d - p in the first k - 1 variables times
+    p_p(u_k).
+    """
+
+    dim: int
+    degree: int
+
+    @property
+    def size(self) -> int:
+        """Number of polynomials."""
+        return polynomial_count(self.dim, self.degree)
+
+    def rows(self, degree: int) -> slice:
+        """Return which polynomials are of exactly this degree."""
+        first = polynomial_count(self.dim, degree - 1) if degree else 0
+        return slice(first, polynomial_count(self.dim, degree))
+
+    def products(self, degree: int) -> list[tuple[int, int, slice, slice]]:
+        """Return (k, p, which polynomials are multiplied by p_p(u_k), which ones of this degree they become)."""
+        found, place = [], self.rows(degree).start
+        for variable in range(self.dim):
+            for power in range(1, degree + 1):
+                first = self.rows(degree - power).start
+                # Those of that degree in the first ``variable`` variables.
+                count = math.comb(variable + degree - power - 1, degree - power) if degree > power else 1
+                found.append((variable, power, slice(first, first + count), slice(place, place + count)))
+                place += count
+        return found
+
+    @cached_property
+    def factors(self) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Return, for p = 1, …, ``degree``, how the polynomials of highest degree are products with a p_p(u_k).
+
+        That is: which ones are multiplied, and places of the products in a matrix (D, their number) and among all.
+        """
+        found = []
+        for power in range(1, self.degree + 1):
+            rows = self.rows(self.degree - power)
+            width = rows.stop - rows.start
+            own = [(k, source, place) for k, p, source, place in self.products(self.degree) if p == power]
+            within = [torch.arange(k * width, k * width + source.stop - source.start) for k, source, _ in own]
+            among = [torch.arange(place.start, place.stop) for _, _, place in own]
+            found.append((rows, torch.cat(within), torch.cat(among)))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Factored(Table):
+    """Polynomials of at most a degree d by those of less, ``lower`` (m', n), and the p_p(u_k), ``powers`` (d, D, n).
+
+    Those of degree d are products of the two, and none of them is formed: in twelve dimensions 127 values stand for 455
+    polynomials at a point, and products of small matrices for one pass over all.
+    """
+
+    layout: Layout
+    lower: torch.Tensor
+    powers: torch.Tensor
+
+    @classmethod
+    def of(cls, layout: Layout, powers: torch.Tensor, constant: float) -> Factored:
+        """Return ``constant`` times all products of at most the layout's degree of ``powers`` (d, D, n)."""
+        lower = powers.new_empty(polynomial_count(layout.dim, layout.degree - 1), powers.shape[2])
+        lower[0] = constant
+        for degree in range(1, layout.degree):
+            for variable, power, source, place in layout.products(degree):
+                torch.mul(lower[source], powers[power - 1, variable], out=lower[place])
+        return cls(layout, lower, powers)
+
+    @property
+    def points(self) -> int:
+        return self.lower.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.layout.size
+
+    def combined(self, coefficients: torch.Tensor) -> torch.Tensor:
+        total = coefficients[: len(self.lower)] @ self.lower
+        for powers, (rows, within, among) in zip(self.powers, self.layout.factors, strict=True):
+            factor = coefficients.new_zeros(self.layout.dim, rows.stop - rows.start)
+            factor.view(-1)[within] = coefficients[among]
+            total += (factor @ self.lower[rows]).mul_(powers).sum(0)
+        return total
+
+    def sums(self, weights: torch.Tensor) -> torch.Tensor:
+        total = weights.new_empty(self.size)
+        torch.mv(self.lower, weights, out=total[: len(self.lower)])
+        for weighted, (rows, within, among) in zip(self.powers * weights, self.layout.factors, strict=True):
+            total[among] = (weighted @ self.lower[rows].T).view(-1)[within]
+        return total
+
+    def at(self, chosen: torch.Tensor) -> Table:
+        return Factored(self.layout, self.lower[:, chosen], self.powers[:, :, chosen])
+
+    def values(self) -> torch.Tensor:
+        rows = self.lower.new_empty(self.size, self.points)
+        rows[: len(self.lower)] = self.lower
+        for variable, power, source, place in self.layout.products(self.layout.degree):
+            torch.mul(self.lower[source], self.powers[power - 1, variable], out=rows[place])
+        return rows
 
 
 class Basis(ABC):
@@ -26,9 +192,14 @@ class Basis(ABC):
     def size(self) -> int:
         """Number of functions m."""
 
+    @property
     @abstractmethod
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return all functions at ``x`` (n, D), float64, a row a function: shape (m, n)."""
+    def entries(self) -> int:
+        """Number of values that a table keeps of a point."""
+
+    @abstractmethod
+    def __call__(self, x: torch.Tensor) -> Table:
+        """Return all functions at ``x`` (n, D), float64."""
 
 
 def polynomial_count(dim: int, degree: int) -> int:
@@ -68,31 +239,25 @@ class Polynomials(Basis):
     degree: int
     constant: float = 1.0
 
+    @cached_property
+    def layout(self) -> Layout:
+        """How the polynomials are made of each other."""
+        return Layout(len(self.centre), self.degree)
+
     @property
     def size(self) -> int:
-        return polynomial_count(len(self.centre), self.degree)
+        return self.layout.size
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return all functions at ``x`` (n, D), shape (m, n), by degree.
+    @property
+    def entries(self) -> int:
+        if self.size <= MOST_DENSE:
+            return self.size
+        return polynomial_count(self.layout.dim, self.degree - 1) + self.degree * self.layout.dim
 
-        Those of degree d in the first k + 1 variables are those in the first k and, for p = 1, …, d, the products of
-        p_p(u_{k+1}) with those of degree d - p in the first k: whole blocks of rows at a time.
-        """
-        dim = len(self.centre)
+    def __call__(self, x: torch.Tensor) -> Table:
         u = (self.whitening @ (x - self.centre).T).contiguous()
-        powers = one_dimensional(u, self.family, self.degree)
-        values = torch.empty(self.size, len(x), dtype=x.dtype)
-        values[0] = self.constant
-        first = [0, *(polynomial_count(dim, degree) for degree in range(self.degree))]
-        found = [1] + [0] * self.degree
-        for axis in range(dim):
-            for degree in range(self.degree, 0, -1):
-                for power in range(1, degree + 1):
-                    lower, count = first[degree - power], found[degree - power]
-                    place = first[degree] + found[degree]
-                    torch.mul(values[lower : lower + count], powers[power - 1][axis], out=values[place : place + count])
-                    found[degree] += count
-        return values
+        table = Factored.of(self.layout, torch.stack(one_dimensional(u, self.family, self.degree)), self.constant)
+        return table if self.size > MOST_DENSE else Dense(table.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +276,7 @@ class GaussianKernels(Basis):
     def orthonormal(cls, x: torch.Tensor, count: int, variance: float) -> GaussianKernels:
         """Return kernels about the first ``count`` of the points ``x`` (n, D), orthonormal over all of them."""
         centres = x[:count].clone()
-        values = cls(centres, variance, torch.eye(count, dtype=x.dtype))(x)[1:]
+        values = cls(centres, variance, torch.eye(count, dtype=x.dtype))(x).values()[1:]
         spectrum, directions = torch.linalg.eigh(values @ values.T / len(x))
         kept = spectrum > LEAST_EIGENVALUE * spectrum[-1]
         return cls(centres, variance, (directions[:, kept] * spectrum[kept].rsqrt()).T.contiguous())
@@ -120,10 +285,14 @@ class GaussianKernels(Basis):
     def size(self) -> int:
         return 1 + len(self.mixing)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    @property
+    def entries(self) -> int:
+        return self.size
+
+    def __call__(self, x: torch.Tensor) -> Table:
         squares = torch.zeros(len(self.centres), len(x), dtype=x.dtype)
         for axis in range(x.shape[1]):
             squares += (self.centres[:, axis, None] - x[:, axis]) ** 2
         # Below -700 float64's exp is fifty times slower, and all it could add is below 1e-304.
         kernels = (squares * (-0.5 / self.variance)).clamp_(min=-700).exp_()
-        return torch.cat([torch.ones(1, len(x), dtype=x.dtype), self.mixing @ kernels])
+        return Dense(torch.cat([torch.ones(1, len(x), dtype=x.dtype), self.mixing @ kernels]))

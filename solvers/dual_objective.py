@@ -29,13 +29,13 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from solvers.blocks import Run
+from solvers.dual_basis import Table
 
 REGULARISATIONS = ("quadratic", "entropic")
 
-# Values of both bases in a block: 8 MiB, less for small bases. A block's size decides in which order sums are taken, so
-# that it depends on nothing but the bases.
-BLOCK_VALUES = 2**20
-MOST_PAIRS = 5000
+# Values of both bases in a block, 16 MiB. A block's size decides in which order sums are taken, so that it depends on
+# nothing but the bases and the sample.
+BLOCK_VALUES = 2**21
 # A product over less than one point in so many is faster for these points alone.
 ACTING = 16
 # Coefficients are taken to be on a line if they are to so many times their rounding, and values are combined as long as
@@ -51,9 +51,9 @@ LEAST_EXPONENT = -700.0
 NEGLIGIBLE_WEIGHT = 1e-16
 
 
-def block_pairs(functions: int) -> int:
-    """Return the number of pairs in a block for bases of so many functions together."""
-    return max(64, min(MOST_PAIRS, BLOCK_VALUES // functions))
+def block_pairs(samples: int, entries: int) -> int:
+    """Return the number of pairs in each of an even number of blocks, for bases that keep so many values of a pair."""
+    return math.ceil(samples / (2 * math.ceil(samples * entries / (2 * BLOCK_VALUES))))
 
 
 def continued_exp(exponent: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,6 +63,17 @@ def continued_exp(exponent: torch.Tensor, largest: float) -> tuple[torch.Tensor,
         return value, value
     beyond = (exponent - largest).clamp_(min=0)
     return value * (1 + beyond + 0.5 * beyond * beyond), value * (1 + beyond)
+
+
+def sums(table: Table, weights: torch.Tensor, acting: torch.Tensor) -> torch.Tensor:
+    """Return Σ_i w_i φ(x_i), shape (m,), over the points that are ``acting``."""
+    count = int(acting.count_nonzero())
+    if not count:
+        return weights.new_zeros(table.size)
+    if ACTING * count >= table.points:
+        return table.sums(weights)
+    chosen = acting.nonzero()[:, 0]
+    return table.at(chosen).sums(weights[chosen])
 
 
 @dataclass(frozen=True)
@@ -150,14 +161,14 @@ class Optimum:
 
 @dataclass(frozen=True, eq=False)
 class DualObjective:
-    """J of one step: ``of_g`` and ``of_h`` are the bases at the x_i and at the y_i, blocks (m, rows) and (m', rows).
+    """J of one step: ``of_g`` and ``of_h`` are the bases, of m and m' functions, at blocks of the x_i and of the y_i.
 
     ``log_weight`` (n,) is -βV(x_i) - log r_x(x_i), ``mass`` (n,) the ν_i, ``cost`` (n,) the |x_i - y_i|², ``rate`` β/τ
     and ``penalty`` γ. ``constant`` is the value of both bases' first function.
     """
 
-    of_g: Sequence[torch.Tensor]
-    of_h: Sequence[torch.Tensor]
+    of_g: Sequence[Table]
+    of_h: Sequence[Table]
     log_weight: torch.Tensor
     mass: torch.Tensor
     cost: torch.Tensor
@@ -175,12 +186,15 @@ class DualObjective:
     @property
     def size(self) -> int:
         """Number of coefficients of g."""
-        return len(self.of_g[0])
+        return self.of_g[0].size
 
     def values(self, coefficients: np.ndarray) -> torch.Tensor:
         """Return g at the x_i and h at the y_i, shape (2, n), for the coefficients of g, then h."""
         g, h = (part.contiguous() for part in torch.from_numpy(coefficients).tensor_split([self.size]))
-        both = self.run(lambda block: torch.stack([g @ block[0], h @ block[1]]), zip(self.of_g, self.of_h, strict=True))
+        both = self.run(
+            lambda block: torch.stack([block[0].combined(g), block[1].combined(h)]),
+            zip(self.of_g, self.of_h, strict=True),
+        )
         return torch.cat(both, dim=1)
 
     def __call__(self, values: torch.Tensor) -> tuple[float, np.ndarray]:
@@ -189,34 +203,32 @@ class DualObjective:
         f, slope = continued_exp(self.log_weight - self.rate * at_x, self.ceiling)
         penalty, push = self._penalty(at_x + at_y - self.cost)
         value = float((f / self.rate + penalty - self.mass * at_y).mean())
-        by_g, by_h = self._means(self.of_g, push - slope), self._means(self.of_h, push) - self.mass_means
-        return value, torch.cat([by_g, by_h]).numpy()
+        by_g, by_h = self._means(push - slope, push)
+        return value, torch.cat([by_g, by_h - self.mass_means]).numpy()
 
     @cached_property
     def mass_means(self) -> torch.Tensor:
         """n⁻¹ Σ ν_i φ(y_i), shape (m',)."""
-        return self._means(self.of_h, self.mass)
+        return self._means(torch.zeros_like(self.mass), self.mass)[1]
 
-    def _means(self, basis: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
-        """Return n⁻¹ Σ_i w_i φ(x_i), shape (m,), for weights (n,)."""
-        acting = np.flatnonzero((weights.abs() > NEGLIGIBLE_WEIGHT).numpy())
-        ends = np.cumsum([block.shape[1] for block in basis])
-        places = np.searchsorted(acting, ends)
+    def _means(self, of_x: torch.Tensor, of_y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return n⁻¹ Σ_i w_i φ(x_i), shape (m,), and n⁻¹ Σ_i w'_i φ(y_i), shape (m',), for weights w, w' (n,)."""
+        points = [block.points for block in self.of_g]
+        sides = [
+            (basis, weights.split(points), acting.split(points))
+            for basis, weights in ((self.of_g, of_x), (self.of_h, of_y))
+            for acting in [weights.abs() > NEGLIGIBLE_WEIGHT]
+        ]
 
         def part(number: int) -> torch.Tensor:
-            values, end = basis[number], ends[number]
-            start, first = end - values.shape[1], places[number - 1] if number else 0
-            if ACTING * (places[number] - first) >= values.shape[1]:
-                return values @ weights[start:end]
-            chosen = torch.from_numpy(acting[first : places[number]])
-            return values[:, chosen - start] @ weights[chosen]
+            return torch.cat([sums(basis[number], weights[number], acting[number]) for basis, weights, acting in sides])
 
-        touched = np.flatnonzero(np.diff(places, prepend=0)).tolist()
+        numbers = range(len(self.of_g))
         # Where there is little to do, handing it to threads costs more.
-        parts = self.run(part, touched) if ACTING * len(acting) >= len(weights) else [part(each) for each in touched]
-        if not parts:
-            return torch.zeros(len(basis[0]), dtype=weights.dtype)
-        return torch.stack(parts).sum(0) / len(weights)
+        busy = ACTING * sum(int(each.count_nonzero()) for _, _, acting in sides for each in acting) >= len(of_x)
+        parts = self.run(part, numbers) if busy else [part(number) for number in numbers]
+        by_g, by_h = torch.stack(parts).sum(0).div_(len(of_x)).tensor_split([self.size])
+        return by_g, by_h
 
     def _penalty(self, excess: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return P and P' at the v_i."""
@@ -233,7 +245,7 @@ class DualObjective:
 
     def start(self, level: float) -> np.ndarray:
         """Return the coefficients of g = -h = ``level``, where all constraints hold."""
-        coefficients = np.zeros(self.size + len(self.of_h[0]))
+        coefficients = np.zeros(self.size + self.of_h[0].size)
         coefficients[0], coefficients[self.size] = level / self.constant, -level / self.constant
         return coefficients
 

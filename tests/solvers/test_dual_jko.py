@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,16 +14,13 @@ from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
-from solvers.blocks import workers
-from solvers.dual_basis import GaussianKernels, Polynomials, polynomial_count
-from solvers.dual_jko import DualJKO, DualPropagation
-from solvers.dual_objective import DualObjective, Line, Stopping, continued_exp
-from solvers.dual_reference import Guess, coupled_pairs, quadratic_guess
+from solvers.dual_jko import DualJKO
+from solvers.dual_steps import DualPropagation
 from solvers.estimates import Exact, Particles
-from solvers.gaussian_jko import GaussianJKO, jko_moments
+from solvers.gaussian_jko import GaussianJKO
 from solvers.regions import Box, Ellipsoid
 from solvers.solver import Diverged
-from solvers.unnormalised_density import LARGEST_POOL, UnnormalisedDensity
+from solvers.unnormalised_density import UnnormalisedDensity
 
 CPU = torch.device("cpu")
 
@@ -41,173 +38,6 @@ def one_dimensional(rate=3.0, centre=0.5, times=(0.1,), initial=None):
     start = Gaussian(torch.tensor([-0.5]).double(), torch.tensor([[0.7]]).double()) if initial is None else initial
     flow = GradientFlow(start, FreeEnergy(potential, Entropy(1.0)), times)
     return Problem(flow, ("symkl",), truth=None)
-
-
-def objective_of(run, regularisation, n=3000, penalty=0.05):
-    x, y = normals(n, 2, seed=1), normals(n, 2, seed=2)
-    basis = Polynomials(torch.zeros(2).double(), torch.eye(2).double(), "hermite", 3)
-    weights = normals(n, seed=3).exp()
-    return DualObjective(
-        of_g=[basis(x[:1000]), basis(x[1000:])],
-        of_h=[basis(y[:1000]), basis(y[1000:])],
-        log_weight=-0.3 * (x * x).sum(1) + 0.2 * normals(n, seed=4),
-        mass=weights / weights.mean(),
-        cost=(x - y).square().sum(1),
-        rate=1.7,
-        penalty=penalty,
-        regularisation=regularisation,
-        run=run,
-    )
-
-
-@pytest.mark.parametrize("regularisation", ["quadratic", "entropic"])
-def test_value_is_the_formula_and_gradient_its_finite_difference(regularisation):
-    with workers() as run:
-        objective = objective_of(run, regularisation, penalty=0.5)
-        at = 0.2 * normals(20, seed=5).numpy()
-        value, gradient = objective(objective.values(at))
-
-        g, h = (at[:10] @ torch.cat(objective.of_g, 1).numpy(), at[10:] @ torch.cat(objective.of_h, 1).numpy())
-        excess = g + h - objective.cost.numpy()
-        penalty = {
-            "quadratic": np.maximum(excess, 0) ** 2 / (2 * 0.5),
-            "entropic": 0.5 * np.exp(excess / 0.5),
-        }[regularisation]
-        terms = np.exp(objective.log_weight.numpy() - 1.7 * g) / 1.7 - objective.mass.numpy() * h + penalty
-        assert excess.max() / 0.5 < objective.ceiling
-        assert value == pytest.approx(terms.mean(), rel=1e-12)
-        assert (excess > 0).sum() > 100
-
-        def value_at(coefficients):
-            return objective(objective.values(coefficients))[0]
-
-        for direction in normals(8, 20, seed=6).numpy():
-            step = 1e-5 * direction
-            difference = (value_at(at + step) - value_at(at - step)) / 2e-5
-            assert gradient @ direction == pytest.approx(difference, rel=1e-6)
-
-
-def test_gradient_does_not_miss_rows_that_are_left_out():
-    with workers() as run:
-        objective = objective_of(run, "quadratic")
-        # Nearly all rows are idle: no mass, no constraint, f = exp(-80) or so.
-        mass = torch.zeros(3000).double()
-        mass[::500] = 500.0
-        objective = replace(objective, mass=mass, log_weight=objective.log_weight - 80 + 80 * (mass > 0))
-        at = np.zeros(20)
-        at[[0, 10]] = -0.1, 0.1
-        at_x, at_y = torch.cat(objective.of_g, 1), torch.cat(objective.of_h, 1)
-        f = (objective.log_weight - 1.7 * torch.from_numpy(at[:10]) @ at_x).exp()
-        expected = torch.cat([at_x @ -f, at_y @ -mass]) / 3000
-        assert (f < 1e-16).sum() > 2000
-        np.testing.assert_allclose(objective(objective.values(at))[1], expected.numpy(), rtol=1e-12, atol=1e-14)
-
-
-def test_a_line_computes_values_once_for_each_direction():
-    matrix, calls = normals(50, 6).numpy(), []
-
-    def values(point):
-        calls.append(point)
-        return torch.from_numpy(matrix @ point)
-
-    line = Line(values)
-    point, directions = 3 * normals(6, seed=1).numpy(), normals(5, 6, seed=2).numpy()
-    line(point)
-    for direction in directions:
-        for place in (1e-3, 5e-3, 3e-2, 2e-2):
-            trial = point + place * direction
-            np.testing.assert_allclose(line(trial).numpy(), matrix @ trial, rtol=0, atol=1e-12)
-        point = trial
-    assert 6 <= len(calls) <= 10 < 20
-    before = len(calls)
-    far = point + 1e9 * directions[0]
-    np.testing.assert_allclose(line(far).numpy(), matrix @ far, rtol=1e-12)
-    assert len(calls) == before + 1
-    np.testing.assert_allclose(line(far + 1.0).numpy(), matrix @ (far + 1.0), rtol=1e-12)
-
-
-def test_exponential_is_continued_smoothly():
-    x = torch.tensor([-800.0, -1.0, 49.999999, 50.000001, 1e8], dtype=torch.float64)
-    value, slope = continued_exp(x, 50.0)
-    assert bool(torch.isfinite(value).all() and torch.isfinite(slope).all())
-    torch.testing.assert_close(value[1:4], x[1:4].exp(), rtol=1e-12, atol=0)
-    torch.testing.assert_close(slope[1:4], x[1:4].exp(), rtol=1e-9, atol=0)
-
-
-@pytest.mark.parametrize("regularisation", ["quadratic", "entropic"])
-def test_mass_is_conserved_at_the_minimum(regularisation):
-    with workers() as run:
-        objective = objective_of(run, regularisation)
-        optimum = objective.minimise(objective.start(objective.balanced), Stopping(1e-6, 2000))
-    assert optimum.stopped == ""
-    assert float(optimum.weights.mean()) == pytest.approx(1, abs=2e-6)
-    assert float(optimum.weights.max()) < 3000
-
-
-@pytest.mark.parametrize(("family", "rule"), [("legendre", "leggauss"), ("hermite", "hermegauss")])
-def test_polynomials_are_orthonormal_and_span_the_monomials(family, rule):
-    module = np.polynomial.legendre if family == "legendre" else np.polynomial.hermite_e
-    nodes, weights = (torch.from_numpy(each) for each in getattr(module, rule)(8))
-    grid = torch.cartesian_prod(nodes, nodes)
-    products = torch.cartesian_prod(weights, weights).prod(1)
-    # u = W (x - c) takes the law of x to the standard one.
-    whitening, centre = torch.tensor([[2.0, 0.0], [0.7, 0.4]]).double(), torch.tensor([1.0, -2.0]).double()
-    x = centre + torch.linalg.solve(whitening, grid.T).T
-    values = Polynomials(centre, whitening, family, 3)(x).T
-    assert values.shape == (64, 10) == (64, polynomial_count(2, 3))
-    gram = values.T @ (values * (products / products.sum())[:, None])
-    torch.testing.assert_close(gram, torch.eye(10).double(), rtol=0, atol=1e-12)
-    cubic = x[:, 0] ** 2 * x[:, 1] - 3 * x[:, 1] ** 3 + x[:, 0]
-    assert float((values @ torch.linalg.lstsq(values, cubic[:, None]).solution - cubic[:, None]).abs().max()) < 1e-9
-
-
-def test_powers_are_the_monomials_in_any_dimension():
-    x = normals(7, 4)
-    values = Polynomials(torch.zeros(4).double(), torch.eye(4).double(), "power", 3, 1e-4)(x).T
-    assert values.shape == (7, 35)
-    torch.testing.assert_close(values[:, 0], torch.full((7,), 1e-4).double())
-    for monomial in (x[:, 2], x[:, 0] * x[:, 3], x[:, 1] ** 3, x[:, 0] * x[:, 2] * x[:, 3], x[:, 0] ** 2 * x[:, 1]):
-        assert float((values - 1e-4 * monomial[:, None]).abs().amax(0).min()) < 1e-15
-
-
-def test_kernels_are_orthonormal_over_their_sample_and_span_themselves():
-    x = 2 * normals(2000, 1)
-    basis = GaussianKernels.orthonormal(x, 50, 0.3)
-    values = basis(x).T
-    assert values.shape == (2000, basis.size)
-    assert 10 < basis.size < 51
-    gram = values[:, 1:].T @ values[:, 1:] / 2000
-    torch.testing.assert_close(gram, torch.eye(basis.size - 1).double(), rtol=0, atol=1e-5)
-    kernel = torch.exp(-((x - x[7]) ** 2) / 0.6)
-    rest = values @ torch.linalg.lstsq(values, kernel).solution - kernel
-    assert float(rest.abs().max()) < 1e-3
-
-
-def test_guess_is_the_exact_step_of_a_gaussian_in_a_quadratic_potential():
-    problem = OrnsteinUhlenbeck(times=(0.1,)).build(5, 0, generator())
-    start = skewed(5)
-    guess = quadratic_guess(start.mean, start.covariance, problem.flow.potential, 0.1, 1.0, generator())
-    ((mean, covariance),) = jko_moments(start, problem.flow.potential, 1.0, 0.1, [1])
-    torch.testing.assert_close(guess.stepped, mean, rtol=0, atol=1e-9)
-    torch.testing.assert_close(guess.map @ start.covariance @ guess.map.T, covariance, rtol=0, atol=1e-9)
-    torch.testing.assert_close(guess.map, guess.map.T, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("dim", [1, 3])
-def test_pairs_have_the_densities_that_they_are_weighted_by(dim):
-    law = skewed(dim, seed=3)
-    identity = torch.eye(dim).double()
-    guess = Guess(law.mean, law.covariance, law.mean + 0.3, 0.8 * identity)
-    pairs = coupled_pairs(guess, 0.2, 100_000, generator())
-    after = Gaussian(guess.stepped, 0.64 * law.covariance + 0.16 * identity)
-    for x, marginal, target in ((pairs.x, pairs.of_x, after), (pairs.y, pairs.of_y, law)):
-        weights = (target.log_prob(x) - marginal.log_prob(x)).exp()
-        error = float(weights.std()) / math.sqrt(len(x))
-        assert abs(float(weights.mean()) - 1) < 5 * error
-        assert 0.5 < float(weights.sum() ** 2 / (weights * weights).sum()) / len(x) < 1
-        assert float((marginal.region.gauge(x) > 1).double().mean()) < 0.05
-    residual = pairs.x - guess.stepped - 0.8 * (pairs.y - law.mean)
-    torch.testing.assert_close(residual.T @ residual / 100_000, 0.16 * identity, rtol=0, atol=0.005)
 
 
 def exact_step(problem):
@@ -277,96 +107,12 @@ def test_steps_add_up_from_any_density_that_a_step_ends_in():
         propagation.advance(Particles(normals(5, 1)), 0.0, 0.1)
 
 
-# ---- the density ----
+# ---- the published estimator ----
 
 
 def skewed(dim, seed=0):
     factor = normals(dim, dim, seed=seed)
     return Gaussian(normals(dim, seed=seed + 1), factor @ factor.T / dim + 0.2 * torch.eye(dim).double())
-
-
-def around(law, seed=0, scale=1.0):
-    return Gaussian(law.mean + scale, 3 * law.covariance.diagonal().max() * torch.eye(law.dim).double())
-
-
-@pytest.mark.parametrize("dim", [1, 2, 3, 6, 12])
-def test_constant_moments_and_draws_of_a_known_density(dim):
-    law = skewed(dim)
-    wide = Gaussian(law.mean, 4 * law.covariance)
-    found = UnnormalisedDensity.normalised(
-        lambda x: law.log_prob(x) - 1234.5, Ellipsoid(wide), around(law), generator()
-    )
-    error = math.sqrt((1 / found.effective_share - 1) / len(found.rule.nodes))
-    assert found.rule.log_normaliser == pytest.approx(-1234.5, abs=5 * error + 1e-9)
-    assert found.effective_share == 1 if dim <= 2 else found.effective_share > 0.5
-    assert found.outside < 1e-4
-    x = law.sample(500, generator(3))
-    torch.testing.assert_close(found.log_prob(x), law.log_prob(x), rtol=0, atol=5 * error + 1e-6)
-    draws = found.sample(20_000, generator(4))
-    white = torch.linalg.solve_triangular(law.cholesky, (draws - law.mean).T, upper=False)
-    assert float(white.mean(1).abs().max()) < 5 / math.sqrt(15_000)
-    assert float((white @ white.T / 20_000 - torch.eye(dim).double()).abs().max()) < 5 * math.sqrt(2 / 15_000)
-
-
-def test_proposal_finds_a_narrow_density_far_from_the_guess():
-    law = Gaussian(torch.full((6,), 5.0).double(), 0.05 * torch.eye(6).double())
-    region = Box(torch.zeros(6).double(), 10.0)
-    guess = Gaussian(torch.zeros(6).double(), torch.eye(6).double())
-    found = UnnormalisedDensity.normalised(law.log_prob, region, guess, generator())
-    assert found.rule.log_normaliser == pytest.approx(0, abs=0.05)
-    assert found.effective_share > 0.5
-
-
-def test_poor_proposals_show_in_the_effective_share():
-    def two_peaks(x):
-        return torch.logaddexp(-50 * (x - 1).square().sum(1), -50 * (x + 1).square().sum(1))
-
-    guess = Gaussian(torch.zeros(8).double(), torch.eye(8).double())
-    found = UnnormalisedDensity.normalised(two_peaks, Box(torch.zeros(8).double(), 4.0), guess, generator())
-    assert found.effective_share < 0.1
-    assert LARGEST_POOL >= 10_000
-    assert found.sample(100, generator()).shape == (100, 8)
-
-
-def test_mass_beyond_the_region_is_reported():
-    law = Gaussian(torch.zeros(1).double(), torch.eye(1).double())
-    found = UnnormalisedDensity.normalised(law.log_prob, Box(torch.zeros(1).double(), 1.0), law, generator())
-    # Mass within twice the region, of which what lies outside of the region itself.
-    expected = 1 - math.erf(1 / math.sqrt(2)) / math.erf(2 / math.sqrt(2))
-    assert found.outside == pytest.approx(expected, abs=1e-3)
-    assert float(found.log_prob(torch.tensor([[2.5]]).double())) == -math.inf
-
-
-@pytest.mark.parametrize("dim", [1, 4])
-def test_conditioning_is_bayes_rule(dim):
-    law = skewed(dim, seed=5)
-    noise = 0.5 * torch.eye(dim).double()
-    seen = law.mean + 0.7
-    found = UnnormalisedDensity.normalised(law.log_prob, Ellipsoid(law), law, generator())
-    posterior, log_evidence, share = found.condition(lambda x: Gaussian(seen, noise).log_prob(x), generator(1))
-    gain = law.covariance @ torch.linalg.inv(law.covariance + noise)
-    exact = Gaussian(law.mean + gain @ (seen - law.mean), law.covariance - gain @ law.covariance)
-    evidence = float(Gaussian(law.mean, law.covariance + noise).log_prob(seen[None]))
-    assert log_evidence == pytest.approx(evidence, abs=0.03)
-    assert 0 < share < 1
-    x = exact.sample(200, generator(2))
-    torch.testing.assert_close(posterior.log_prob(x), exact.log_prob(x), rtol=0, atol=0.05)
-
-
-def test_undefined_densities_are_refused():
-    law = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
-    for value in (math.nan, math.inf):
-        with pytest.raises(Diverged, match="NaN or infinite at"):
-            UnnormalisedDensity.normalised(
-                lambda x, value=value: torch.where(x[:, 0] > 0, value, 0.0).double(), Ellipsoid(law), law, generator()
-            )
-    with pytest.raises(Diverged, match="vanishes"):
-        UnnormalisedDensity.normalised(
-            lambda x: torch.full((len(x),), -torch.inf).double(), Ellipsoid(law), law, generator()
-        )
-
-
-# ---- the published estimator ----
 
 
 def test_published_estimator_is_symkl_where_the_density_ends_nowhere():

@@ -1,0 +1,264 @@
+"""Dual JKO steps along one flow: pairs, bases and weights for ``solvers.dual_objective``, and what its minimum says.
+
+See ``solvers.dual_jko`` for the equations.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+
+from problems.flow import GradientFlow
+from problems.laws import Density, Gaussian
+from problems.potentials import Potential
+from solvers.blocks import A, B, Run, workers
+from solvers.dual_basis import Basis, GaussianKernels
+from solvers.dual_objective import DualObjective, Optimum, Stopping, block_pairs
+from solvers.dual_reference import SLOPE_DRAWS, Pairs, coupled_pairs, quadratic_guess, uniform_pairs
+from solvers.estimates import Estimate, Exact, density_of
+from solvers.filtering import Propagation, equal_steps
+from solvers.regions import Box, Region
+from solvers.solver import Cost, Diverged
+from solvers.unnormalised_density import (
+    BLOCK_POINTS,
+    FEWEST_PER_DIMENSION,
+    LogDensity,
+    UnnormalisedDensity,
+    effective_sample_size,
+    weighted_moments,
+)
+
+if TYPE_CHECKING:
+    from solvers.dual_jko import DualJKO
+
+# The published monomials are multiplied by this; with L-BFGS's first step of length 1 it decides where that leads.
+PUBLISHED_SCALE = 1e-4
+# When SciPy stops L-BFGS unless told otherwise.
+PUBLISHED_STOPPING = Stopping(tolerance=1e-5, iterations=15_000, least_fall=2.220446049250313e-09, memory=10, trials=20)
+# With fewer values of both bases than this, handing products to threads takes longer than the products.
+FEWEST_VALUES = 2**20
+# Share of an estimate's mass outside the region it was fitted on from which it means nothing.
+LARGEST_OUTSIDE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class SteppedDensity:
+    """log ρ⁺(x) = -β (g(x)/τ + V(x)) up to a constant, g = Σ_j ``coefficients``_j φ_j; ``rate`` is β/τ."""
+
+    basis: Basis
+    coefficients: torch.Tensor
+    potential: Potential
+    rate: float
+    inverse_temperature: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        g = self.basis(x).combined(self.coefficients)
+        return -self.rate * g - self.inverse_temperature * self.potential.value(x).double()
+
+
+class DualPropagation(Propagation):
+    """Dual steps along one flow, from any estimate that has a density.
+
+    ``traces`` and ``diagnostics`` grow with every step.
+    """
+
+    def __init__(self, solver: DualJKO, flow: GradientFlow, generator: torch.Generator) -> None:
+        self.solver, self.flow, self.generator = solver, flow, generator
+        self.traces: dict[str, list[float]] = {
+            "evaluations": [], "residual": [], "effective_sample": [], "seconds": []
+        }  # fmt: skip
+        self.unconverged = 0
+        self.stopped = ""
+        self.outside = 0.0
+        self.share = 1.0
+
+    def start(self) -> Estimate:
+        return Exact(self.flow.initial)
+
+    def advance(self, estimate: Estimate, start: float, stop: float) -> UnnormalisedDensity:
+        """Return the estimate at ``stop``, by equal steps of at most ``step_size``, from a density at ``start``.
+
+        Raises ``Diverged`` as ``DualJKO.solve`` does, and ``TypeError`` for an estimate without a density.
+        """
+        density = density_of(estimate)
+        if density is None:
+            raise TypeError(f"dual-jko starts from a density, not from {type(estimate).__name__}")
+        log_density: LogDensity = density.log_prob
+        mean, covariance = moments_of(density, self.generator)
+        count, step_size = equal_steps(stop - start, self.solver.step_size)
+        box = Box(mean, math.sqrt(3 * self.solver.box_variance))
+        region: Region = box
+        for step in range(1, count + 1):
+            where = f"step {len(self.traces['seconds']) + 1} (t = {start + step * step_size:g})"
+            log_density, mean, covariance, region = self.step(log_density, mean, covariance, box, step_size, where)
+        try:
+            found = UnnormalisedDensity.normalised(log_density, region, Gaussian(mean, covariance), self.generator)
+        except Diverged as error:
+            raise Diverged(f"{where}: {error}") from error
+        self.outside = max(self.outside, found.outside)
+        self.share = min(self.share, found.effective_share)
+        # The published method is there to be compared, whatever it gives.
+        if found.outside > LARGEST_OUTSIDE and self.solver.reference != "published":
+            raise Diverged(
+                f"{where}: {found.outside:.0%} of the mass is outside the region that the sample covers; "
+                f"more samples, a smaller degree or a larger box_variance may help"
+            )
+        return found
+
+    def step(
+        self,
+        log_density: LogDensity,
+        mean: torch.Tensor,
+        covariance: torch.Tensor,
+        box: Box,
+        step_size: float,
+        where: str,
+    ) -> tuple[LogDensity, torch.Tensor, torch.Tensor, Region]:
+        """Return the log-density after one step, its moments, and the region of the sample that it was fitted on.
+
+        ``log_density`` need not be normalised; ``mean`` and ``covariance`` are its moments, ``box`` is where uniform
+        pairs are drawn, and ``where`` names the step in errors.
+        """
+        began = time.perf_counter()
+        solver, beta, potential = self.solver, self.flow.inverse_temperature, self.flow.potential
+        rate = beta / (2 * step_size)
+        if solver.reference == "coupled":
+            try:
+                guess = quadratic_guess(mean, covariance, potential, step_size, 1 / beta, self.generator)
+            except Diverged as error:
+                raise Diverged(f"{where}: {error}") from error
+            pairs = coupled_pairs(guess, 2 * step_size / beta, solver.samples, self.generator)
+        else:
+            pairs = uniform_pairs(box, solver.samples, self.generator)
+        with workers() as run:
+            log_mass = _at(log_density, pairs.y, run) - pairs.of_y.log_prob(pairs.y)
+            energy = _at(potential.value, pairs.x, run)
+            mass, effective = _unit_mean(log_mass, where)
+            _require_potential(energy, where)
+            on_x, on_y = self._bases(pairs)
+            log_weight = -beta * energy - pairs.of_x.log_prob(pairs.x)
+            # Blocks in which f vanishes everywhere are then left out as a whole.
+            order = log_weight.argsort(descending=True, stable=True)
+            pairs = replace(pairs, x=pairs.x[order], y=pairs.y[order])
+            entries = on_x.entries + on_y.entries
+            together = block_pairs(solver.samples, entries)
+            objective = DualObjective(
+                of_g=run(on_x, pairs.x.split(together)),
+                of_h=run(on_y, pairs.y.split(together)),
+                log_weight=log_weight[order],
+                mass=mass[order],
+                cost=(pairs.x - pairs.y).square().sum(1),
+                rate=rate,
+                penalty=solver.penalty,
+                regularisation=solver.regularisation,
+                run=run if solver.samples * entries > FEWEST_VALUES else one_after_the_other,
+                constant=on_x.constant,
+            )
+            if solver.reference == "published":
+                optimum = self._as_published(objective, self.flow.dim * math.log(2 * box.half_width))
+            else:
+                stopping = Stopping(solver.tolerance, solver.iterations)
+                optimum = objective.minimise(objective.start(objective.balanced), stopping)
+        if not bool(torch.isfinite(optimum.weights).all() and torch.isfinite(optimum.g).all()):
+            raise Diverged(f"{where}: the dual potentials are not finite; a larger penalty may help")
+        if optimum.stopped:
+            self.unconverged += 1
+            self.stopped = optimum.stopped
+        entry = {"evaluations": optimum.evaluations, "residual": optimum.residual, "effective_sample": effective}
+        for name, value in (entry | {"seconds": time.perf_counter() - began}).items():
+            self.traces[name].append(float(value))
+        stepped = SteppedDensity(on_x, optimum.g, potential, rate, beta)
+        if solver.reference == "coupled":
+            log_weights = optimum.weights.log()
+            log_weights -= float(logsumexp(log_weights.numpy()))
+            effective = effective_sample_size(log_weights)
+            if effective < FEWEST_PER_DIMENSION * self.flow.dim:
+                raise Diverged(f"{where}: the density rests on {effective:.1f} of {len(log_weights)} points")
+            mean, covariance = weighted_moments(pairs.x, log_weights)
+        return stepped, mean, covariance, pairs.of_x.region
+
+    def _as_published(self, objective: DualObjective, log_volume: float) -> Optimum:
+        """Minimise from g = h = 0, with ρ_k scaled to maximum 1 over the sample and Lebesgue measure on Q×Q.
+
+        In terms of unit mass: with M the mass of the scaled ρ_k, γ becomes γM/|Q|², J is multiplied by M, and the
+        start is g = -h = τ/β log M.
+        """
+        solver = self.solver
+        log_mass = log_volume - math.log(float(objective.mass.max()))
+        objective = replace(objective, penalty=solver.penalty * math.exp(log_mass - 2 * log_volume))
+        stopping = replace(
+            PUBLISHED_STOPPING, tolerance=solver.tolerance, iterations=solver.iterations, scale=math.exp(log_mass)
+        )
+        return objective.minimise(objective.start(log_mass / objective.rate), stopping)
+
+    def _bases(self, pairs: Pairs) -> tuple[Basis, Basis]:
+        solver = self.solver
+        if solver.basis == "polynomial" and solver.reference == "published":
+            monomials = pairs.of_x.monomials(solver.degree, PUBLISHED_SCALE)
+            return monomials, monomials
+        if solver.basis == "polynomial":
+            return pairs.of_x.polynomials(solver.degree), pairs.of_y.polynomials(solver.degree)
+        on_x, on_y = (
+            GaussianKernels.orthonormal(points, solver.kernels, solver.kernel_variance) for points in (pairs.x, pairs.y)
+        )
+        return on_x, on_y
+
+    def cost(self) -> Cost:
+        guesses = len(self.traces["seconds"]) if self.solver.reference == "coupled" else 0
+        return Cost(gradient_evaluations=SLOPE_DRAWS * guesses)
+
+    def diagnostics(self) -> dict[str, float | int | str]:
+        traces = self.traces
+        found: dict[str, float | int | str] = {
+            "unconverged_steps": self.unconverged,
+            "largest_residual": max(traces["residual"]),
+            "smallest_effective_sample": min(traces["effective_sample"]),
+            "largest_step_outside": self.outside,
+            "smallest_effective_share": self.share,
+        }
+        return found | ({"stopped": self.stopped} if self.stopped else {})
+
+
+def one_after_the_other(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """Return the function's value at each item, on this thread."""
+    return [function(item) for item in items]
+
+
+def moments_of(density: object, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean (D,) and covariance (D, D) of a law, or of a density estimate by draws where it has no others."""
+    if isinstance(density, Density | UnnormalisedDensity):
+        return density.moments()
+    draws = density.sample(2**15, generator)  # type: ignore[attr-defined]
+    return weighted_moments(draws, torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64))
+
+
+def _at(function: LogDensity, x: torch.Tensor, run: Run) -> torch.Tensor:
+    return torch.cat(run(lambda block: function(block).double(), x.split(BLOCK_POINTS)))
+
+
+def _unit_mean(log_mass: torch.Tensor, where: str) -> tuple[torch.Tensor, float]:
+    """Return the weights scaled to mean 1 and their effective sample size."""
+    undefined = int((log_mass.isnan() | (log_mass == torch.inf)).sum())
+    if undefined:
+        raise Diverged(f"{where}: the log-density is NaN or infinite at {undefined} of {len(log_mass)} sample points")
+    values = log_mass.numpy()
+    total = float(logsumexp(values))
+    if total == -math.inf:
+        raise Diverged(
+            f"{where}: the density is zero at all {len(values)} sample points: its mass has left the support"
+        )
+    weights = np.exp(values - total)
+    return torch.from_numpy(len(values) * weights), 1 / float(np.sum(weights * weights))
+
+
+def _require_potential(energy: torch.Tensor, where: str) -> None:
+    bad = int((energy.isnan() | (energy == -torch.inf)).sum())
+    if bad:
+        raise Diverged(f"{where}: the potential is NaN or -inf at {bad} of {len(energy)} sample points")
