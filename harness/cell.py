@@ -196,7 +196,7 @@ def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projectio
                 yield found
             continue
         generator = stream("projection", cell.problem.name, cell.size, cell.seed, t)
-        yield projected(estimate, problem.truth(t), t, generator)
+        yield projected(estimate, problem.truth(t), t, generator, problem.view)
 
 
 def cpu_seconds() -> float:

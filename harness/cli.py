@@ -63,6 +63,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
     backend: Annotated[str, typer.Option(help="local, or dask to use the workers of --scheduler.")] = "local",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A folder of NAME.csv.gz data sets; else that of WGFBENCH_DATA.")
+    ] = None,
     plugin: Plugins = None,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
@@ -78,7 +81,7 @@ def run(
     from harness.schedule import Resources, check_backend
     from harness.store import Store
     from harness.suite import load_suite
-    from harness.supervise import Limits, check_device
+    from harness.supervise import Limits, check_data, check_device
     from harness.sweep import FINE, pending, sweep
 
     chosen, preset = load_suite(suite, preset)
@@ -91,6 +94,7 @@ def run(
         memory=parse_bytes("memory", memory or chosen.memory),
         threads=threads,
         checkpoints=str(store.with_suffix(".checkpoints").absolute()),
+        data=check_data(data),
     )
     default_jobs = 1 if selection.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // threads)
     # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
@@ -106,7 +110,7 @@ def run(
             planned_table(cells, waiting)
             return
         options: dict[str, Any] = {"preset": preset, "problem": problem, "solver": solver, "dims": dims, "seeds": seeds}
-        options |= {"device": selection.device, "plugin": plugin, "store": store}
+        options |= {"device": selection.device, "data": data, "plugin": plugin, "store": store}
         opened.record_plan(name, preset, cells, rerun_command(suite, options))
         try:
             with watching(len(cells), len(waiting)) as progress:

@@ -19,6 +19,7 @@ from harness.provenance import code_state, installed_versions, machine
 from harness.server import context
 from harness.store import Store
 from harness.usage import UsageError
+from problems.datasets import SHAPES, whereabouts
 
 OPTIONAL = {
     "cluster": ("distributed", "`run --backend dask` on many machines", "wgfbench[dask]"),
@@ -45,6 +46,7 @@ def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
         rows.add_row(what, Text(answer(ask)))
     for what, (module, enables, extra) in OPTIONAL.items():
         rows.add_row(what, Text(f"{enables}: {availability(module, extra)}"))
+    rows.add_row("data sets", Text(answer(data_sets)))
     rows.add_row("components", Text(answer(partial(components, ()))))
     for plugin in plugins:
         rows.add_row(f"plugin {plugin}", Text(answer(partial(plugin_state, plugin))))
@@ -96,6 +98,15 @@ def processes() -> str:
 def availability(module: str, extra: str) -> str:
     """Return whether an optional package is there, and how to get it."""
     return "available" if find_spec(module) is not None else f"not installed: pip install '{extra}'"
+
+
+def data_sets() -> str:
+    """Return where each data set would come from: a folder, the cache, a download, or nowhere."""
+    places = {name: whereabouts(name) for name in SHAPES}
+    return "; ".join(
+        f"{place}: {', '.join(name for name in places if places[name] == place)}"
+        for place in sorted(set(places.values()))
+    )
 
 
 def components(plugins: Sequence[Path]) -> str:

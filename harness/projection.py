@@ -2,8 +2,9 @@
 
 The plane is that of the truth's two largest principal components, about its mean; in two dimensions it is the space
 itself, in its own coordinates. It depends on nothing but the truth, so every solver's answer to an instance, and the
-draws of the oracle, are seen in one plane. On the line the points are (x, density at x) instead, at places that again
-only the truth decides. Either is kept of instance 0 alone: one is enough to look at.
+draws of the oracle, are seen in one plane. A problem that has two coordinates to be looked at, its ``view``, is seen in
+those instead. On the line the points are (x, density at x), at places that again only the truth decides. Either is kept
+of instance 0 alone: one is enough to look at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 
 from harness.measure.kde import KernelDensity, SingularPoints
 from problems.laws import Density, Law
+from problems.problem import View
 from solvers.blocks import workers
 from solvers.estimates import DensityEstimate, Estimate, Particles, density_of
 from solvers.solver import Diverged
@@ -32,7 +34,8 @@ STORED = np.dtype("<f4")
 class Projection:
     """Draws in the plane at time ``t``: ``points`` are float32 pairs, ``share`` the part of the variance in it.
 
-    In one dimension the pairs are a place and the density there, and the share is 1.
+    In one dimension the pairs are a place and the density there, and the share is 1; so it is in the coordinates of a
+    problem's view, which are shown for themselves and not for the variance that they have.
     """
 
     t: float
@@ -55,8 +58,10 @@ def principal_plane(law: Law) -> tuple[torch.Tensor, torch.Tensor, float]:
     return mean, axes * torch.sign(largest), float(variances[-2:].sum() / variances.sum())
 
 
-def projected(estimate: Estimate, truth: Law, t: float, generator: torch.Generator) -> Projection:
-    """Return 500 draws of an estimate, or all of its particles if they are fewer, in the plane of the truth.
+def projected(
+    estimate: Estimate, truth: Law, t: float, generator: torch.Generator, view: View | None = None
+) -> Projection:
+    """Return 500 draws of an estimate, or all of its particles if they are fewer, in the plane of the truth or a view.
 
     Raises ``Diverged`` for draws that are not finite.
     """
@@ -66,6 +71,8 @@ def projected(estimate: Estimate, truth: Law, t: float, generator: torch.Generat
     draws = estimate.sample(count, generator).double()
     if not bool(torch.isfinite(draws).all()):
         raise Diverged(f"draws at t = {t:g} are not finite")
+    if view is not None:
+        return Projection(t, 1.0, draws[:, list(view.coordinates)].numpy().astype(STORED).tobytes())
     origin, axes, share = principal_plane(truth)
     with workers():
         points = (draws - origin) @ axes

@@ -21,6 +21,7 @@ from harness import server
 from harness.cell import Outcome, run_cells
 from harness.plan import Cell
 from harness.usage import UsageError
+from problems.datasets import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05
 
@@ -29,13 +30,26 @@ POLL_SECONDS = 0.05
 class Limits:
     """What one cell may take: wall-clock seconds, resident bytes, and threads of torch and the BLAS.
 
-    ``checkpoints`` is the folder where solvers that can go on after they were killed keep their steps.
+    ``checkpoints`` is the folder where solvers that can go on after they were killed keep their steps, ``data`` the
+    one where problems find data sets.
     """
 
     seconds: float
     memory: int
     threads: int
     checkpoints: str | None = None
+    data: str | None = None
+
+
+def check_data(folder: Path | None) -> str | None:
+    """Return where cells look for data sets: ``folder``, else that of ``WGFBENCH_DATA``, else ``None``.
+
+    Raises ``UsageError`` for a ``folder`` that is not there.
+    """
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--data {str(folder)!r} is not a folder")
+    found = data_folder() if folder is None else folder
+    return None if found is None else str(found.absolute())
 
 
 def check_device(name: str) -> str:
@@ -152,6 +166,8 @@ def child_main(sender: Connection, cells: Sequence[Cell], limits: Limits) -> Non
     sender.send(None)
     threading.Thread(target=die_with_parent, daemon=True).start()
     fix_threads(limits.threads)
+    if limits.data is not None:  # said, not inherited: the server, or a worker of a cluster, may be older than it
+        os.environ[FOLDER_VARIABLE] = limits.data
     for outcome in run_cells(cells, checkpoint_of(cells, limits.checkpoints)):
         sender.send(outcome)
 

@@ -1,29 +1,58 @@
-"""Classification data by name: bundled with scikit-learn, or read from a folder of ``<name>.csv.gz`` files.
+"""Classification data by name: two-class tables as recorded, and their splits into a training and a held-out part.
+
+A name is looked for in a folder of ``<name>.csv.gz`` files (``--data DIR`` of ``wgfbench run``, or the environment
+variable ``WGFBENCH_DATA``), then in the cache, then at its source (``problems.dataset_sources``). Breast-cancer comes
+with scikit-learn, and twonorm, ringnorm and waveform are drawn by their generators: they need neither.
 
 Nothing here needs torch, so that what exists can be listed without it.
 """
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-BUNDLED = {"breast-cancer": (569, 30)}
-"""Rows and features of the data sets that need no folder."""
+from problems.unavailable import Unavailable
+
+SHAPES = {
+    "banana": (5300, 2),
+    "breast-cancer": (569, 30),
+    "covtype": (581_012, 54),
+    "covtype_subset": (10_000, 54),
+    "diabetis": (768, 8),
+    "german": (1000, 24),
+    "image": (2310, 18),
+    "ringnorm": (7400, 20),
+    "splice": (3190, 60),
+    "twonorm": (7400, 20),
+    "waveform": (5000, 21),
+}
+"""Rows and features of every data set that a problem can name.
+
+``covtype_subset`` is the first 10,000 rows of an extract of covtype, for exercising what covtype would take minutes to
+exercise; it has no source but a folder.
+"""
+
+FOLDER_VARIABLE = "WGFBENCH_DATA"
 
 TRAINING_SHARE = 0.8
+
+ConstantFeatures = Literal["error", "zero"]
+"""What becomes of a feature that never varies in a training part: it is refused, or 0 for every case."""
 
 
 @dataclass(frozen=True, eq=False)
 class Classification:
     """Two-class data: ``features`` (n, d) float64 as recorded, ``labels`` (n,) float64, each -1 or +1.
 
-    Raises ``ValueError`` for shapes that do not fit, a single row, values that are not finite, a feature that never
-    varies (it cannot be standardised) and labels that are not two classes.
+    Raises ``ValueError`` for shapes that do not fit, a single row, values that are not finite and labels that are not
+    two classes.
     """
 
     name: str
@@ -45,10 +74,13 @@ class Classification:
         classes = np.unique(self.labels)
         if classes.tolist() != [-1.0, 1.0]:
             raise ValueError(f"{owner}: labels must be -1 and +1, both present; got {classes[:5].tolist()}")
-        _require_variation(owner, self.features)
 
-    def split(self, seed: int) -> Split:
+    def split(self, seed: int, constant_features: ConstantFeatures = "error") -> Split:
         """Return the 80/20 split number ``seed``, features standardised by the mean and deviation of the training part.
+
+        A feature that never varies in the training part has no deviation. With ``constant_features = "zero"`` it is 0
+        for every case of both parts, so that the data say nothing about its weight; otherwise it is refused. Raises
+        ``ValueError`` for it, and for a training part without a case of each class.
 
         The rows are ranked by the raw 64-bit output of PCG64 seeded with crc32 of "name@seed@split": a stream that
         numpy keeps unchanged between versions, and that no setting of a problem or solver enters.
@@ -59,9 +91,16 @@ class Classification:
         training, held_out = np.sort(rows[:count]), np.sort(rows[count:])
         if not 0 < count < len(rows):
             raise ValueError(f"data {self.name!r}: {len(rows)} rows cannot be split into two parts that are not empty")
-        _require_variation(f"data {self.name!r}, training part of split {seed}", self.features[training])
-        centre, scale = self.features[training].mean(0), self.features[training].std(0)
-        standardised = (self.features - centre) / scale
+        features, labels = self.features[training], self.labels[training]
+        part = f"data {self.name!r}, training part of split {seed}"
+        if len(np.unique(labels)) < 2:
+            raise ValueError(f"{part}: all {count} labels are {labels[0]:+g}")
+        varies = features.min(0) != features.max(0)
+        if not varies.all() and (constant_features == "error" or not varies.any()):
+            raise ValueError(_constant(part, self.features, varies))
+        centre = features.mean(0)
+        scale = np.where(varies, features.std(0), 1.0)
+        standardised = np.where(varies, (self.features - centre) / scale, 0.0)
         return Split(
             training=training,
             held_out=held_out,
@@ -98,18 +137,65 @@ class Split:
 
 
 def load(name: str, folder: Path | None = None) -> Classification:
-    """Return the data set ``name``: bundled, or ``folder/<name>.csv.gz``.
+    """Return the data set ``name`` from ``folder`` (else that of ``WGFBENCH_DATA``), the cache, or its source.
 
-    A file holds a header, feature columns and the column ``label`` of -1 and +1. Raises ``ValueError`` for a name that
-    is neither bundled nor in the folder, naming those that are, and for data that ``Classification`` refuses.
+    A file ``<name>.csv.gz`` holds a header, feature columns and the column ``label`` of -1 and +1; a folder may hold
+    others than those in ``SHAPES``. Raises ``Unavailable`` for data that are nowhere, saying where to put them, and
+    ``ValueError`` for an unknown name, a folder that is not there, and data that are damaged, are not of the shape
+    that ``SHAPES`` states, or that ``Classification`` refuses.
     """
-    if name in BUNDLED:
+    folder = data_folder() if folder is None else folder
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"data: {str(folder)!r} is not a folder")
+    if name == "breast-cancer":
         return _breast_cancer(name)
-    files = {} if folder is None else {path.name.removesuffix(".csv.gz"): path for path in folder.glob("*.csv.gz")}
-    if name not in files:
-        place = "" if folder is None else f" (bundled, or in {folder})"
-        raise ValueError(f"data must be one of {', '.join(map(repr, sorted({*BUNDLED, *files})))}{place}; got {name!r}")
-    return _read(name, files[name])
+    path = None if folder is None else folder / f"{name}.csv.gz"
+    if path is not None and path.is_file():
+        data = _read(name, path)
+        expected = SHAPES.get(name, data.features.shape)
+        if data.features.shape != expected:
+            rows, columns = data.features.shape
+            raise ValueError(f"data {name!r}: {path} has {rows} rows of {columns} features, expected {expected}")
+        return data
+    if name not in SHAPES:
+        others = [] if folder is None else [file.name.removesuffix(".csv.gz") for file in folder.glob("*.csv.gz")]
+        raise ValueError(f"data must be one of {', '.join(map(repr, sorted({*SHAPES, *others})))}; got {name!r}")
+    return Classification(name, *_obtained(name))
+
+
+def data_folder() -> Path | None:
+    """Return the folder that ``WGFBENCH_DATA`` names, or ``None``."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return Path(folder) if folder else None
+
+
+def whereabouts(name: str) -> str:
+    """Return in a word or two where ``load(name)`` would find the data now, without reading them."""
+    from problems import dataset_cache
+    from problems.dataset_sources import SOURCES
+
+    folder = data_folder()
+    if name == "breast-cancer":
+        return "bundled"
+    if folder is not None and (folder / f"{name}.csv.gz").is_file():
+        return "folder"
+    if name not in SOURCES:
+        return "absent"
+    if not SOURCES[name].download:
+        return "generator"
+    return "cache" if (dataset_cache.folder() / f"{name}.npz").is_file() else "download"
+
+
+def _obtained(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from problems.dataset_sources import SOURCES, obtain
+
+    remedy = f"put {name}.csv.gz into a folder and name it by --data DIR or {FOLDER_VARIABLE}"
+    if name not in SOURCES:
+        raise Unavailable(f"data {name!r} are not on this machine and cannot be fetched: {remedy}")
+    try:
+        return obtain(name, SHAPES[name])
+    except Unavailable as error:
+        raise Unavailable(f"data {name!r} are not on this machine, and {error}: {remedy}") from error
 
 
 def _breast_cancer(name: str) -> Classification:
@@ -124,14 +210,19 @@ def _read(name: str, path: Path) -> Classification:
 
     try:
         table = pd.read_csv(path, dtype=np.float64)
-    except ValueError as error:
-        raise ValueError(f"data {name!r}: {path} is not a table of numbers ({error})") from error
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"data {name!r}: {path} is not a gzip table of numbers ({what})") from error
     if "label" not in table.columns:
         raise ValueError(f"data {name!r}: {path} has no column 'label'")
     return Classification(name, table.drop(columns="label").to_numpy(), table["label"].to_numpy())
 
 
-def _require_variation(owner: str, features: NDArray[np.float64]) -> None:
-    constant = np.flatnonzero(features.min(0) == features.max(0))
-    if len(constant):
-        raise ValueError(f"{owner}: feature(s) {constant[:10].tolist()} never vary and cannot be standardised")
+def _constant(part: str, features: NDArray[np.float64], varies: NDArray[np.bool_]) -> str:
+    """Return what to say of features that do not vary in a training part, and which of them do in the whole."""
+    constant = np.flatnonzero(~varies)
+    elsewhere = constant[features[:, constant].min(0) != features[:, constant].max(0)]
+    text = f"{part}: feature(s) {constant[:10].tolist()} never vary and cannot be standardised"
+    if len(elsewhere):
+        text += f" ({elsewhere[:10].tolist()} vary in the held-out part only)"
+    return text + ('; constant_features = "zero" sets them to 0' if varies.any() else "")

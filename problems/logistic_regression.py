@@ -20,22 +20,29 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from problems.datasets import BUNDLED, Split, load
+from problems.datasets import SHAPES, ConstantFeatures, Split, load
 from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.gaussian_expectations import Expectations
 from problems.laws import Empirical, Gaussian
+from problems.logistic_expectations import logistic_expectations
 from problems.potentials import FiniteSum
-from problems.problem import Prediction, Problem, ProblemFamily
+from problems.problem import Evidence, Prediction, Problem, ProblemFamily, View
 from problems.validation import require_choice, require_finite, require_positive, require_times
 
-MEASURES = ("accuracy", "log-predictive", "energy-distance")
-MOMENT_MEASURES = ("symkl-gaussian", "bures-w2", "sliced-w2")
+MEASURES = ("accuracy", "log-predictive", "calibration-error", "energy-distance", "c2st", "elbo", "evidence-gap")
+MOMENT_MEASURES = ("mean-error", "deviation-error", "marginal-w1", "symkl-gaussian", "bures-w2", "sliced-w2")
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "posterior"
+
+BLOCK_ENTRIES = {"cpu": 2**18, "cuda": 2**26}
+"""Entries of a (points, cases) array worked on at once: what a core's cache holds, or what keeps a GPU busy."""
+LEAST_BLOCK = 256
+"""Cases in such a block at the least, below which the products of matrices lose their speed."""
 
 
 def _logistic_loss(margins: torch.Tensor) -> torch.Tensor:
@@ -88,20 +95,47 @@ class LogisticPosterior(FiniteSum):
     def value(self, x: torch.Tensor) -> torch.Tensor:
         weights, log_precision = x[:, :-1], x[:, -1]
         d, a, b = self.dim - 1, self.prior_shape, self.prior_rate
-        loss = _logistic_loss(weights @ self.signed_features.T).sum(1)
+        loss = self._total_loss(weights)
         precision_terms = log_precision.exp() * (b + 0.5 * (weights * weights).sum(1)) - (0.5 * d + a) * log_precision
         constant = 0.5 * d * math.log(2 * math.pi) + math.lgamma(a) - a * math.log(b)
         return self.likelihood_weight * loss + precision_terms + constant
 
+    def log_marginal(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return log p(y, w) = log ∫ exp(-V(w, ℓ)) dℓ at ``weights`` (n, d), shape (n,).
+
+        The prior left by the precision is p(w) = Γ(a + d/2) / Γ(a) · bᵃ (2π)^-(d/2) · (b + ½‖w‖²)^-(a + d/2).
+        """
+        d, a, b = self.dim - 1, self.prior_shape, self.prior_rate
+        loss = self._total_loss(weights)
+        constant = math.lgamma(a + 0.5 * d) - math.lgamma(a) + a * math.log(b) - 0.5 * d * math.log(2 * math.pi)
+        log_prior = constant - (a + 0.5 * d) * (b + 0.5 * (weights * weights).sum(1)).log()
+        return log_prior - self.likelihood_weight * loss
+
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         weights, precision = x[:, :-1], x[:, -1:].exp()
-        # σ(-m), in place: an array of (n, cases) is the only large one
-        misfit = (weights @ self.signed_features.T).neg_().sigmoid_()
+        # of the sign that makes σ(-m) the plain logistic function of the product
+        opposite = -weights
+        likelihood = torch.zeros_like(opposite)
+        for features in self._blocks(len(x)):
+            likelihood.addmm_((opposite @ features.T).sigmoid_(), features)
         by_weights = precision * weights
         squares = (by_weights * weights).sum(1, keepdim=True)
-        by_weights.addmm_(misfit, self.signed_features, alpha=-self.likelihood_weight)
+        by_weights.sub_(likelihood, alpha=self.likelihood_weight)
         by_log_precision = precision.mul_(self.prior_rate).add_(squares, alpha=0.5)
         return torch.cat([by_weights, by_log_precision.sub_(0.5 * (self.dim - 1) + self.prior_shape)], dim=1)
+
+    def _total_loss(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return Σ_i log(1 + exp(-y_i wᵀφ_i)) at ``weights`` (n, d), shape (n,)."""
+        return sum(
+            (_logistic_loss(weights @ features.T).sum(1) for features in self._blocks(len(weights))),
+            start=weights.new_zeros(len(weights)),
+        )
+
+    def _blocks(self, points: int) -> tuple[torch.Tensor, ...]:
+        """Return the features in pieces for which an array of (points, cases) stays in a core's cache."""
+        entries = BLOCK_ENTRIES.get(self.signed_features.device.type, BLOCK_ENTRIES["cpu"])
+        blocks: tuple[torch.Tensor, ...] = self.signed_features.split(max(LEAST_BLOCK, entries // max(1, points)))
+        return blocks
 
     def hessian(self, x: torch.Tensor) -> torch.Tensor:
         weights, precision = x[:, :-1], x[:, -1:].exp()
@@ -114,6 +148,12 @@ class LogisticPosterior(FiniteSum):
         hessian[:, :-1, -1] = hessian[:, -1, :-1] = precision * weights
         hessian[:, -1, -1] = precision[:, 0] * (self.prior_rate + 0.5 * (weights * weights).sum(1))
         return hessian
+
+    def expectations(self, mean: torch.Tensor, covariance: torch.Tensor) -> Expectations:
+        """Return E V, E ∇V and E ∇²V over N(``mean`` (D,), ``covariance`` (D, D)), to 1e-11 a case."""
+        return logistic_expectations(
+            self.signed_features, self.prior_shape, self.prior_rate, self.likelihood_weight, mean, covariance
+        )
 
     @property
     def cases(self) -> int:
@@ -130,18 +170,21 @@ class LogisticPosterior(FiniteSum):
 
 @dataclass(frozen=True)
 class Reference:
-    """A committed posterior; ``heavy_tailed`` says that its moments of order 4 do not exist."""
+    """A committed posterior, and its evidence; ``heavy_tailed`` says that its moments of order 4 do not exist."""
 
     law: Empirical
     heavy_tailed: bool
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticRegression(ProblemFamily):
     """Posterior of (w, log α) on a named data set; instance ``seed`` is an 80/20 split of its rows.
 
-    ``intercept`` appends a constant feature, whose weight has the same prior. ``initial`` is N(0, I) for w and
-    N(log(a/b), 1) for log α. The truth is a committed NUTS run, where one was made for the settings and the seed.
+    ``intercept`` appends a constant feature, whose weight has the same prior. With ``constant_features = "zero"`` a
+    recorded feature that never varies in the training part is 0, and its weight follows its prior; by default it is
+    refused. ``initial`` is N(0, I) for w and N(log(a/b), 1) for log α. The truth is a committed NUTS run, where one
+    was made for the settings and the seed.
 
     Defaults are the published ones. On separable data, as every split of breast-cancer is, the posterior then keeps
     the tail of the prior of w, a multivariate t with 2a = 2 degrees of freedom: it has no variance, and a Langevin
@@ -152,27 +195,32 @@ class LogisticRegression(ProblemFamily):
     name: ClassVar[str] = "logistic-regression"
     data: str = "breast-cancer"
     intercept: bool = False
+    constant_features: ConstantFeatures = "error"
     prior_shape: float = 1.0
     prior_rate: float = 100.0
     times: tuple[float, ...] = (10.0,)
 
     def __post_init__(self) -> None:
         require_times(self.name, self.times)
-        require_choice(self.name, "data", self.data, tuple(BUNDLED))
+        require_choice(self.name, "data", self.data, tuple(SHAPES))
         require_choice(self.name, "intercept", self.intercept, (False, True))
+        require_choice(self.name, "constant_features", self.constant_features, get_args(ConstantFeatures))
         require_positive(self.name, prior_shape=self.prior_shape, prior_rate=self.prior_rate)
 
     def dims(self) -> tuple[int, ...]:
         """Return the one dimension there is: a weight for every feature, the intercept if any, and log α."""
-        return (BUNDLED[self.data][1] + int(self.intercept) + 1,)
+        return (SHAPES[self.data][1] + int(self.intercept) + 1,)
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
-        """Return the posterior of split ``seed``; the split depends on ``data`` and ``seed`` alone."""
+        """Return the posterior of split ``seed``; the split depends on ``data`` and ``seed`` alone.
+
+        Raises ``Unavailable`` where the data are neither on this machine nor to be had.
+        """
         if dim not in self.dims():
             raise ValueError(f"{self.name}: data {self.data!r} has dimension {self.dims()[0]}, got {dim!r}")
         if seed < 0:
             raise ValueError(f"{self.name}: seed must be >= 0, got {seed!r}")
-        split = load(self.data).split(seed)
+        split = load(self.data).split(seed, self.constant_features)
         potential = self.posterior(split)
         mean = torch.zeros(dim, dtype=torch.float64)
         mean[-1] = math.log(self.prior_shape / self.prior_rate)
@@ -185,6 +233,8 @@ class LogisticRegression(ProblemFamily):
             truth_missing=missing,
             prediction=Prediction(self.held_out(split)),
             stationary=True,
+            evidence=None if reference is None else reference.evidence,
+            view=View((0, 1), ("w₁", "w₂"), potential.log_marginal) if dim == 3 else None,
         )
 
     def posterior(self, split: Split) -> LogisticPosterior:
@@ -198,14 +248,16 @@ class LogisticRegression(ProblemFamily):
 
     def reference_stem(self, seed: int) -> str:
         """Return the file name, without its suffix, of the reference for these settings."""
-        intercept = "_intercept" if self.intercept else ""
-        return f"{self.data}_gamma-{self.prior_shape:g}-{self.prior_rate:g}{intercept}_seed-{seed}"
+        choices = ("_intercept" if self.intercept else "") + ("_zero" if self.constant_features == "zero" else "")
+        return f"{self.data}_gamma-{self.prior_shape:g}-{self.prior_rate:g}{choices}_seed-{seed}"
 
     def reference_command(self, seed: int) -> str:
         """Return the command, run at the root of the repository, that makes the reference for these settings."""
         command = f"python scripts/posterior_reference.py --data {self.data} --seeds {seed}"
         if (self.prior_shape, self.prior_rate) != (1.0, 100.0):
             command += f" --prior-shape {self.prior_shape!r} --prior-rate {self.prior_rate!r}"
+        if self.constant_features != "error":
+            command += f" --constant-features {self.constant_features}"
         return command + (" --intercept" if self.intercept else "")
 
     def _signed(self, features: np.ndarray, labels: np.ndarray) -> torch.Tensor:
@@ -214,13 +266,14 @@ class LogisticRegression(ProblemFamily):
         return torch.from_numpy(features * labels[:, None])
 
     def reference_settings(self) -> dict[str, str | bool | float]:
-        """Return the settings that change the posterior."""
-        return {
+        """Return the settings that change the posterior; ``constant_features`` only where it may."""
+        settings: dict[str, str | bool | float] = {
             "data": self.data,
             "intercept": self.intercept,
             "prior_shape": self.prior_shape,
             "prior_rate": self.prior_rate,
         }
+        return settings | ({"constant_features": "zero"} if self.constant_features == "zero" else {})
 
     def _reference(self, seed: int, checksum: str) -> tuple[Reference | None, str]:
         stem = self.reference_stem(seed)
@@ -233,7 +286,9 @@ class LogisticRegression(ProblemFamily):
         if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
             return None, f"the reference {stem} was made for other data or settings; {remedy}"
         order = summary["moments_exist_below"]
-        return Reference(_draws_and_moments(REFERENCE / f"{stem}.npz"), order is not None and order <= 4), ""
+        evidence = Evidence(**summary["evidence"]) if "evidence" in summary else None
+        law = _draws_and_moments(REFERENCE / f"{stem}.npz")
+        return Reference(law, order is not None and order <= 4, evidence), ""
 
 
 def _draws_and_moments(file: Path) -> Empirical:

@@ -29,6 +29,29 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """log ∫ exp(-βV) dx and its standard error, 0 where it is exact.
+
+    It is the log-evidence of the data where exp(-βV) is their joint density with the unknowns x.
+    """
+
+    log_value: float
+    standard_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class View:
+    """Two coordinates in which to look at answers, their names, and the exact density of the truth there.
+
+    ``log_density`` maps points (n, 2) to values (n,), up to a constant.
+    """
+
+    coordinates: tuple[int, int]
+    names: tuple[str, str]
+    log_density: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
 class Problem:
     """One instance: the flow, its true marginal at each time, and the measures that say something about it.
 
@@ -38,6 +61,9 @@ class Problem:
 
     ``observations`` make it a filtering problem: asked for, and true at time t, is the law given those made by then,
     at t included; ``log_evidence(t)`` is their log-density, where it is known.
+
+    ``evidence`` is what the stationary density exp(-βV) integrates to, where that is known, and ``view`` two
+    coordinates whose exact joint density is; without it answers are looked at in the truth's principal axes.
     """
 
     flow: GradientFlow
@@ -48,6 +74,8 @@ class Problem:
     stationary: bool = False
     observations: Observations | None = None
     log_evidence: Callable[[float], float] | None = None
+    evidence: Evidence | None = None
+    view: View | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

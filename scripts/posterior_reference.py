@@ -2,6 +2,9 @@
 
     pip install -e '.[reference]'
     python scripts/posterior_reference.py --data breast-cancer --seeds 0:5
+    python scripts/posterior_reference.py --data banana --folder DIR --seeds 0:5
+
+Data are those of ``problems.datasets.load``; ``--folder`` says where their files are, as ``WGFBENCH_DATA`` does.
 
 The sampler is numpyro's NUTS in float64 with a dense mass matrix, the diagnostics are arviz's. The log-density that it
 samples is written here a second time, in jax, from the unsigned data; at random points it must equal the project's
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -25,15 +29,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from problems.datasets import BUNDLED, Split, load
+from problems.bridge_sampling import log_normaliser
+from problems.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
+from problems.unavailable import Unavailable
 
 Array = NDArray[np.float64]
 
@@ -229,6 +235,40 @@ def predict(family: LogisticRegression, split: Split, draws: Array) -> dict[str,
     }
 
 
+def evidence(family: LogisticRegression, split: Split, draws: Array, seed: int) -> dict[str, float]:
+    """Return the log-evidence of the training labels and its standard error, by bridge sampling from draws (…, D).
+
+    In the sampler's coordinates (w e^{ℓ/4}, ℓ) the posterior is nearer to a Gaussian than in (w, ℓ).
+    """
+    potential = family.posterior(split)
+    flat = torch.from_numpy(draws.reshape(-1, draws.shape[-1]).astype(np.float64))
+    flat[:, :-1] *= (flat[:, -1:] / 4).exp()
+
+    def log_density(points: torch.Tensor) -> torch.Tensor:
+        weights = points[:, :-1] * (-points[:, -1:] / 4).exp()
+        log_jacobian = -weights.shape[1] * points[:, -1] / 4
+        return log_jacobian - potential.value(torch.cat([weights, points[:, -1:]], dim=1))
+
+    return vars(log_normaliser(log_density, flat, torch.Generator().manual_seed(seed)))
+
+
+def add_evidence(family: LogisticRegression, seed: int, folder: Path) -> dict[str, float]:
+    """Add the log-evidence, from the draws that were kept, to a reference that lacks it; return it.
+
+    Raises ``ArithmeticError`` where there is no reference for this split.
+    """
+    split = load(family.data).split(seed, family.constant_features)
+    stem = family.reference_stem(seed)
+    path = folder / f"{stem}.json"
+    summary = json.loads(path.read_text()) if path.exists() else {}
+    if summary.get("checksum") != split.checksum:
+        raise ArithmeticError(f"seed {seed}: {path} is not there or was made for other data")
+    with np.load(folder / f"{stem}.npz") as arrays:
+        summary["evidence"] = evidence(family, split, arrays["draws"], seed)
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    return dict(summary["evidence"])
+
+
 def write(folder: Path, stem: str, arrays: dict[str, Any], summary: dict[str, Any]) -> None:
     """Write both files of one reference; the summary comes last, so that it never describes a missing file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -241,7 +281,7 @@ def make(family: LogisticRegression, seed: int, sampling: Sampling, folder: Path
 
     Raises ``ArithmeticError`` when the run is not good enough, and then writes nothing.
     """
-    split = load(family.data).split(seed)
+    split = load(family.data).split(seed, family.constant_features)
     agreement = assert_agreement(family, split)
     begun = time.perf_counter()
     draws, statistics = sample(family, split, seed, sampling)
@@ -260,6 +300,7 @@ def make(family: LogisticRegression, seed: int, sampling: Sampling, folder: Path
         "diagnostics": vars(diagnostics),
         "largest_difference_to_potential": agreement,
         "prediction": predict(family, split, draws),
+        "evidence": evidence(family, split, draws, seed),
         "sampling_seconds": round(seconds, 1),
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
@@ -284,31 +325,47 @@ def seeds_of(text: str) -> range:
 def main() -> None:
     """Read the command line and make the references."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", choices=tuple(BUNDLED), default="breast-cancer")
+    parser.add_argument("--data", choices=tuple(SHAPES), default="breast-cancer")
+    parser.add_argument("--folder", type=Path, help=f"of <name>.csv.gz files (default: {FOLDER_VARIABLE})")
     parser.add_argument("--seeds", type=seeds_of, default=range(5), help="3, or 0:5 for 0 to 4 (default)")
     parser.add_argument("--intercept", action="store_true")
+    parser.add_argument("--constant-features", choices=get_args(ConstantFeatures), default="error")
     parser.add_argument("--prior-shape", type=float, default=LogisticRegression.prior_shape)
     parser.add_argument("--prior-rate", type=float, default=LogisticRegression.prior_rate)
+    parser.add_argument("--chains", type=int, default=Sampling.chains, help="%(default)s")
+    parser.add_argument("--warmup", type=int, default=Sampling.warmup, help="a chain (default: %(default)s)")
     parser.add_argument("--draws", type=int, default=Sampling.draws, help="a chain (default: %(default)s)")
     parser.add_argument("--target-acceptance", type=float, default=Sampling.target_acceptance, help="%(default)s")
     parser.add_argument("--output", type=Path, default=REFERENCE)
+    parser.add_argument("--evidence-only", action="store_true", help="add the log-evidence to references that lack it")
     given = parser.parse_args()
-    try:
-        import jax
-    except ImportError as error:
-        parser.error(f"{error.name} is not installed; run: pip install -e '.[reference]'")
-    jax.config.update("jax_enable_x64", True)
+    if not given.evidence_only:
+        try:
+            import jax
+        except ImportError as error:
+            parser.error(f"{error.name} is not installed; run: pip install -e '.[reference]'")
+        jax.config.update("jax_enable_x64", True)
     try:
         family = LogisticRegression(
-            data=given.data, intercept=given.intercept, prior_shape=given.prior_shape, prior_rate=given.prior_rate
+            data=given.data,
+            intercept=given.intercept,
+            constant_features=given.constant_features,
+            prior_shape=given.prior_shape,
+            prior_rate=given.prior_rate,
         )
     except ValueError as error:
         parser.error(str(error))
-    sampling = Sampling(draws=given.draws, target_acceptance=given.target_acceptance)
+    if given.folder is not None:
+        os.environ[FOLDER_VARIABLE] = str(given.folder)
+    sampling = Sampling(given.chains, given.warmup, given.draws, given.target_acceptance)
     for seed in given.seeds:
         try:
+            if given.evidence_only:
+                found = add_evidence(family, seed, given.output)
+                print(f"seed {seed}: log-evidence {found['log_value']:.3f} ± {found['standard_error']:.3f}", flush=True)
+                continue
             summary = make(family, seed, sampling, given.output)
-        except ArithmeticError as error:
+        except (ArithmeticError, Unavailable) as error:
             sys.exit(str(error))
         figures, prediction = summary["diagnostics"], summary["prediction"]
         print(

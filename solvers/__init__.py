@@ -13,4 +13,5 @@ BUILTIN = {
     "dual-jko": "solvers.dual_jko:DualJKO",
     "proximal-recursion": "solvers.proximal_recursion:ProximalRecursion",
     "mala": "solvers.mala:MALA",
+    "laplace": "solvers.laplace:Laplace",
 }

@@ -14,6 +14,9 @@ whether or not A and Σ commute: the optimal map from ρ⁺ to ρ_k is x + h∇V
 Σ = (M - τ(Σ⁺)⁻¹) Σ⁺ (M - τ(Σ⁺)⁻¹), which is the quadratic equation S - 2τI + τ²S⁻¹ = C of S = M^{½} Σ⁺ M^{½}.
 The stationary law N(b, β⁻¹A⁻¹) is a fixed point. This is what any JKO method of the same step can at best attain.
 
+In the stationary problems, for any V, it is Gaussian variational inference: the same steps restricted to Gaussians, by
+``solvers.gaussian_variational``, which end in the Gaussian of least KL(· ‖ exp(-βV)).
+
 With observations it is a filter: exact in its conditioning where they are linear with Gaussian noise, and in the other
 cases, or in a potential that is not quadratic, the assumed-density filter of ``solvers.assumed_density``.
 """
@@ -31,14 +34,15 @@ from problems.flow import GradientFlow
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
-from problems.validation import require_choice, require_positive
+from problems.validation import require_choice, require_counts, require_positive
 from solvers.assumed_density import NODES, AssumedGaussian, restricted_step
 from solvers.blocks import workers
 from solvers.estimates import Estimate, Exact
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.solver import Diverged, Solution, step_counts
-
-Moments = tuple[torch.Tensor, torch.Tensor]
+from solvers.gaussian_averages import Averages, needs_nodes
+from solvers.gaussian_variational import SCHEMES, Course, Moments, come_to_rest, follow, stationarity
+from solvers.pareto import judged
+from solvers.solver import Cost, Diverged, Solution, step_counts
 
 
 def jko_covariance(covariance: torch.Tensor, rates: torch.Tensor, step_size: float, temperature: float) -> torch.Tensor:
@@ -70,20 +74,42 @@ def jko_moments(
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianJKO(Filter):
-    """Exact JKO steps from a Gaussian law in a quadratic potential; an assumed-density filter in any other.
+    """Exact JKO steps from a Gaussian law in a quadratic potential; in others variational inference, or a filter.
 
     ``order=1`` is the scheme itself, with an error of O(h) in the moments and O(h²) in SymKL. ``order=2`` extrapolates
     the moments of whole runs (Richardson): twice those of a run at ``step_size``/2 minus those of a run at
     ``step_size``.
+
+    Variational inference is for stationary problems. Where the potential does not know its own averages over Gaussians,
+    ``nodes`` points, a power of 2, take them in more than three dimensions. ``scheme="forward-backward"`` is explicit
+    in the potential: ``step_size`` times the largest mean curvature must stay below 1, and it does not filter.
+    ``until_rest`` goes on past the last time, in steps that double, and gives the optimum as the answer at every time:
+    where V is flat in some direction, the flow takes far longer to get there than the times of a problem.
+
+    Diagnostics of variational inference: ``stationarity`` at the last time, 0 at the optimum (see
+    ``gaussian_variational.stationarity``), ``iterations`` of all steps and the number of ``halved_steps``; ``pareto_k``
+    of the importance weights of exp(-βV) against the last Gaussian, reliable below 0.7, the ``effective_share`` of the
+    draws that they leave and ``log_evidence_psis``, what they say of log ∫ exp(-βV). Averages that the potential knows
+    count as one evaluation of ∇V. The trace ``iterations`` has each step of each run, to the one that moved nothing.
     """
 
     name: ClassVar[str] = "gaussian-jko"
     step_size: float = 0.05
     order: int = 1
+    scheme: str = "jko"
+    nodes: int = 1024
+    until_rest: bool = False
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size)
         require_choice(self.name, "order", self.order, (1, 2))
+        require_choice(self.name, "scheme", self.scheme, SCHEMES)
+        require_choice(self.name, "until_rest", self.until_rest, (False, True))
+        require_counts(self.name, nodes=self.nodes)
+        if self.nodes < 2 or self.nodes.bit_count() != 1:
+            raise ValueError(f"{self.name}: nodes must be a power of 2, at least 2, got {self.nodes}")
+        if self.until_rest and self.scheme != "jko":
+            raise ValueError(f"{self.name}: until_rest takes implicit steps: scheme must be 'jko', got {self.scheme!r}")
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
@@ -96,7 +122,17 @@ class GaussianJKO(Filter):
             return "the free energy must have no interaction term"
         quadratic, observations = isinstance(flow.potential, Quadratic), problem.observations
         if observations is None:
-            return None if quadratic else f"the potential must be quadratic, not {type(flow.potential).__name__}"
+            if not quadratic and not problem.stationary:
+                return f"to be followed in time, the potential must be quadratic, not {type(flow.potential).__name__}"
+            if self.until_rest and not problem.stationary:
+                return "until_rest is for stationary problems: this one asks for the law in time"
+            if needs_nodes(flow.potential) and self.nodes < 4 * flow.dim:
+                return f"{self.nodes} nodes are too few in {flow.dim} dimensions: at least {4 * flow.dim}"
+            return None
+        if self.scheme != "jko":
+            return f"{self.scheme} steps do not filter"
+        if self.until_rest:
+            return "with observations the flow does not come to rest"
         exact = len(observations) == 0 or observations.likelihood(0).linear_gaussian
         if not (quadratic and exact) and flow.dim not in NODES:
             return f"without a closed form at most {max(NODES)} dimensions are integrated over, not {flow.dim}"
@@ -110,15 +146,25 @@ class GaussianJKO(Filter):
             return super().solve(problem, generator, device)
         flow, initial, potential = problem.flow, problem.flow.initial, problem.flow.potential
         assert isinstance(initial, Gaussian)
-        assert isinstance(potential, Quadratic)
-        counts = step_counts(flow.times, self.step_size)
+        beta, counts = flow.inverse_temperature, step_counts(flow.times, self.step_size)
+        averages, courses = Averages(potential, self.nodes), list[Course]()
 
         def run(refinement: int) -> list[Moments]:
-            refined = [refinement * count for count in counts]
-            return jko_moments(initial, potential, flow.inverse_temperature, self.step_size / refinement, refined)
+            refined, step_size = tuple(refinement * count for count in counts), self.step_size / refinement
+            if isinstance(potential, Quadratic) and self.scheme == "jko":
+                return jko_moments(initial, potential, beta, step_size, refined)
+            with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+                moments, course = follow(initial.moments(), averages, beta, step_size, refined, self.scheme)
+            courses.append(course)
+            return moments
 
         moments = run(1)
-        if self.order == 2:
+        if self.until_rest:
+            with torch.no_grad(), workers():
+                rest, course = come_to_rest(moments[-1], averages, beta, self.step_size)
+            courses.append(course)
+            moments = [rest] * len(counts)
+        elif self.order == 2:
             moments = [
                 (2 * fine_mean - mean, 2 * fine_covariance - covariance)
                 for (fine_mean, fine_covariance), (mean, covariance) in zip(run(2), moments, strict=True)
@@ -130,7 +176,28 @@ class GaussianJKO(Filter):
                     f"the covariance at t = {time:g} is not positive definite (smallest eigenvalue {smallest:.3g}); "
                     f"a step_size below {self.step_size:g} may help"
                 )
-        return Solution(flow.times, tuple(Exact(Gaussian(mean, covariance)) for mean, covariance in moments))
+        laws = [Gaussian(mean, covariance) for mean, covariance in moments]
+        estimates = tuple(Exact(law) for law in laws)
+        if not courses:
+            return Solution(flow.times, estimates)
+        with torch.no_grad(), workers():
+            distance = stationarity(moments[-1], averages.at(*moments[-1]), beta)
+            weights = judged(laws[-1], potential, beta)
+        iterations = [count for course in courses for count in course.iterations]
+        return Solution(
+            flow.times,
+            estimates,
+            Cost(gradient_evaluations=averages.evaluations),
+            {
+                "stationarity": distance,
+                "iterations": sum(iterations),
+                "halved_steps": sum(course.halved for course in courses),
+                "pareto_k": weights.k,
+                "effective_share": weights.effective_share,
+                "log_evidence_psis": weights.log_mean,
+            },
+            {"iterations": iterations},
+        )
 
 
 class GaussianSteps(Propagation):

@@ -10,15 +10,12 @@ from typing import ClassVar
 import torch
 
 from problems.problem import Problem
+from problems.unavailable import Unavailable as Unavailable
 from solvers.estimates import Estimate
 
 
 class Diverged(ArithmeticError):
     """The method produced values that are not finite, or left its domain; the message says where."""
-
-
-class Unavailable(RuntimeError):
-    """Something outside the method is missing (a file, a package, a device); the message says how to get it."""
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,31 @@ CATALOGUE = {
     "bures-w2": Entry(
         "harness.measure.moments:BuresW2", "Wasserstein-2 distance of the Gaussians with the moments of fit and truth"
     ),
+    "mean-error": Entry(
+        "harness.measure.coordinates:MeanError", "median over coordinates of |mean - true mean|, in true deviations"
+    ),
+    "deviation-error": Entry(
+        "harness.measure.coordinates:DeviationError",
+        "median over coordinates of |standard deviation / true standard deviation - 1|",
+    ),
+    "marginal-w1": Entry(
+        "harness.measure.marginals:MarginalW1",
+        "Wasserstein-1 distance of marginals in true deviations, mean over coordinates",
+    ),
     "energy-distance": Entry("harness.measure.transport:EnergyDistance", "2 E|X-Y| - E|X-X'| - E|Y-Y'| of draws"),
     "sliced-w2": Entry(
         "harness.measure.transport:SlicedW2", "Wasserstein-2 distance of one-dimensional projections of draws"
     ),
+    "c2st": Entry(
+        "harness.measure.classifier:C2ST",
+        "accuracy at which a classifier tells draws of fit and truth apart; .5 is best",
+    ),
+    "elbo": Entry(
+        "harness.measure.evidence:ELBO",
+        "mean of -βV - log q over draws of the fit's density q: log-evidence - KL",
+        True,
+    ),
+    "evidence-gap": Entry("harness.measure.evidence:EvidenceGap", "log-evidence - ELBO, which is KL(fit‖true)"),
     "mode-weights": Entry(
         "harness.measure.modes:ModeWeights", "total variation between the shares of a mixture's modes in fit and truth"
     ),
@@ -48,6 +69,10 @@ CATALOGUE = {
     ),
     "log-predictive": Entry(
         "harness.measure.predictive:LogPredictive", "mean log posterior predictive probability of held-out labels", True
+    ),
+    "calibration-error": Entry(
+        "harness.measure.calibration:CalibrationError",
+        "expected |right - confidence| of held-out predictions in bins of equal mass, debiased",
     ),
     "crps": Entry(
         "harness.measure.filtering:CRPS",

@@ -29,10 +29,10 @@ class Accuracy(Measure):
     """
 
     def unsuited(self, subject: Subject) -> str | None:
-        return _without_cases(subject)
+        return without_cases(subject)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        total, _, count = _log_predictive(subject, draws, generator)
+        total, _, count = log_predictive(subject, draws, generator)
         share = float(np.mean(total > math.log(0.5)))
         return Figure(
             share, math.sqrt(share * (1 - share) / len(total)), f"{len(total)} cases, {count} posterior draws"
@@ -48,10 +48,10 @@ class LogPredictive(Measure):
     """
 
     def unsuited(self, subject: Subject) -> str | None:
-        return _without_cases(subject)
+        return without_cases(subject)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        total, without_one, count = _log_predictive(subject, draws, generator)
+        total, without_one, count = log_predictive(subject, draws, generator)
         value = float(np.mean(total))
         estimator = f"{len(total)} cases, {count} posterior draws"
         if not math.isfinite(value):
@@ -63,11 +63,12 @@ class LogPredictive(Measure):
         return Figure(value, math.sqrt(over_cases + over_draws), estimator)
 
 
-def _without_cases(subject: Subject) -> str | None:
+def without_cases(subject: Subject) -> str | None:
+    """Return why there is nothing to predict, or ``None`` when there is."""
     return "the problem has no held-out cases to predict" if subject.problem.prediction is None else None
 
 
-def _log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, int]:
+def log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, int]:
     """Return log p(y) of every case (cases,), the same without each block of draws (blocks, cases), and their count."""
     assert subject.problem.prediction is not None
     log_likelihood = subject.problem.prediction.log_likelihood

@@ -63,7 +63,8 @@
         const [low, high] = [Math.min(...values), Math.max(...values)];
         return [low - 0.05 * (high - low), high + 0.05 * (high - low)];
       });
-      const names = view.size === 2 ? ["x₁", "x₂"] : ["first principal axis", "second principal axis"];
+      const names = view.names ?? (view.own ? ["first coordinate", "second coordinate"] :
+        view.size === 2 ? ["x₁", "x₂"] : ["first principal axis", "second principal axis"]);
       const picture = layout(colours, {
         xaxis: axis(colours, { title: { text: names[0] }, range: range[0] }),
         yaxis: axis(colours, { title: { text: names[1] }, range: range[1], scaleanchor: "x" }),
@@ -79,8 +80,8 @@
       Plotly.react(box.querySelector(".fit"), [lines, dots(fit, problem.colours[fit.label], label)], picture, settings);
       Plotly.react(box.querySelector(".truth"), [lines, dots(view.truth, colours.soft, "exact draws")], picture, settings);
       box.querySelector(".which").textContent = label;
-      box.querySelector(".share").textContent = view.size === 2 ? "" :
-        `The plane of the truth's two principal axes holds ${(100 * view.share).toFixed(0)} % of its variance.`;
+      box.querySelector(".share").textContent = view.names ? `Two of the ${view.size} coordinates; lines: their exact density.` :
+        view.size === 2 || view.own ? "" : `The plane of the truth's two principal axes holds ${(100 * view.share).toFixed(0)} % of its variance.`;
     };
     return draw;
   };

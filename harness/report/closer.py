@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from harness.report.plots import number, numbers
 from harness.report.summary import label_place, quartiles
-
-Floats = npt.NDArray[np.float64]
+from harness.report.views import ExactDensity, Floats, exact_density, in_own_coordinates
 
 SMOOTHING = 0.6
 """Bandwidth over Scott's, which is right for one Gaussian and too wide for several."""
@@ -56,17 +54,14 @@ def closer_data(
         }
         for name, size, series in step_views(of_problem(traces, problem))
     ]
-    draws = [
-        {
-            "size": size,
-            "t": number(t),
-            "share": number(share),
-            "truth": coordinates(truth),
-            "contours": contours(truth),
-            "series": [{"label": place[label], **coordinates(points)} for label, points in fits if label in place],
-        }
-        for size, t, share, truth, fits in draw_views(of_problem(projections, problem))
-    ]
+    draws: list[dict[str, Any]] = []
+    for size, t, share, truth, fits in draw_views(of_problem(projections, problem)):
+        own = in_own_coordinates(size, share)
+        exact = exact_density(*problem, size, truth) if own else None
+        view: dict[str, Any] = {"size": size, "t": number(t), "share": number(share), "truth": coordinates(truth)}
+        view |= {"own": own, "names": list(exact.names) if exact else None, "contours": contours(truth, exact)}
+        series = [{"label": place[label], **coordinates(points)} for label, points in fits if label in place]
+        draws.append(view | {"series": series})
     densities = [
         {
             "t": number(t),
@@ -163,9 +158,9 @@ def smoothed(points: Floats) -> tuple[Floats, Floats, Floats]:
     return x, y, density(places).reshape(CONTOUR_NODES, CONTOUR_NODES)
 
 
-def contours(points: Floats) -> dict[str, Any]:
-    """Return the smoothed density of points for the page."""
-    x, y, density = smoothed(points)
+def contours(points: Floats, exact: ExactDensity | None = None) -> dict[str, Any]:
+    """Return the exact density for the page, or the smoothed one of points."""
+    x, y, density = (exact.x, exact.y, exact.density) if exact else smoothed(points)
     return {
         "x": numbers(x, 4),
         "y": numbers(y, 4),

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from harness.report import summary
-from harness.report.closer import Floats, density_views, draw_views, of_problem, smoothed, step_views
+from harness.report.closer import density_views, draw_views, of_problem, smoothed, step_views
 from harness.report.palette import GREY, colours, paper_style
+from harness.report.views import MASSES, ExactDensity, Floats, exact_density, in_own_coordinates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +29,9 @@ def draw_closer(
         name = summary.slug(title)
         rows = of_problem(projections, key)
         for size, t, share, truth, fits in draw_views(rows):
+            exact = exact_density(*key, size, truth) if in_own_coordinates(size, share) else None
             with paper_style():
-                figure = draws_figure(truth, fits, solver_colours(rows), size, share)
+                figure = draws_figure(truth, fits, solver_colours(rows), size, share, exact)
                 figure.suptitle(f"{short[key]}\nD = {size}, t = {t:g}", x=0.01, ha="left", fontsize="medium")
             yield f"{name}-draws-D{size}-t{t:g}", figure
         densities = [view for view in density_views(rows) if view[2]]
@@ -56,9 +58,18 @@ def solver_colours(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def draws_figure(
-    truth: Floats, fits: list[tuple[str, Floats]], shown: dict[str, str], size: int, share: float
+    truth: Floats,
+    fits: list[tuple[str, Floats]],
+    shown: dict[str, str],
+    size: int,
+    share: float,
+    exact: ExactDensity | None = None,
 ) -> Figure:
-    """Return a panel of exact draws and one for each solver, over the lines of the exact draws' smoothed density."""
+    """Return a panel of exact draws and one for each solver, over the lines of the exact draws' smoothed density.
+
+    With the exact density the lines are the edges of its regions of highest density, and panels end where its grid
+    does: draws outside of it are not seen, but counted in the panel's title.
+    """
     from matplotlib.figure import Figure
 
     panels = [("exact draws", truth, GREY), *((label, points, shown[label]) for label, points in fits)]
@@ -66,17 +77,32 @@ def draws_figure(
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.7 * lines + 0.4), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    x, y, density = smoothed(truth)
+    x, y, density = (exact.x, exact.y, exact.density) if exact else smoothed(truth)
     for axes, (label, points, colour) in zip(grid, panels, strict=False):
         if density.max() > 0:
-            levels = density.max() * np.linspace(0.05, 0.95, 7)
+            levels = exact.levels() if exact else density.max() * np.linspace(0.05, 0.95, 7)
             axes.contour(x, y, density, levels=levels, colors=GREY, linewidths=0.6)
         axes.scatter(points[:, 0], points[:, 1], s=3, color=colour, alpha=0.5, linewidths=0, label=label)
         axes.set_title(label, fontsize="small")
         axes.set_aspect("equal", adjustable="box")
+        if exact:
+            axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+            inside = (points >= [x[0], y[0]]) & (points <= [x[-1], y[-1]])
+            outside = int((~inside.all(1)).sum())
+            if outside:
+                axes.set_title(f"{label}\n{outside} of {len(points)} outside", fontsize="small")
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    if size > 2:
+    if exact:
+        masses = ", ".join(f"{100 * mass:g}" for mass in sorted(MASSES))
+        figure.supxlabel(f"lines: regions that hold {masses} % of the exact density", fontsize="small")
+        for axes in grid:
+            axes.set_xlabel(exact.names[0])
+        for axes in grid[::columns]:
+            axes.set_ylabel(exact.names[1])
+    elif in_own_coordinates(size, share):
+        figure.supxlabel("two coordinates of the problem", fontsize="small")
+    elif size > 2:
         figure.supxlabel(f"principal axes of the truth, {100 * share:.0f} % of its variance", fontsize="small")
     return figure
 

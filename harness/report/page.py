@@ -22,6 +22,7 @@ from harness.report.closer import closer_data
 from harness.report.contents import failures, measures, overview, problem_tables, provenance
 from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
+from harness.report.side_by_side import side_by_side
 
 NAMESPACES = re.compile(r"http://www\.w3\.org/(?:2000/svg|2000/xmlns/|1999/xhtml|1999/xlink|XML/1998/namespace)")
 ADDRESS = re.compile(r"https?://(?=\S)")
@@ -83,6 +84,7 @@ def page(
         description=description,
         overview=overview(cells),
         problems=problems,
+        compared=side_by_side(rows, others, published),
         runs=listed,
         failures=failures(cells),
         measures=measures(frame),

@@ -144,7 +144,9 @@ def unmatched(summary_rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFra
         problem, problem_settings = (str(part) for part in key)
         theirs = published_figures.comparable(published, problem, problem_settings)
         used = rows["published_method"].dropna().unique()
-        here = theirs["size"].isin(rows["size"]) & theirs["t"].round(9).isin(rows["t"].round(9))
+        measured = rows.dropna(subset=["t"])
+        theirs = everywhere(everywhere(theirs, "size", measured), "t", measured)
+        here = theirs["size"].isin(rows["size"]) & theirs["t"].astype(float).round(9).isin(rows["t"].round(9))
         here &= ~theirs["method"].isin(used)
         parts.append(theirs[here].assign(problem_settings=problem_settings))
     found = pd.concat(parts, ignore_index=True) if parts else published.iloc[:0]

@@ -11,6 +11,7 @@ from harness.cell import run_cells
 from harness.plan import Cell, Component, Evaluation
 from harness.projection import PLACES, POINTS, STORED, curve, principal_plane, projected
 from problems.laws import Density, Gaussian
+from problems.problem import View
 from solvers.estimates import Exact, Particles
 from solvers.solver import Diverged
 
@@ -148,3 +149,11 @@ def test_a_cell_on_the_line_keeps_the_curve_of_the_first_instance():
     assert 0 < difference < 0.25
     (other,) = run_cells([cell("oracle", 1, 1)])
     assert other.projections == ()
+
+
+def test_a_view_shows_its_coordinates_themselves():
+    view = View((2, 0), ("x₃", "x₁"), lambda points: -(points**2).sum(1))
+    found = projected(Exact(LAW), LAW, 0.5, generator(3), view)
+    assert found.share == 1
+    drawn = LAW.sample(POINTS, generator(3))[:, [2, 0]]
+    np.testing.assert_array_equal(points_of(found.points), drawn.float().numpy())

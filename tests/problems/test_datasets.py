@@ -1,13 +1,25 @@
 import gzip
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from problems.datasets import BUNDLED, Classification, load
+from problems.datasets import SHAPES, Classification, load, whereabouts
 
 FEATURES = np.arange(20.0).reshape(10, 2) ** 1.5
 LABELS = np.array([1.0, -1.0] * 5)
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "datasets"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_here(tmp_path, monkeypatch):
+    """Neither a folder nor a cache of whoever runs the tests is looked into."""
+    monkeypatch.delenv("WGFBENCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def write(folder, name, text):
@@ -15,12 +27,33 @@ def write(folder, name, text):
         file.write(text)
 
 
-@pytest.mark.parametrize("name", sorted(BUNDLED))
-def test_bundled_data_have_the_declared_shape(name):
+@pytest.mark.parametrize("name", ["breast-cancer", "twonorm", "ringnorm", "waveform"])
+def test_data_that_need_nothing_have_the_declared_shape(name):
     data = load(name)
-    assert data.features.shape == BUNDLED[name]
+    assert data.features.shape == SHAPES[name]
     assert data.features.dtype == np.float64
     assert set(data.labels) == {-1.0, 1.0}
+
+
+def test_shapes_are_known_without_torch_and_pandas():
+    code = "import sys, problems.datasets; print([name in sys.modules for name in ('torch', 'pandas', 'sklearn')])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(found.lower()) == [False, False, False]
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_shared_files_are_read_and_split(name, monkeypatch):
+    if name != "breast-cancer" and not (SHARED / f"{name}.csv.gz").exists():
+        pytest.skip(f"no {name}.csv.gz beside the repository")
+    monkeypatch.setenv("WGFBENCH_DATA", str(SHARED))
+    data = load(name)
+    assert whereabouts(name) == ("bundled" if name == "breast-cancer" else "folder")
+    assert data.features.shape == SHAPES[name]
+    split = data.split(0, "zero")
+    assert len(split.training) == round(0.8 * SHAPES[name][0])
+    deviation = split.training_features.std(0)
+    assert (np.isclose(deviation, 1) | (deviation == 0)).all()
+    assert np.flatnonzero(deviation == 0).tolist() == ([20, 28, 38] if name == "covtype_subset" else [])
 
 
 def test_breast_cancer_is_scikit_learns_with_benign_positive():
@@ -95,12 +128,11 @@ def test_folder_is_read(tmp_path):
         ("x0,label\n1,1\n2,-1\n3,0\n", "labels must be -1 and +1, both present; got [-1.0, 0.0, 1.0]"),
         ("x0,label\n1,1\n2,1\n", "labels must be -1 and +1, both present; got [1.0]"),
         ("x0,label\n1,1\n2,\n", "labels must be -1 and +1"),
-        ("x0,x1,label\n1,5,1\n2,5,-1\n", "feature(s) [1] never vary"),
         ("x0,label\n1,1\n", "at least two rows are needed, got 1"),
         ("x0,label\n", "at least two rows are needed, got 0"),
         ("x0,class\n1,1\n2,-1\n", "has no column 'label'"),
         ("label\n1\n-1\n", "features must have shape (n, d)"),
-        ("x0,label\n1,1\na,-1\n", "is not a table of numbers"),
+        ("x0,label\n1,1\na,-1\n", "is not a gzip table of numbers"),
     ],
 )
 def test_bad_data_are_one_clear_line(tmp_path, text, message):
@@ -111,20 +143,76 @@ def test_bad_data_are_one_clear_line(tmp_path, text, message):
     assert "\n" not in str(raised.value)
 
 
-def test_unknown_name_lists_what_there_is(tmp_path):
-    with pytest.raises(ValueError, match=r"data must be one of 'breast-cancer'; got 'covtype'"):
-        load("covtype")
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-20], lambda whole: b"x0,label\n", lambda whole: b""])
+def test_damaged_file_is_one_clear_line(tmp_path, damage):
+    write(tmp_path, "toy", "x0,label\n" + "".join(f"{row / 7},{(-1) ** row}\n" for row in range(500)))
+    path = tmp_path / "toy.csv.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"data 'toy': .*toy\.csv\.gz is not a gzip table of numbers") as raised:
+        load("toy", tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_file_of_another_shape_than_its_name_promises_is_refused(tmp_path):
+    write(tmp_path, "banana", "x0,x1,label\n1,2,1\n3,4,-1\n")
+    with pytest.raises(ValueError, match=re.escape("has 2 rows of 2 features, expected (5300, 2)")):
+        load("banana", tmp_path)
+
+
+def test_folder_comes_before_the_generator(tmp_path, monkeypatch):
+    drawn = load("twonorm")
+    table = np.column_stack([-drawn.features, drawn.labels]).tolist()
+    lines = [",".join(map(repr, row)) for row in table]
+    write(tmp_path, "twonorm", "\n".join([",".join([*(f"x{i}" for i in range(20)), "label"]), *lines]))
+    assert whereabouts("twonorm") == "generator"
+    monkeypatch.setenv("WGFBENCH_DATA", str(tmp_path))
+    assert whereabouts("twonorm") == "folder"
+    np.testing.assert_array_equal(load("twonorm").features, -drawn.features)
+
+
+def test_unknown_name_and_missing_folder_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"data must be one of 'banana', 'breast-cancer', .*; got 'bananas'"):
+        load("bananas")
     write(tmp_path, "toy", "x0,label\n1,1\n2,-1\n")
-    with pytest.raises(ValueError, match=r"one of 'breast-cancer', 'toy' .*; got 'covtype'"):
-        load("covtype", tmp_path)
+    with pytest.raises(ValueError, match=r"'toy', 'twonorm', 'waveform'; got 'tov'"):
+        load("tov", tmp_path)
+    with pytest.raises(ValueError, match="nowhere' is not a folder"):
+        load("banana", tmp_path / "nowhere")
 
 
-def test_feature_constant_in_the_training_part_only_is_refused():
+def test_feature_that_never_varies_is_refused_or_zero():
+    features = np.column_stack([FEATURES, np.full(10, 5.0)])
+    data = Classification("toy", features, LABELS)
+    message = 'feature(s) [2] never vary and cannot be standardised; constant_features = "zero" sets them to 0'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.split(0)
+    zeroed, without = data.split(0, "zero"), Classification("toy", FEATURES, LABELS).split(0)
+    np.testing.assert_array_equal(zeroed.training_features[:, :2], without.training_features)
+    assert not zeroed.training_features[:, 2].any()
+    assert not zeroed.held_out_features[:, 2].any()
+    with pytest.raises(ValueError, match=r"feature\(s\) \[0, 1\] never vary and cannot be standardised$"):
+        Classification("toy", np.ones((10, 2)), LABELS).split(0, "zero")
+
+
+def test_feature_constant_in_the_training_part_only():
+    """It would be infinite in the held-out part; zeroed, it is 0 there too."""
     features = np.column_stack([np.arange(10.0), np.zeros(10)])
     held_out = Classification("toy", np.random.default_rng(0).normal(size=(10, 2)), LABELS).split(0).held_out
     features[held_out[0], 1] = 1.0
-    with pytest.raises(ValueError, match=r"training part of split 0: feature\(s\) \[1\] never vary"):
-        Classification("toy", features, LABELS).split(0)
+    data = Classification("toy", features, LABELS)
+    with pytest.raises(
+        ValueError, match=r"split 0: feature\(s\) \[1\] never vary .*\(\[1\] vary in the held-out part only"
+    ):
+        data.split(0)
+    assert not data.split(0, "zero").held_out_features[:, 1].any()
+
+
+def test_training_part_of_one_class_is_refused():
+    data = Classification("toy", FEATURES, LABELS)
+    labels = np.ones(10)
+    labels[data.split(0).held_out] = -1
+    with pytest.raises(ValueError, match=r"training part of split 0: all 8 labels are \+1"):
+        Classification("toy", FEATURES, labels).split(0)
 
 
 def test_two_rows_split_in_neither_empty_part():

@@ -1,3 +1,4 @@
+import gzip
 import itertools
 import math
 import re
@@ -10,6 +11,7 @@ from scipy import integrate, stats
 from problems.datasets import load
 from problems.logistic_regression import LogisticLikelihood, LogisticPosterior, LogisticRegression
 from problems.potentials import Potential
+from problems.unavailable import Unavailable
 
 
 def generator(seed=0):
@@ -90,6 +92,37 @@ def test_loss_keeps_relative_accuracy_in_both_tails(margin):
     likelihood = LogisticLikelihood(torch.ones(1, 1, dtype=torch.float64))
     x = torch.tensor([[margin, 0.0]], dtype=torch.float64)
     assert float(likelihood(x)[0, 0]) == pytest.approx(stats.logistic.logcdf(margin), rel=1e-14)
+
+
+@pytest.mark.parametrize("cases", [256, 257, 1000])
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+def test_blocks_of_cases_add_up(cases, weight, monkeypatch):
+    """In blocks of 256, the last one smaller, value and gradient are those of all cases at once."""
+    features = torch.randn(cases, 3, generator=generator(5), dtype=torch.float64)
+    potential = LogisticPosterior(features, 1.0, 100.0, likelihood_weight=weight)
+    x = points(7, 4)
+    value, gradient = potential.value(x), potential.gradient(x)
+    monkeypatch.setattr("problems.logistic_regression.BLOCK_ENTRIES", {"cpu": 1})
+    torch.testing.assert_close(potential.value(x), value, rtol=1e-13, atol=0)
+    torch.testing.assert_close(potential.gradient(x), gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_extreme_logits_in_minibatches_derivatives_and_the_printed_prior():
+    """Logits of ±1e4 against the exact loss max(0, -m) and its slope, with the printed prior Gamma(1, .01)."""
+    for dtype in (torch.float64, torch.float32):
+        signs = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0], dtype=dtype)
+        potential = LogisticPosterior(1e4 * signs[:, None], 1.0, 0.01)
+        x = torch.tensor([[1.0, 0.0], [-1.0, 2.0]], dtype=dtype)
+        batch = potential.subsample(torch.tensor([0, 1, 4]))
+        for each, weight, rows in ((potential, 1.0, signs), (batch, 2.0, signs[[0, 1, 4]])):
+            margins = 1e4 * x[:, :1] * rows
+            precision = x[:, 1].exp()
+            prior = precision * (0.01 + 0.5) - 1.5 * x[:, 1] + 0.5 * math.log(2 * math.pi) - math.log(0.01)
+            torch.testing.assert_close(each.value(x), weight * (-margins).clamp(min=0).sum(1) + prior)
+            slope = -weight * 1e4 * (rows * (margins < 0)).sum(1)
+            torch.testing.assert_close(each.gradient(x)[:, 0], slope + precision * x[:, 0])
+            torch.testing.assert_close(each.gradient(x)[:, 1], precision * 0.51 - 1.5)
+            torch.testing.assert_close(each.hessian(x)[:, 0, 0], precision)
 
 
 def test_all_minibatches_average_to_the_potential():
@@ -180,6 +213,44 @@ def test_intercept_is_one_more_weight():
     np.testing.assert_array_equal(with_intercept.flow.potential.signed_features[:, -1].numpy(), labels)
 
 
+def test_feature_that_is_zero_leaves_its_weight_to_the_prior(tmp_path, monkeypatch):
+    """The likelihood does not depend on the weight, and D is what the table of shapes says."""
+    rows = np.random.default_rng(0).normal(size=(5300, 1)).tolist()
+    text = "x0,x1,label\n" + "".join(f"{value},3,{(-1) ** place}\n" for place, (value,) in enumerate(rows))
+    with gzip.open(tmp_path / "banana.csv.gz", "wt") as file:
+        file.write(text)
+    monkeypatch.setenv("WGFBENCH_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=re.escape("feature(s) [1] never vary")):
+        LogisticRegression(data="banana").build(3, 0, generator())
+    family = LogisticRegression(data="banana", constant_features="zero", prior_rate=0.01)
+    problem = family.build(3, 0, generator())
+    assert family.dims() == (3,)
+    x = points(5, 3)
+    torch.testing.assert_close(problem.flow.potential.gradient(x)[:, 1], x[:, 2].exp() * x[:, 1])
+    assert not problem.prediction.log_likelihood(x).isnan().any()
+    assert (
+        "--data banana --seeds 0 --prior-shape 1.0 --prior-rate 0.01 --constant-features zero" in problem.truth_missing
+    )
+    assert family.reference_stem(0) == "banana_gamma-1-0.01_zero_seed-0"
+    assert family.reference_settings()["constant_features"] == "zero"
+    assert "constant_features" not in LogisticRegression().reference_settings()
+
+
+@pytest.mark.parametrize(("name", "dim"), [("covtype", 55), ("german", 25), ("splice", 61), ("image", 19)])
+def test_dimension_is_known_without_the_data(name, dim):
+    assert LogisticRegression(data=name).dims() == (dim,)
+    assert LogisticRegression(data=name, intercept=True).dims() == (dim + 1,)
+
+
+def test_data_that_are_nowhere_are_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("WGFBENCH_DATA", raising=False)
+    with pytest.raises(
+        Unavailable, match=r"put covtype_subset\.csv\.gz into a folder and name it by --data DIR or WGF"
+    ):
+        LogisticRegression(data="covtype_subset").build(55, 0, generator())
+
+
 def test_missing_reference_names_the_command_that_makes_it():
     far = LogisticRegression().build(31, 12345, generator())
     assert far.truth is None
@@ -193,7 +264,8 @@ def test_missing_reference_names_the_command_that_makes_it():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"data": "breast"}, "data must be one of 'breast-cancer'; got 'breast'"),
+        ({"data": "breast"}, "data must be one of 'banana', 'breast-cancer', 'covtype', "),
+        ({"constant_features": "drop"}, "constant_features must be one of 'error', 'zero'; got 'drop'"),
         ({"prior_shape": 0.0}, "prior_shape must be a finite number > 0, got 0.0"),
         ({"prior_rate": math.nan}, "prior_rate must be a finite number > 0, got nan"),
         ({"times": ()}, "times must hold at least one time"),

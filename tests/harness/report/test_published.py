@@ -70,7 +70,7 @@ def test_figures_of_known_rows():
 
 def test_released_runs_go_before_the_printed_table():
     frame = published.load()
-    german = frame[frame["problem_settings"] == json.dumps({"data": "german", "intercept": False})]
+    german = frame[frame["problem_settings"] == json.dumps({"data": "german", **published.RELEASED_MODEL})]
     accuracy = german[german["metric"] == "accuracy"].set_index("method")["median"]
     assert accuracy.to_dict() == {"ICNN_jko": 0.67, "SVGD": 0.65}
     log = german[german["metric"] == "log-predictive"].set_index("method")["median"]
@@ -84,6 +84,10 @@ def test_only_the_published_instances_are_comparable():
     for other in (settings | {"instance": "random"}, {"times": [0.5]}):
         assert published.comparable(frame, "ornstein-uhlenbeck", json.dumps(other)).empty
     assert published.comparable(frame, "logistic-regression", json.dumps({"data": "breast-cancer"})).empty
+    released = {"data": "german", "intercept": False, "prior_shape": 1.0, "prior_rate": 100.0}
+    assert len(published.comparable(frame, "logistic-regression", json.dumps(released))) == 4
+    for other in ({"prior_rate": 0.01}, {"intercept": True}):
+        assert published.comparable(frame, "logistic-regression", json.dumps(released | other)).empty
 
 
 def test_no_duplicates():

@@ -1,0 +1,82 @@
+"""The exact density behind draws that are shown in two coordinates of their problem, not in principal axes.
+
+A problem with such a ``View`` is built again for it, which needs torch and the problem's data; the projections of
+others are never rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.catalogue import catalogue, import_target, make
+
+if TYPE_CHECKING:
+    from problems.problem import Problem
+
+Floats = npt.NDArray[np.float64]
+
+NODES = 81
+MARGIN = 0.25
+"""Of the range of the exact draws, on each side."""
+MASSES = (0.99, 0.95, 0.8, 0.5, 0.2)
+"""Of the regions of highest density whose edges are drawn."""
+TILE = 512
+
+
+@dataclass(frozen=True)
+class ExactDensity:
+    """Names of the two coordinates, and the density [y, x] at the nodes of a grid, of mass 1 on it."""
+
+    names: tuple[str, str]
+    x: Floats
+    y: Floats
+    density: Floats
+
+    def levels(self) -> list[float]:
+        """Return the densities, rising, at the edges of the regions of highest density that hold ``MASSES``."""
+        falling = np.sort(self.density, axis=None)[::-1]
+        held = np.cumsum(falling) / falling.sum()
+        return [float(falling[np.searchsorted(held, mass)]) for mass in MASSES]
+
+
+def in_own_coordinates(size: int, share: float) -> bool:
+    """Return whether draws stored with this share of the variance are in coordinates of the problem's ``View``."""
+    return size > 2 and share == 1
+
+
+def exact_density(problem: str, settings: str, size: int, truth: Floats) -> ExactDensity | None:
+    """Return the exact density around draws ``truth`` (n, 2), or ``None`` where the problem cannot be built here.
+
+    That is so where its data set, or the plugin that it comes from, is not at hand.
+    """
+    instance = _built(problem, settings, size)
+    if instance is None or instance.view is None:
+        return None
+    import torch
+
+    low, high = truth.min(0), truth.max(0)
+    reach = MARGIN * (high - low)
+    x, y = (np.linspace(low[axis] - reach[axis], high[axis] + reach[axis], NODES) for axis in (0, 1))
+    nodes = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
+    values = torch.cat([instance.view.log_density(tile) for tile in nodes.split(TILE)]).double().numpy()
+    density = np.exp(values - values.max()).reshape(NODES, NODES)
+    return ExactDensity(instance.view.names, x, y, density / (density.sum() * (x[1] - x[0]) * (y[1] - y[0])))
+
+
+def _built(problem: str, settings: str, size: int) -> Problem | None:
+    from harness.projection import INSTANCE
+    from harness.streams import stream
+    from harness.usage import UsageError
+    from problems.unavailable import Unavailable
+
+    try:
+        family = make("problem", import_target(catalogue().target("problem", problem)), json.loads(settings))
+        found: Problem = family.build(size, INSTANCE, stream("problem", problem, size, INSTANCE))
+    except (OSError, Unavailable, UsageError, ValueError):
+        return None
+    return found

@@ -1,0 +1,145 @@
+"""Laplace's approximation of a stationary law: the Gaussian at its mode, with the curvature of V there.
+
+    exp(-βV) ≈ N(x*, (β ∇²V(x*))⁻¹),   ∇V(x*) = 0,   ∇²V(x*) > 0
+
+(Tierney, Kadane, J. Am. Stat. Assoc. 81, 1986). The mode is found by Newton's method with the eigenvalues of the
+Hessian replaced by their absolute values, so that the direction is one of descent wherever V is not convex, and steps
+halved until V falls enough (Nocedal, Wright, Numerical Optimization, 2006, section 3.4).
+
+A mode depends on the coordinates, and in many dimensions the mass is elsewhere: with a scale among the unknowns, such
+as log α, it may be far off, or not the highest. How far is told by the tail of the importance weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from problems.laws import Gaussian
+from problems.potentials import MixturePotential, Potential
+from problems.problem import Problem
+from problems.validation import require_counts
+from solvers.blocks import workers
+from solvers.estimates import Exact
+from solvers.pareto import judged
+from solvers.solver import Cost, Diverged, Solution, Solver
+
+# The Newton decrement √(β gᵀ|H|⁻¹g), in standard deviations of the fit, at which the mode is reached, and the ratio to
+# the one before that it must be below: where the Hessian vanishes at the mode, or far out where V falls for ever, the
+# convergence is not quadratic but linear, with ratios near ½.
+CONVERGED = 1e-8
+QUADRATIC = 0.2
+ARMIJO = 1e-4
+ROUNDING = 1e-12
+SHORTEST = 2.0**-40
+# An eigenvalue of the Hessian this small beside the largest is 0, for all that rounding leaves of it.
+SINGULAR = 1e-14
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A minimum of V, its Hessian there (D, D), and the number of Newton steps and evaluations of V that led there."""
+
+    point: torch.Tensor
+    hessian: torch.Tensor
+    decrement: float
+    steps: int
+
+
+def find_mode(potential: Potential, beta: float, start: torch.Tensor, iterations: int) -> Mode:
+    """Return the minimum of V that descent from ``start`` (D,) leads to.
+
+    Raises ``Diverged`` where V, ∇V or ∇²V is not finite, where no minimum is found in ``iterations`` Newton steps and
+    where the Hessian at a stationary point is not positive definite.
+    """
+    point = start
+    value = float(potential.value(point[None])[0])
+    before = decrement = math.inf
+    for step in range(iterations + 1):
+        slope, hessian = potential.gradient(point[None])[0], potential.hessian(point[None])[0]
+        if not (math.isfinite(value) and bool(torch.isfinite(slope).all() and torch.isfinite(hessian).all())):
+            raise Diverged(f"V or a derivative is not finite after {step} Newton steps")
+        rates, basis = torch.linalg.eigh(0.5 * (hessian + hessian.T))
+        largest = float(rates.abs().max())
+        along = basis.T @ slope
+        sizes = rates.abs().clamp(min=max(SINGULAR * largest, torch.finfo(rates.dtype).tiny))
+        before, decrement = decrement, float(torch.linalg.vector_norm(along / sizes.sqrt())) * math.sqrt(beta)
+        if decrement <= CONVERGED and decrement <= QUADRATIC * before:
+            if not float(rates[0]) > SINGULAR * largest:
+                raise Diverged(
+                    f"no minimum: where ∇V = 0 the Hessian has eigenvalues from {float(rates[0]):.3g} to {largest:.3g}"
+                )
+            return Mode(point, hessian, decrement, step)
+        direction = -basis @ (along / sizes)
+        expected, length = float(slope @ direction), 1.0
+        while True:
+            reached = float(potential.value((point + length * direction)[None])[0])
+            if reached <= value + ARMIJO * length * expected + ROUNDING * (1 + abs(value)):
+                break
+            length /= 2
+            if length < SHORTEST:
+                raise Diverged(
+                    f"V does not fall along the Newton direction (step {step + 1}, decrement {decrement:.3g})"
+                )
+        point, value = point + length * direction, reached
+    raise Diverged(f"no minimum of V in {iterations} Newton steps (decrement {decrement:.3g} standard deviations)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laplace(Solver):
+    """N(x*, (β∇²V(x*))⁻¹) at the mode x* that Newton's method reaches from the mean of the initial law.
+
+    For stationary laws exp(-βV) only; it is the answer at every time. ``iterations`` is the most Newton steps it takes.
+
+    Diagnostics: ``newton_steps`` and the last ``decrement``, in standard deviations; ``pareto_k`` of the importance
+    weights of exp(-βV) against the fit, reliable below 0.7, the ``effective_share`` of draws that these leave, and the
+    ``log_evidence_psis`` and ``log_evidence_laplace`` of log ∫ exp(-βV), by these weights and by the fit itself.
+    """
+
+    name: ClassVar[str] = "laplace"
+    iterations: int = 200
+
+    def __post_init__(self) -> None:
+        require_counts(self.name, iterations=self.iterations)
+
+    def unsupported(self, problem: Problem) -> str | None:
+        if not problem.stationary:
+            return "stationary problems only: the fit has no notion of time"
+        if problem.flow.energy.interaction is not None:
+            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
+        potential = problem.flow.potential
+        if isinstance(potential, MixturePotential) and len(potential.stationary.weights) > 1:
+            return f"a mixture of {len(potential.stationary.weights)} Gaussians has no one mode to expand about"
+        return None
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        """Return the fit; nothing is random, and all of it runs on the CPU."""
+        flow = problem.flow
+        potential, beta = flow.potential, flow.inverse_temperature
+        start, _ = flow.initial.moments()
+        with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+            mode = find_mode(potential, beta, start, self.iterations)
+            factor, failed = torch.linalg.cholesky_ex(beta * mode.hessian)
+            if int(failed):
+                raise Diverged("the Hessian at the mode is not positive definite to rounding")
+            covariance = torch.cholesky_inverse(factor)
+            law = Gaussian(mode.point, 0.5 * (covariance + covariance.T))
+            weights = judged(law, potential, beta)
+            height = -beta * float(potential.value(mode.point[None])[0])
+        volume = 0.5 * flow.dim * math.log(2 * math.pi) - float(factor.diagonal().log().sum())
+        return Solution(
+            flow.times,
+            tuple(Exact(law) for _ in flow.times),
+            Cost(gradient_evaluations=mode.steps + 1),
+            {
+                "newton_steps": mode.steps,
+                "decrement": mode.decrement,
+                "pareto_k": weights.k,
+                "effective_share": weights.effective_share,
+                "log_evidence_psis": weights.log_mean,
+                "log_evidence_laplace": height + volume,
+            },
+        )
