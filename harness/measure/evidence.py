@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.symkl import sample_mean, type_name
+from harness.measure.symkl import sample_mean
 from problems.flow import GradientFlow
 from problems.potentials import FiniteSum
 from solvers.blocks import workers
@@ -39,7 +39,7 @@ class ELBO(Measure):
 
     def unsuited(self, subject: Subject) -> str | None:
         if density_of(subject.estimate) is None:
-            return f"{type_name(subject.estimate)} has no density"
+            return "the estimate has no density"
         if subject.problem.flow.energy.interaction is not None:
             return "the stationary law of an interaction is not exp(-βV)"
         if subject.problem.observations is not None:

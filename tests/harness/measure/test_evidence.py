@@ -136,9 +136,9 @@ def test_nan_is_an_error():
 def test_what_is_unsuited_says_why():
     posed = problem()
     points = POSTERIOR.sample(20, torch.Generator().manual_seed(0))
-    assert ELBO().unsuited(Subject(Particles(points), None, posed)) == "Particles has no density"
+    assert ELBO().unsuited(Subject(Particles(points), None, posed)) == "the estimate has no density"
     finite = Empirical(points, CENTRE, POSTERIOR.covariance)
-    assert ELBO().unsuited(Subject(Exact(finite), None, posed)) == "Exact of Empirical has no density"
+    assert ELBO().unsuited(Subject(Exact(finite), None, posed)) == "the estimate has no density"
     assert EvidenceGap().unsuited(Subject(Exact(POSTERIOR), None, posed)) == "the evidence is not known"
     energy = replace(posed.flow.energy, interaction=posed.flow.potential)
     attracted = replace(posed, flow=replace(posed.flow, energy=energy))
