@@ -16,15 +16,20 @@ from solvers.blocks import Run
 from solvers.icnn import Weights
 from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_slopes import PUSHED_AT_ONCE, pushed
+from solvers.icnn_start import start_at
 from solvers.icnn_training import Training
 from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective
 from solvers.particle_pool import spread_draws
+from solvers.solver import Diverged
 
 # Particles, of the pool and fresh ones, on which a trained step is looked at.
 EXAMINED = 8192
 # A sum over cases is looked at through so many times as many of them as a training iteration sees.
 EXAMINED_MINIBATCHES = 20
+
+Guess = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Gives an affine map of points (n, D) as matrix (D, D) and shift (D,)."""
 
 TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 
@@ -33,8 +38,9 @@ TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 class Course:
     """The flow of ``potential``, whose steps have the objectives ``objective_of(V)`` for V or estimates of it.
 
-    ``pool`` (n, D) are the particles that are trained on, ``fresh`` others that no training sees. ``failure`` says why
-    the course has ended early.
+    ``pool`` (n, D) are the particles that are trained on, ``fresh`` others that no training sees; ``guess`` gives the
+    affine map that the training of a step starts from, if not from the map before. ``failure`` says why the course has
+    ended early.
     """
 
     potential: Potential
@@ -43,6 +49,7 @@ class Course:
     pool: torch.Tensor
     fresh: torch.Tensor
     minibatch: int | None = None
+    guess: Guess | None = None
     maps: list[ConvexMap] = field(default_factory=list)
     traces: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TRACES})
     failure: str | None = None
@@ -65,6 +72,15 @@ class Course:
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the particles."""
         self.pool, self.fresh = self.pool.to(device, dtype), self.fresh.to(device, dtype)
+
+    def start(self, weights: Weights) -> None:
+        """Put the network of the next step (S = 1) where its training starts."""
+        if self.guess is None or self.failure is not None:
+            return
+        try:
+            start_at(weights, *self.guess(self.pool))
+        except Diverged as error:
+            self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
 
     def objectives(self) -> tuple[StepObjective, Iterator[StepObjective]]:
         """Return the objective by which the next step is looked at, and those of its training's iterations."""

@@ -34,9 +34,10 @@ from solvers.checkpoint import Checkpoint
 from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
 from solvers.icnn import Architecture
-from solvers.icnn_course import TRACES, Course
+from solvers.icnn_course import TRACES, Course, Guess
 from solvers.icnn_filter import NetworkSteps
 from solvers.icnn_slopes import slopes_at_once, slopes_in_blocks
+from solvers.icnn_start import best_affine
 from solvers.icnn_training import Schedule, train
 from solvers.jko_objective import StepObjective
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
@@ -44,6 +45,7 @@ from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
+STARTS = ("previous", "affine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ class ICNNJKO(Solver):
     map of the step before and follows Adam with a learning rate that falls from ``learning_rate`` along a cosine. With
     a ``tolerance`` above 0, a step whose objective falls by less over a tenth of its schedule skips to the last fifth.
     ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
-    ``None`` takes all of them.
+    ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
+    ``solvers.icnn_start``.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest
@@ -85,6 +88,7 @@ class ICNNJKO(Solver):
     tolerance: float = 0.0
     pool_size: int = 32_768
     minibatch: int | None = None
+    start: str = "previous"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -105,6 +109,7 @@ class ICNNJKO(Solver):
         if self.minibatch is not None:
             require_counts(self.name, minibatch=self.minibatch)
         require_choice(self.name, "order", self.order, tuple(IMPLICITNESS))
+        require_choice(self.name, "start", self.start, STARTS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
         if self.batch_size > self.pool_size:
             raise ValueError(
@@ -213,7 +218,8 @@ class ICNNJKO(Solver):
         parameters = self._start(architecture, flow, generator).to(device, DTYPES[self.dtype])
 
         def step(course: Course, step_size: float) -> None:
-            course.objective_of = replace(self, step_size=step_size)._objective_of(flow)
+            stepped = replace(self, step_size=step_size)
+            course.objective_of, course.guess = stepped._objective_of(flow), stepped._guess_of(flow)
             started = time.perf_counter()
             self._step(architecture, parameters, [course], run)
             course.traces["seconds"].append(time.perf_counter() - started)
@@ -230,16 +236,24 @@ class ICNNJKO(Solver):
             potential, flow.inverse_temperature, self.step_size, IMPLICITNESS[self.order]
         )
 
+    def _guess_of(self, flow: GradientFlow) -> Guess | None:
+        if self.start == "previous":
+            return None
+        return partial(best_affine, potential=flow.potential, beta=flow.inverse_temperature, step_size=self.step_size)
+
     def _course(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Course:
         dtype = DTYPES[self.dtype]
         potential, objective_of = placed(flow.potential, device, dtype), self._objective_of(flow)
         course = Course.begin(flow.initial, potential, objective_of, generator, self.pool_size, self.minibatch)
+        course.guess = self._guess_of(flow)
         course.to(device, dtype)
         return course
 
     def _step(self, architecture: Architecture, parameters: torch.Tensor, courses: Sequence[Course], run: Run) -> None:
         """Train the networks of one step, all at once, and let those courses take it that have not failed."""
         weights = architecture.weights(parameters)
+        for network, course in enumerate(courses):
+            course.start(weights.of(network))
         going = [network for network, course in enumerate(courses) if course.failure is None]
         objectives = {network: courses[network].objectives() for network in going}
         trainings = train(
