@@ -10,7 +10,7 @@ import torch
 
 Moments = tuple[torch.Tensor, torch.Tensor]
 
-MEMORY = 8
+MEMORY = 20
 
 
 class History:
@@ -45,7 +45,7 @@ class History:
             ]
         )
         differences = (residuals[:-1] - residuals[-1]).T
-        shares = torch.linalg.lstsq(differences, -residuals[-1], driver="gelsd", rcond=1e-8).solution
+        shares = torch.linalg.lstsq(differences, -residuals[-1], driver="gelsd").solution
         mean, transport = ends[-1]
         for share, (other_mean, other_transport) in zip(shares, ends, strict=False):
             mean = mean + share * (other_mean - ends[-1][0])

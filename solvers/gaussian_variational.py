@@ -76,8 +76,8 @@ class Course:
         return bool(self.iterations) and self.iterations[-1] == 0
 
 
-def transport_to_minimum(covariance: torch.Tensor, curvature: torch.Tensor, h: float, tau: float) -> torch.Tensor:
-    """Return the map S (D, D) of the exact step from Σ where E ∇²V is ``curvature`` everywhere.
+def transport_to_minimum(factor: torch.Tensor, curvature: torch.Tensor, h: float, tau: float) -> torch.Tensor:
+    """Return the map S (D, D) of the exact step from Σ = ``factor`` ``factor``ᵀ where E ∇²V is ``curvature``.
 
     Raises ``NotConvex`` unless I + hA > 0.
     """
@@ -85,8 +85,10 @@ def transport_to_minimum(covariance: torch.Tensor, curvature: torch.Tensor, h: f
     if not float(1 + h * rates[0]) > 0:
         raise NotConvex(f"mean curvature {float(rates[0]):.3g}")
     half = (basis * (1 + h * rates).rsqrt()) @ basis.T
-    values, vectors = torch.linalg.eigh(half @ covariance @ half)
-    values = values.clamp(min=torch.finfo(values.dtype).tiny)
+    # C by the singular values of M^{-½} ``factor``, which rounding spares the small ones of: its own eigenvalues range
+    # over the squares.
+    vectors, roots, _ = torch.linalg.svd(half @ factor)
+    values = (roots**2).clamp(min=torch.finfo(roots.dtype).tiny)
     root = (values * (values + 4 * tau)).sqrt()
     stretch = (values + 2 * tau + root) / (values + root)
     transport: torch.Tensor = half @ ((vectors * stretch) @ vectors.T) @ half
@@ -99,16 +101,16 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
     Raises ``NotConvex`` where the frozen problem has no minimum or the iteration does not converge.
     """
     start, covariance = law
-    along = averages.from_law(start, covariance)
+    along, factor = averages.from_law(start, covariance), torch.linalg.cholesky(covariance)
     identity = torch.eye(len(start), dtype=start.dtype)
 
     def functional(mean: torch.Tensor, transport: torch.Tensor, value: float) -> float:
-        factor, failed = torch.linalg.cholesky_ex(transport)
+        root, failed = torch.linalg.cholesky_ex(transport)
         if int(failed):
             return math.inf
         moved = transport - identity
         distance = (mean - start) @ (mean - start) + torch.sum((moved @ covariance) * moved)
-        return float(distance) / (2 * h) + value - 2 * float(factor.diagonal().log().sum()) / beta
+        return float(distance) / (2 * h) + value - 2 * float(root.diagonal().log().sum()) / beta
 
     mean, transport = start, identity
     found = along(mean, transport)
@@ -119,7 +121,7 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
     for iteration in range(MOST_ITERATIONS):
         if not bool(torch.isfinite(found.gradient).all() and torch.isfinite(found.hessian).all()):
             raise Diverged("E ∇V or E ∇²V is not finite")
-        target = transport_to_minimum(covariance, found.hessian, h, h / beta)
+        target = transport_to_minimum(factor, found.hessian, h, h / beta)
         residual = (mean - start) / h + found.gradient
         shift, turn = -torch.linalg.solve(identity / h + found.hessian, residual), target - transport
         now, then = transport @ covariance @ transport, target @ covariance @ target
