@@ -58,6 +58,7 @@ def cosine_rate(peak: float, progress: float) -> float:
 class Schedule:
     """How long and how fast a step is trained: Adam from ``learning_rate`` down to nearly 0 in ``iterations``.
 
+    ``shrinkage`` times the sum of the output weights f, which are >= 0, is added to the objective.
     A step that gains less than ``tolerance`` (in the units of the objective) from one judgement to the next skips to
     the last fifth of its schedule.
     """
@@ -66,6 +67,7 @@ class Schedule:
     batch_size: int
     learning_rate: float
     tolerance: float = 0.0
+    shrinkage: float = 0.0
 
 
 @dataclass
@@ -154,6 +156,7 @@ def train(
             current[network] = objectives(network)
         now = [current.get(network, current[active[0]]) for network in range(len(pools))]
         slope = slopes(Batch(architecture, weights, points, now, active)).div_(size)
+        architecture.weights(slope).output.add_(schedule.shrinkage)
         alive &= torch.isfinite(slope.sum(1, keepdim=True))
         if iteration % patience == 0 or any(runs[network].place == schedule.iterations - 1 for network in active):
             for network in [network for network in active if not alive[network]]:

@@ -291,7 +291,7 @@ def test_results_follow_the_generator_and_not_the_threads():
 
 def test_a_pool_too_small_shows_in_the_fresh_gap():
     problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
-    keys = {"step_size": 0.1, "iterations": 400, "batch_size": 64, "width": 32, "rank": 2}
+    keys = {"step_size": 0.1, "iterations": 400, "batch_size": 64, "width": 32, "rank": 2, "shrinkage": 0.0}
     small = solved(ICNNJKO(pool_size=64, **keys), problem).diagnostics["fresh_gap"]
     large = solved(ICNNJKO(pool_size=8192, **keys), problem).diagnostics["fresh_gap"]
     assert large < 3 < small

@@ -152,6 +152,30 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
     assert clipped > 0, "the constraint must have been active for this to say anything"
 
 
+def test_shrinkage_takes_away_output_weights_that_nothing_holds_and_nothing_else(mixture):
+    architecture, objective = Architecture(2, 6, 2, 2), StepObjective(MixturePotential(mixture), 1.0, 0.1, 1.0)
+    pool = spread_draws(Gaussian(*mixture.moments()), 64, generator(21))
+    for shrinkage, left in ((0.0, 0.05), (1e-3, 0.0)):
+        parameters = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(20)).parts()])
+        weights = architecture.weights(parameters)
+        weights.output.fill_(0.05)
+        before = [part.clone() for part in weights.parts()]
+        train(
+            architecture,
+            parameters,
+            [pool],
+            lambda _: objective,
+            [generator(23)],
+            Schedule(100, 64, 0.02, shrinkage=shrinkage),
+            lambda batch: torch.zeros(1, batch.architecture.size, dtype=torch.float64),
+            lambda _: 0.0,
+            [0],
+        )
+        torch.testing.assert_close(weights.output, torch.full_like(weights.output, left))
+        others = [place for place, part in enumerate(weights.parts()) if part is not weights.output]
+        assert all(torch.equal(before[place], weights.parts()[place]) for place in others)
+
+
 def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
     architecture, count = Architecture(2, 6, 3, 2), 3
     parameters = 0.5 * torch.randn(count * architecture.size, dtype=torch.float64, generator=generator(30))
