@@ -114,10 +114,12 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
                 if entry.problems is None or problem.name in entry.problems
                 for variant in variants
             ]
-            check_steps(problem, family, [variant for _, variant in applicable])
+            chosen_sizes = sizes(suite, problem_entry, problem, family, selection.dims)
+            meeting = [each for each in applicable if any(runs_in(each[0], size) for size in chosen_sizes)]
+            check_steps(problem, family, [variant for _, variant in meeting])
             line_ups = {
                 size: with_bounds([variant for entry, variant in applicable if runs_in(entry, size)], components)
-                for size in sizes(suite, problem_entry, problem, family, selection.dims)
+                for size in chosen_sizes
             }
             for size, seed in itertools.product(
                 line_ups, parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds)))

@@ -13,10 +13,11 @@ import torch
 from scipy import special, stats
 
 from problems.bridge_sampling import log_normaliser
-from problems.datasets import load
+from problems.datasets import FOLDER_VARIABLE, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT.parent / "shared" / "datasets"
 PUBLISHED = LogisticRegression()
 LIGHT = LogisticRegression(prior_shape=4.0, prior_rate=4.0)
 SEEDS = range(5)
@@ -66,6 +67,36 @@ def test_run_met_the_bar(family, seed, script):
     assert summary["largest_difference_to_potential"] < 1e-8
     assert summary["problem"] == {**family.reference_settings(), "seed": seed}
     assert (summary["training_rows"], summary["held_out_rows"]) == (455, 114)
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.glob("*.json")), ids=lambda path: path.stem)
+def test_every_file_met_the_bar_and_is_that_of_its_settings(path, script, monkeypatch):
+    summary = json.loads(path.read_text())
+    assert script.Diagnostics(**summary["diagnostics"]).shortcomings() == []
+    assert summary["largest_difference_to_potential"] < 1e-8
+    assert summary["evidence"]["standard_error"] < 0.1
+    posed = dict(summary["problem"])
+    seed = posed.pop("seed")
+    family = LogisticRegression(**posed)
+    assert path.stem == family.reference_stem(seed)
+    (dim,) = family.dims()
+    with np.load(path.with_suffix(".npz")) as arrays:
+        mean, covariance, draws = arrays["mean"], arrays["covariance"], arrays["draws"]
+    assert (mean.shape, covariance.shape, draws.shape) == ((dim,), (dim, dim), (2000, dim))
+    deviation = np.sqrt(np.diag(covariance))
+    assert np.abs((draws.mean(0) - mean) / deviation).max() < 0.15, "kept draws are those of the moments"
+    split = data_of(family, seed)
+    assert summary["checksum"] == split.checksum
+    monkeypatch.setenv(FOLDER_VARIABLE, str(FOLDER))
+    law = family.build(dim, seed, torch.Generator().manual_seed(0)).truth(1.0)
+    torch.testing.assert_close(law.moments()[0], torch.from_numpy(mean))
+
+
+def data_of(family, seed):
+    """Return the split, or skip where the data are not at hand."""
+    if family.data != "breast-cancer" and not (FOLDER / f"{family.data}.csv.gz").exists():
+        pytest.skip(f"no {family.data}.csv.gz beside the repository")
+    return load(family.data, FOLDER).split(seed, family.constant_features)
 
 
 @every_reference

@@ -238,3 +238,9 @@ def test_a_solver_can_have_its_own_dimensions() -> None:
     assert [cell.solver.label for cell in cells if cell.size == 4] == ["initial", "oracle"]
     assert "both labelled 'euler-maruyama'" in refusal(solvers=[small, {**large, "dims": "2:3"}])
     assert "both labelled 'euler-maruyama'" in refusal(solvers=[{**EM}, large])
+
+
+def test_steps_matter_only_in_the_dimensions_that_a_solver_runs_in() -> None:
+    long = {"use": "euler-maruyama", "settings": {"step_size": 3.0}, "dims": "5"}
+    assert "euler-maruyama" not in labels(planned(dims="1:3", solvers=[long]))
+    assert "larger than the horizon" in refusal(dims="1:5", solvers=[long])
