@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,8 +42,8 @@ class Table(ABC):
         """Return Σ_i w_i φ_j(x_i), shape (m,), for ``weights`` (n,)."""
 
     @abstractmethod
-    def at(self, chosen: torch.Tensor) -> Table:
-        """Return the table for the points ``chosen``, indices (k,)."""
+    def at(self, chosen: torch.Tensor | slice) -> Table:
+        """Return the table for the points ``chosen``, indices (k,) or a slice, which copies nothing."""
 
     @abstractmethod
     def values(self) -> torch.Tensor:
@@ -69,7 +70,7 @@ class Dense(Table):
     def sums(self, weights: torch.Tensor) -> torch.Tensor:
         return self.rows @ weights
 
-    def at(self, chosen: torch.Tensor) -> Table:
+    def at(self, chosen: torch.Tensor | slice) -> Table:
         return Dense(self.rows[:, chosen])
 
     def values(self) -> torch.Tensor:
@@ -142,10 +143,7 @@ class Factored(Table):
     def of(cls, layout: Layout, powers: torch.Tensor, constant: float) -> Factored:
         """Return ``constant`` times all products of at most the layout's degree of ``powers`` (d, D, n)."""
         lower = powers.new_empty(polynomial_count(layout.dim, layout.degree - 1), powers.shape[2])
-        lower[0] = constant
-        for degree in range(1, layout.degree):
-            for variable, power, source, place in layout.products(degree):
-                torch.mul(lower[source], powers[power - 1, variable], out=lower[place])
+        multiply_out(layout, powers, constant, layout.degree - 1, lower)
         return cls(layout, lower, powers)
 
     @property
@@ -171,15 +169,23 @@ class Factored(Table):
             total[among] = (weighted @ self.lower[rows].T).view(-1)[within]
         return total
 
-    def at(self, chosen: torch.Tensor) -> Table:
+    def at(self, chosen: torch.Tensor | slice) -> Table:
         return Factored(self.layout, self.lower[:, chosen], self.powers[:, :, chosen])
 
     def values(self) -> torch.Tensor:
-        rows = self.lower.new_empty(self.size, self.points)
-        rows[: len(self.lower)] = self.lower
-        for variable, power, source, place in self.layout.products(self.layout.degree):
-            torch.mul(self.lower[source], self.powers[power - 1, variable], out=rows[place])
-        return rows
+        return torch.cat([self.lower, *self._highest()])
+
+    def _highest(self) -> Iterator[torch.Tensor]:
+        for variable, power, source, _ in self.layout.products(self.layout.degree):
+            yield self.lower[source] * self.powers[power - 1, variable]
+
+
+def multiply_out(layout: Layout, powers: torch.Tensor, constant: float, degree: int, rows: torch.Tensor) -> None:
+    """Fill ``rows`` (m, n) with ``constant`` times the polynomials of at most ``degree``."""
+    rows[0] = constant
+    for each in range(1, degree + 1):
+        for variable, power, source, place in layout.products(each):
+            torch.mul(rows[source], powers[power - 1, variable], out=rows[place])
 
 
 class Basis(ABC):
@@ -256,8 +262,12 @@ class Polynomials(Basis):
 
     def __call__(self, x: torch.Tensor) -> Table:
         u = (self.whitening @ (x - self.centre).T).contiguous()
-        table = Factored.of(self.layout, torch.stack(one_dimensional(u, self.family, self.degree)), self.constant)
-        return table if self.size > MOST_DENSE else Dense(table.values())
+        powers = torch.stack(one_dimensional(u, self.family, self.degree))
+        if self.size > MOST_DENSE:
+            return Factored.of(self.layout, powers, self.constant)
+        rows = powers.new_empty(self.size, len(x))
+        multiply_out(self.layout, powers, self.constant, self.degree, rows)
+        return Dense(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ throughout, and points at which f vanishes and the constraint holds are left out
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,9 +34,12 @@ from solvers.dual_basis import Table
 
 REGULARISATIONS = ("quadratic", "entropic")
 
-# Values of both bases in a block, 16 MiB. A block's size decides in which order sums are taken, so that it depends on
-# nothing but the bases and the sample.
-BLOCK_VALUES = 2**21
+# Values of both bases in a block, 8 MiB, less for small bases. A block's size decides in which order sums are taken, so
+# that it depends on nothing but the bases.
+BLOCK_VALUES = 2**20
+MOST_PAIRS = 5000
+# With fewer values than this, handing products to threads takes longer than the products.
+FEWEST_VALUES = 2**21
 # A product over less than one point in so many is faster for these points alone.
 ACTING = 16
 # Coefficients are taken to be on a line if they are to so many times their rounding, and values are combined as long as
@@ -51,9 +55,9 @@ LEAST_EXPONENT = -700.0
 NEGLIGIBLE_WEIGHT = 1e-16
 
 
-def block_pairs(samples: int, entries: int) -> int:
-    """Return the number of pairs in each of an even number of blocks, for bases that keep so many values of a pair."""
-    return math.ceil(samples / (2 * math.ceil(samples * entries / (2 * BLOCK_VALUES))))
+def block_pairs(entries: int) -> int:
+    """Return the number of pairs in a block for bases that keep so many values of a pair together."""
+    return max(64, min(MOST_PAIRS, BLOCK_VALUES // entries))
 
 
 def continued_exp(exponent: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,17 +67,6 @@ def continued_exp(exponent: torch.Tensor, largest: float) -> tuple[torch.Tensor,
         return value, value
     beyond = (exponent - largest).clamp_(min=0)
     return value * (1 + beyond + 0.5 * beyond * beyond), value * (1 + beyond)
-
-
-def sums(table: Table, weights: torch.Tensor, acting: torch.Tensor) -> torch.Tensor:
-    """Return Σ_i w_i φ(x_i), shape (m,), over the points that are ``acting``."""
-    count = int(acting.count_nonzero())
-    if not count:
-        return weights.new_zeros(table.size)
-    if ACTING * count >= table.points:
-        return table.sums(weights)
-    chosen = acting.nonzero()[:, 0]
-    return table.at(chosen).sums(weights[chosen])
 
 
 @dataclass(frozen=True)
@@ -191,18 +184,18 @@ class DualObjective:
     def values(self, coefficients: np.ndarray) -> torch.Tensor:
         """Return g at the x_i and h at the y_i, shape (2, n), for the coefficients of g, then h."""
         g, h = (part.contiguous() for part in torch.from_numpy(coefficients).tensor_split([self.size]))
-        both = self.run(
-            lambda block: torch.stack([block[0].combined(g), block[1].combined(h)]),
-            zip(self.of_g, self.of_h, strict=True),
-        )
-        return torch.cat(both, dim=1)
+
+        def part(number: int) -> torch.Tensor:
+            return torch.stack([self.of_g[number].combined(g), self.of_h[number].combined(h)])
+
+        return torch.cat(self._on_blocks(part, range(len(self.of_g))), dim=1)
 
     def __call__(self, values: torch.Tensor) -> tuple[float, np.ndarray]:
         """Return J and its gradient (m + m',) where g and h have these ``values``."""
         at_x, at_y = values
         f, slope = continued_exp(self.log_weight - self.rate * at_x, self.ceiling)
         penalty, push = self._penalty(at_x + at_y - self.cost)
-        value = float((f / self.rate + penalty - self.mass * at_y).mean())
+        value = float(f.sum() / self.rate + penalty.sum() - self.mass @ at_y) / len(f)
         by_g, by_h = self._means(push - slope, push)
         return value, torch.cat([by_g, by_h - self.mass_means]).numpy()
 
@@ -213,22 +206,34 @@ class DualObjective:
 
     def _means(self, of_x: torch.Tensor, of_y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return n⁻¹ Σ_i w_i φ(x_i), shape (m,), and n⁻¹ Σ_i w'_i φ(y_i), shape (m',), for weights w, w' (n,)."""
-        points = [block.points for block in self.of_g]
-        sides = [
-            (basis, weights.split(points), acting.split(points))
-            for basis, weights in ((self.of_g, of_x), (self.of_h, of_y))
-            for acting in [weights.abs() > NEGLIGIBLE_WEIGHT]
-        ]
+        return self._mean(self.of_g, of_x), self._mean(self.of_h, of_y)
+
+    def _mean(self, basis: Sequence[Table], weights: torch.Tensor) -> torch.Tensor:
+        acting = np.abs(weights.numpy()) > NEGLIGIBLE_WEIGHT
+        counts = [np.count_nonzero(acting[rows]) for rows in self.blocks]
 
         def part(number: int) -> torch.Tensor:
-            return torch.cat([sums(basis[number], weights[number], acting[number]) for basis, weights, acting in sides])
+            rows = self.blocks[number]
+            if ACTING * counts[number] >= basis[number].points:
+                return basis[number].sums(weights[rows])
+            chosen = torch.from_numpy(np.flatnonzero(acting[rows]))
+            return basis[number].at(chosen).sums(weights[rows][chosen])
 
-        numbers = range(len(self.of_g))
-        # Where there is little to do, handing it to threads costs more.
-        busy = ACTING * sum(int(each.count_nonzero()) for _, _, acting in sides for each in acting) >= len(of_x)
-        parts = self.run(part, numbers) if busy else [part(number) for number in numbers]
-        by_g, by_h = torch.stack(parts).sum(0).div_(len(of_x)).tensor_split([self.size])
-        return by_g, by_h
+        parts = self._on_blocks(part, [number for number, count in enumerate(counts) if count])
+        if not parts:
+            return weights.new_zeros(basis[0].size)
+        return torch.stack(parts).sum(0).div_(len(weights))
+
+    @cached_property
+    def blocks(self) -> list[slice]:
+        """Which pairs are in each block."""
+        ends = list(itertools.accumulate(block.points for block in self.of_g))
+        return [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
+
+    def _on_blocks(self, part: Callable[[int], torch.Tensor], numbers: Sequence[int]) -> list[torch.Tensor]:
+        """Return the parts of the blocks ``numbers``, by threads where it takes long enough."""
+        values = sum(self.of_g[number].points for number in numbers) * (self.size + self.of_h[0].size) // 2
+        return self.run(part, numbers) if values > FEWEST_VALUES else [part(number) for number in numbers]
 
     def _penalty(self, excess: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return P and P' at the v_i."""
