@@ -186,7 +186,14 @@ def test_interrupting_keeps_what_finished(tmp_path: Path, plugin: Path, suite_fi
     suite = suite_file("shifted", "looping", seeds=2)
     arguments = ["run", str(suite), "--plugin", str(plugin), "--store", "store.sqlite", "-j", "2"]
     binary = str(Path(sys.executable).with_name("wgfbench"))
-    process = subprocess.Popen([binary, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [binary, *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that a shell runs in the background ignore the signal, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.2)
