@@ -167,9 +167,7 @@ def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Co
             raise UsageError(f"{kind} {entry.use!r}: the grid of {name} is empty")
     for values in itertools.product(*entry.grid.values()):
         varied = dict(zip(entry.grid, values, strict=True))
-        # Problems are told apart by their settings wherever they are shown; their name is what published figures go by.
-        own = [f"{name}={value}" for name, value in varied.items()] if kind == "solver" else []
-        label = " ".join([entry.label or entry.use, *own])
+        label = " ".join([entry.label or entry.use, *(f"{name}={value}" for name, value in varied.items())])
         settings = entry.settings | varied
         try:
             component = import_target(target)

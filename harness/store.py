@@ -164,7 +164,7 @@ class Store:
                 "suite": suite,
                 "preset": preset,
                 "key": cell.key,
-                "problem": cell.problem.label,
+                "problem": cell.problem.name,
                 "problem_settings": cell.problem.settings,
                 "solver": cell.solver.name,
                 "solver_settings": cell.solver.settings,

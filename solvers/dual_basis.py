@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -173,11 +172,9 @@ class Factored(Table):
         return Factored(self.layout, self.lower[:, chosen], self.powers[:, :, chosen])
 
     def values(self) -> torch.Tensor:
-        return torch.cat([self.lower, *self._highest()])
-
-    def _highest(self) -> Iterator[torch.Tensor]:
-        for variable, power, source, _ in self.layout.products(self.layout.degree):
-            yield self.lower[source] * self.powers[power - 1, variable]
+        highest = self.layout.products(self.layout.degree)
+        products = [self.lower[source] * self.powers[power - 1, variable] for variable, power, source, _ in highest]
+        return torch.cat([self.lower, *products])
 
 
 def multiply_out(layout: Layout, powers: torch.Tensor, constant: float, degree: int, rows: torch.Tensor) -> None:

@@ -68,7 +68,7 @@ class DualJKO(Filter):
     """
 
     name: ClassVar[str] = "dual-jko"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     step_size: float = 0.1
     samples: int = 20_000
     basis: str = "polynomial"

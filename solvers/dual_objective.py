@@ -196,19 +196,16 @@ class DualObjective:
         f, slope = continued_exp(self.log_weight - self.rate * at_x, self.ceiling)
         penalty, push = self._penalty(at_x + at_y - self.cost)
         value = float(f.sum() / self.rate + penalty.sum() - self.mass @ at_y) / len(f)
-        by_g, by_h = self._means(push - slope, push)
-        return value, torch.cat([by_g, by_h - self.mass_means]).numpy()
+        by_g, by_h = self._mean(self.of_g, push - slope), self._mean(self.of_h, push) - self.mass_means
+        return value, torch.cat([by_g, by_h]).numpy()
 
     @cached_property
     def mass_means(self) -> torch.Tensor:
         """n⁻¹ Σ ν_i φ(y_i), shape (m',)."""
-        return self._means(torch.zeros_like(self.mass), self.mass)[1]
-
-    def _means(self, of_x: torch.Tensor, of_y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return n⁻¹ Σ_i w_i φ(x_i), shape (m,), and n⁻¹ Σ_i w'_i φ(y_i), shape (m',), for weights w, w' (n,)."""
-        return self._mean(self.of_g, of_x), self._mean(self.of_h, of_y)
+        return self._mean(self.of_h, self.mass)
 
     def _mean(self, basis: Sequence[Table], weights: torch.Tensor) -> torch.Tensor:
+        """Return n⁻¹ Σ_i w_i φ(x_i), shape (m,), for weights (n,)."""
         acting = np.abs(weights.numpy()) > NEGLIGIBLE_WEIGHT
         counts = [np.count_nonzero(acting[rows]) for rows in self.blocks]
 

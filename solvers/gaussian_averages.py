@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import scipy.linalg
-import scipy.stats
 import torch
 
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
+from problems.laws import Gaussian
 from problems.potentials import Potential, Quadratic
 from solvers.assumed_density import NODES, hermite
+from solvers.particle_pool import spread_draws
 
 Along = Callable[[torch.Tensor, torch.Tensor], Expectations]
 
@@ -29,12 +30,10 @@ GRADIENT_BLOCK = 512
 def sobol_nodes(count: int, dim: int) -> torch.Tensor:
     """Return ``count`` nodes (count, D) of mean exactly 0 and covariance exactly I, equally weighted, for N(0, I).
 
-    Half of them are scrambled Sobol points through the normal quantile, the other half their reflections.
+    Half of them are spread as the particles of a pool are, the other half their reflections.
     """
-    sobol = scipy.stats.qmc.Sobol(dim, scramble=True, rng=0)
-    half = torch.from_numpy(scipy.stats.norm.ppf(sobol.random(count // 2)))
-    factor = torch.linalg.cholesky(half.T @ half / len(half))
-    half = torch.linalg.solve_triangular(factor, half.T, upper=False).T
+    standard = Gaussian(torch.zeros(dim, dtype=torch.float64), torch.eye(dim, dtype=torch.float64))
+    half = spread_draws(standard, count // 2, torch.Generator().manual_seed(0))
     return torch.cat([half, -half])
 
 

@@ -244,9 +244,3 @@ def test_steps_matter_only_in_the_dimensions_that_a_solver_runs_in() -> None:
     long = {"use": "euler-maruyama", "settings": {"step_size": 3.0}, "dims": "5"}
     assert "euler-maruyama" not in labels(planned(dims="1:3", solvers=[long]))
     assert "larger than the horizon" in refusal(dims="1:5", solvers=[long])
-
-
-def test_a_grid_of_problems_leaves_their_name_as_it_is() -> None:
-    cells = planned(dims="1", problems=[{"use": "ornstein-uhlenbeck", "grid": {"inverse_temperature": [1.0, 2.0]}}])
-    assert {cell.problem.label for cell in cells} == {"ornstein-uhlenbeck"}
-    assert len({cell.problem.settings for cell in cells}) == 2

@@ -58,6 +58,16 @@ def test_a_cell_that_is_ok_is_never_replaced(tmp_path: Path, cells: list[Cell]) 
     assert len(frame) == len(cells)
 
 
+@pytest.mark.parametrize("own", [{"label": "wells"}, {"grid": {"times": [[0.5], [0.9]]}}])
+def test_problems_are_kept_by_the_name_that_published_figures_go_by(tmp_path: Path, own: dict[str, object]) -> None:
+    suite = Suite.model_validate(
+        {"title": "test", "problems": [{"use": "ornstein-uhlenbeck", **own}], "solvers": [{"use": "euler-maruyama"}]}
+    )
+    with Store(tmp_path / "store.sqlite") as store:
+        store.record_plan("test", "", plan(suite, Selection(), catalogue()), "wgfbench run test")
+    assert set(load(tmp_path / "store.sqlite")["problem"]) == {"ornstein-uhlenbeck"}
+
+
 def test_the_floor_is_the_oracle_of_the_same_sample_size(tmp_path: Path, plugin: Path) -> None:
     suite = Suite.model_validate(
         {
