@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import Protocol, TypeVar
 
+import threadpoolctl
 import torch
 
 A = TypeVar("A")
@@ -20,9 +23,15 @@ class Run(Protocol):
         """Return the function's value at each of ``items``."""
 
 
+@cache
+def pools() -> threadpoolctl.ThreadpoolController:
+    """Return this process's thread pools (BLAS, OpenMP), found once: looking for them takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
+
+
 @contextmanager
 def workers() -> Iterator[Run]:
-    """Yield a ``Run`` on as many threads as torch may use, in which torch's operations use one thread each.
+    """Yield a ``Run`` on as many threads as torch may use, in which operations of torch and numpy use one thread each.
 
     The sums inside an operation then come out the same whatever the number of threads. Every thread is told for itself:
     one that has not been told lets the BLAS start as many threads as it likes. The setting is restored in the end.
@@ -30,10 +39,38 @@ def workers() -> Iterator[Run]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        if threads == 1:
-            yield lambda function, items: [function(item) for item in items]
-        else:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield lambda function, items: list(pool.map(function, items))
+        with (
+            pools().limit(limits=1, user_api="blas"),
+            ThreadPoolExecutor(max(1, threads - 1), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
+            yield partial(_shared_out, pool, threads - 1)
     finally:
         torch.set_num_threads(threads)
+
+
+def _shared_out(pool: Executor, helpers: int, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """Map ``items`` on the calling thread and on so many ``helpers`` of the pool, each taking the next that is left."""
+    waiting = deque(enumerate(items))
+    found: dict[int, B] = {}
+
+    def work() -> None:
+        while waiting:
+            try:
+                number, item = waiting.popleft()
+            except IndexError:
+                return
+            found[number] = function(item)
+
+    count = len(waiting)
+    helping = [pool.submit(work) for _ in range(min(helpers, count - 1))]
+    try:
+        work()
+    except BaseException:
+        waiting.clear()
+        raise
+    finally:
+        started = [each for each in helping if not each.cancel()]
+        wait(started)
+    for each in started:
+        each.result()
+    return [found[number] for number in range(count)]

@@ -193,11 +193,17 @@ class DualObjective:
     def __call__(self, values: torch.Tensor) -> tuple[float, np.ndarray]:
         """Return J and its gradient (m + m',) where g and h have these ``values``."""
         at_x, at_y = values
-        f, slope = continued_exp(self.log_weight - self.rate * at_x, self.ceiling)
-        penalty, push = self._penalty(at_x + at_y - self.cost)
-        value = float(f.sum() / self.rate + penalty.sum() - self.mass @ at_y) / len(f)
-        by_g, by_h = self._mean(self.of_g, push - slope), self._mean(self.of_h, push) - self.mass_means
-        return value, torch.cat([by_g, by_h]).numpy()
+        f, slope = continued_exp(torch.sub(self.log_weight, at_x, alpha=self.rate), self.ceiling)
+        value = float(f.sum()) / self.rate - float(self.mass @ at_y)
+        by_h = -self.mass_means
+        excess = (at_x + at_y).sub_(self.cost)
+        if self.regularisation == "entropic" or float(excess.max()) > 0:
+            penalty, push = self._penalty(excess)
+            value += float(penalty.sum())
+            by_g, by_h = self._mean(self.of_g, push - slope), by_h + self._mean(self.of_h, push)
+        else:
+            by_g = -self._mean(self.of_g, slope)
+        return value / len(f), torch.cat([by_g, by_h]).numpy()
 
     @cached_property
     def mass_means(self) -> torch.Tensor:
