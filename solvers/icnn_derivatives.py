@@ -19,6 +19,7 @@ of whole matrices.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,10 +50,10 @@ class Folded(NamedTuple):
         last = 2 + len(self.features)
         return Folded(views[0], views[1], views[2:last], views[last:])
 
-    def of(self, network: int) -> Folded:
-        """Return one network, as views with S = 1."""
-        one = slice(network, network + 1)
-        quadratic, output, *rest = (part[one] for part in self.parts())
+    def of(self, networks: Sequence[int]) -> Folded:
+        """Return some of the networks, one after the other: a view of a single one, copies of several."""
+        chosen = slice(networks[0], networks[0] + 1) if len(networks) == 1 else list(networks)
+        quadratic, output, *rest = (part[chosen] for part in self.parts())
         return Folded(quadratic, output, rest[: len(self.features)], rest[len(self.features) :])
 
     @property
