@@ -27,7 +27,10 @@ RESIDUAL = 1e-10
 MAX_ITERATIONS = 200
 # A step of length α must take this share of α off the residual.
 SUFFICIENT = 1e-4
-BLOCK_POINTS = 256
+# Entries of the Jacobians that a thread works on at a time: fewer, and threads wait for each other more than they work;
+# more, and memory is slower than they are.
+BLOCK_ENTRIES = 2**19
+MOST_POINTS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +49,27 @@ class ConvexMap(InvertibleMap):
 
     def push(self, x: torch.Tensor) -> torch.Tensor:
         with workers() as run:
-            return torch.cat(run(partial(_push, fold(self.weights)), _blocks(x)))
+            return torch.cat(run(partial(_push, fold(self.weights)), self._blocks(x)))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with workers() as run:
-            parts = run(partial(_forward, fold(self.weights)), _blocks(x))
+            parts = run(partial(_forward, fold(self.weights)), self._blocks(x))
         return torch.cat([mapped for mapped, _ in parts]), torch.cat([log_det for _, log_det in parts])
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with workers() as run:
-            parts = run(partial(_inverse, fold(self.weights)), _blocks(y))
+            parts = run(partial(_inverse, fold(self.weights)), self._blocks(y))
         failed = sum(failures for _, _, failures in parts)
         if failed:
             raise Diverged(
                 f"the inverse map was not found at {failed} of {len(y)} points (residual above {RESIDUAL:g})"
             )
         return torch.cat([x for x, _, _ in parts]), torch.cat([log_det for _, log_det, _ in parts])
+
+    def _blocks(self, points: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        size = BLOCK_ENTRIES // (self.dim * self.weights.output.shape[1])
+        parts: tuple[torch.Tensor, ...] = points.detach().double().split(min(max(1, size), MOST_POINTS))
+        return parts
 
 
 def _push(folded: Folded, x: torch.Tensor) -> torch.Tensor:
@@ -100,11 +108,6 @@ def _inverse(folded: Folded, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
             state[~done] for state in (left, target, place, direction, length, size)
         )
     return found, log_dets, int(torch.isnan(log_dets).sum())
-
-
-def _blocks(points: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    parts: tuple[torch.Tensor, ...] = points.detach().double().split(BLOCK_POINTS)
-    return parts
 
 
 def _log_det(factor: torch.Tensor) -> torch.Tensor:
