@@ -33,6 +33,7 @@ class Potential(ABC):
 
     def hessian(self, x: torch.Tensor) -> torch.Tensor:
         """Return ∇²V at ``x`` (n, D), shape (n, D, D)."""
+        self.value(x[:1])  # what it caches would come out as a tensor of the transform below, of no use beyond it
         hessian: torch.Tensor = torch.func.vmap(torch.func.hessian(lambda row: self.value(row[None])[0]))(x)
         return hessian
 

@@ -73,6 +73,14 @@ def test_hessian_is_the_derivative_of_the_gradient(name):
         torch.testing.assert_close(hessian[:, :, axis], slope, rtol=1e-6, atol=1e-6)
 
 
+def test_hessian_leaves_nothing_behind_in_a_new_potential():
+    """Factors that a mixture caches when it is first evaluated must be of use in other evaluations."""
+    potential, x = mixture_potential(), points()
+    first = potential.hessian(x)
+    assert torch.equal(first, potential.hessian(x))
+    assert torch.equal(potential.value(x), POTENTIALS["mixture"].value(x))
+
+
 def test_gradient_does_not_track_its_argument():
     x = points()
     POTENTIALS["quartic"].gradient(x)

@@ -14,9 +14,12 @@ from problems.logistic_regression import LogisticPosterior, LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from solvers import svgd
+from solvers.blocks import workers
+from solvers.mean_curvature import HESSIAN_PARTICLES, mean_curvature
 from solvers.solver import Diverged
 from solvers.stein import KERNELS, TILE_ELEMENTS, kernel_stein_discrepancy, median
-from solvers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, OPTIMISERS, SVGD, Coincident, stein_direction
+from solvers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, METRICS, OPTIMISERS, SVGD, Coincident, stein_direction
 
 CPU = torch.device("cpu")
 PRECISION = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
@@ -181,6 +184,96 @@ def test_gaussian_at_500_particles(kernel, beta):
     assert solution.diagnostics["ksd"] < 0.2 * solution.diagnostics["ksd_exact_draws"]
 
 
+def ill_conditioned(beta):
+    """A Gaussian whose deviations at β = 1 in five skewed directions are from 0.1 to 10."""
+    basis, _ = torch.linalg.qr(normals(5, 5))
+    precision = (basis * torch.logspace(-2, 2, 5, dtype=torch.float64)) @ basis.T
+    potential = Quadratic(0.5 * (precision + precision.T), torch.ones(5, dtype=torch.float64))
+    initial = Gaussian(torch.zeros(5, dtype=torch.float64), torch.eye(5, dtype=torch.float64))
+    return stationary(potential, initial, beta)
+
+
+@pytest.mark.parametrize("beta", [1.0, 4.0])
+def test_metric_reaches_an_ill_conditioned_gaussian(beta):
+    """Condition number 1e4: mean and covariance within 1 % and 3 % of a deviation and its square in any direction.
+
+    Without the metric the mean is wrong by more than 5 %, and the covariance by more than 50 % in some direction.
+    """
+    potential, errors = ill_conditioned(beta).flow.potential, {}
+    for metric, bandwidth in (("hessian", 20.0), ("identity", None)):
+        settings = {"particles": 300, "iterations": 1000, "optimiser": "adam", "learning_rate": 0.2, "kernel": "imq"}
+        points = final(ill_conditioned(beta), metric=metric, bandwidth=bandwidth, **settings)
+        white = (points - potential.centre) @ torch.linalg.cholesky(beta * potential.precision)
+        excess = white.T.cov(correction=0) - torch.eye(5)
+        errors[metric] = float(white.mean(0).norm()), float(torch.linalg.matrix_norm(excess, 2))
+    assert errors["hessian"][0] < 0.01
+    assert errors["hessian"][1] < 0.03
+    assert errors["identity"][0] > 0.05
+    assert errors["identity"][1] > 0.5
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("bandwidth", [None, 2.0])
+def test_metric_is_other_coordinates(optimiser, bandwidth, monkeypatch):
+    """The same particles as those that the plain kernel moves in y = (βA)^{½} x, to rounding."""
+    monkeypatch.setattr(svgd, "METRIC_HALVINGS", 0)  # an optimiser that starts afresh has forgotten its steps
+    beta, start = 4.0, normals(40, 2)
+    rates, basis = torch.linalg.eigh(beta * PRECISION)
+    root = (basis * rates.sqrt()) @ basis.T
+    law, flat_law = (Empirical(draws, torch.zeros(2), torch.zeros(2, 2)) for draws in (start, start @ root))
+    flat = stationary(Quadratic(torch.eye(2, dtype=torch.float64), root @ CENTRE), flat_law)
+    settings = {"particles": 40, "iterations": 30, "optimiser": optimiser, "bandwidth": bandwidth, "dtype": "float64"}
+    moved = final(stationary(Quadratic(PRECISION, CENTRE), law, beta), metric="hessian", **settings)
+    torch.testing.assert_close(moved @ root, final(flat, **settings), rtol=1e-8, atol=1e-8)
+
+
+def matrix_kernel_direction(x, scores, metric, h):
+    """φ of k(x, y) = Q⁻¹ exp(-(x-y)ᵀQ(x-y)/h) by its definition, pair by pair."""
+    inverse, direction = torch.linalg.inv(metric), torch.zeros_like(x)
+    for i in range(len(x)):
+        for j in range(len(x)):
+            source = x[j].clone().requires_grad_()
+            value = torch.exp(-(source - x[i]) @ metric @ (source - x[i]) / h)
+            (slope,) = torch.autograd.grad(value, source)
+            direction[i] += inverse @ (value.detach() * scores[j] + slope) / len(x)
+    return direction
+
+
+def test_metric_step_is_that_of_the_matrix_valued_kernel():
+    problem = correlated(4.0)
+    start = problem.flow.initial.sample(10, generator())
+    settings = {"particles": 10, "optimiser": "descent", "bandwidth": 2.0, "dtype": "float64", "learning_rate": 0.3}
+    moved = final(problem, iterations=1, metric="hessian", **settings)
+    direction = matrix_kernel_direction(start, -4 * problem.flow.potential.gradient(start), 4 * PRECISION, 2.0)
+    torch.testing.assert_close(moved, start + 0.3 * direction, rtol=1e-11, atol=1e-12)
+
+
+def test_metric_of_a_potential_that_is_not_convex():
+    """Of a mean Hessian diag(-9, 4, 0) the roots of β|λ|, and of λ = 0 that of 1e-8 β · 9."""
+
+    @dataclass(frozen=True)
+    class Saddle(Potential):
+        dim: int = 3
+
+        def value(self, x):
+            return -4.5 * x[:, 0] ** 2 + 2 * x[:, 1] ** 2
+
+    with workers() as run_:
+        metric = mean_curvature(Saddle(), normals(2 * HESSIAN_PARTICLES, 3), 4.0, run_)
+    expected = torch.diag(torch.tensor([6.0, 4.0, 6e-4], dtype=torch.float64))
+    torch.testing.assert_close(metric.root, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(metric.root @ metric.inverse_root, torch.eye(3, dtype=torch.float64))
+
+
+def test_metric_finds_a_mixture_by_automatic_derivatives():
+    problem = GaussianMixtureFlow().build(2, 0, generator())
+    law = problem.truth(4.0)
+    points = final(problem, particles=400, iterations=500, learning_rate=0.1, metric="hessian")
+    mean, covariance = law.moments()
+    assert float((points.mean(0) - mean).norm()) < 0.1 * float(covariance.trace().sqrt())
+    assert float((points.T.cov() - covariance).norm() / covariance.norm()) < 0.1
+
+
 def test_published_adagrad_keeps_jittering():
     """Its steps do not shrink with φ: mean and covariance within 5 % of a deviation and 10 %, not at a fixed point."""
     solution = run(correlated(), particles=500, iterations=500, learning_rate=0.05)
@@ -245,13 +338,14 @@ def test_answer_is_the_same_at_every_time():
     assert solution.cost.gradient_evaluations == 10 * 4
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
-    problem = correlated()
+@pytest.mark.parametrize("metric", METRICS)
+def test_results_do_not_depend_on_the_number_of_threads(metric):
+    problem = LogisticRegression(prior_shape=4.0, prior_rate=4.0).build(31, 0, generator())
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append(run(problem, particles=2 * GRADIENT_BLOCK + 100, iterations=5))
+            results.append(run(problem, particles=2 * GRADIENT_BLOCK + 100, iterations=5, metric=metric))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -333,6 +427,24 @@ def test_potential_that_is_undefined_at_some_particles(wrong):
         run(stationary(Undefined(wrong), initial), particles=100, iterations=5)
 
 
+@dataclass(frozen=True, eq=False)
+class Flat(Undefined):
+    """V = 0, with a Hessian that is ``wrong``."""
+
+    def value(self, x):
+        return torch.zeros_like(x[:, 0])
+
+    def hessian(self, x):
+        return torch.full((len(x), 2, 2), self.wrong, dtype=x.dtype)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(math.nan, "is not finite"), (0.0, "is 0")])
+def test_hessian_that_makes_no_metric(wrong, said):
+    initial = Gaussian(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    with pytest.raises(Diverged, match=f"the mean of ∇²V {said} in iteration 1 of 5"):
+        run(stationary(Flat(wrong), initial), particles=100, iterations=5, metric="hessian")
+
+
 def test_step_at_which_a_potential_comes_to_be_undefined():
     initial = Gaussian(torch.zeros(2, dtype=torch.float64), 0.01 * torch.eye(2, dtype=torch.float64))
     with pytest.raises(Diverged, match=r"∇V is not finite at \d+ of 50 particles in iteration (\d\d+) of 500"):
@@ -383,6 +495,7 @@ def test_identical_particles_with_a_given_bandwidth_move_together():
         ({"bandwidth": 0.0}, "bandwidth must be a finite number > 0, got 0.0"),
         ({"bandwidth": -1.0}, "bandwidth must be a finite number > 0, got -1.0"),
         ({"kernel": "rfb"}, "kernel must be one of 'rbf', 'imq'; got 'rfb'"),
+        ({"metric": "fisher"}, "metric must be one of 'identity', 'hessian'; got 'fisher'"),
         ({"optimiser": "sgd"}, "optimiser must be one of 'adagrad', 'adam', 'descent'; got 'sgd'"),
         ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
@@ -400,3 +513,21 @@ def test_problems_that_it_does_not_apply_to():
     posterior = LogisticRegression().build(31, 0, generator())
     assert SVGD(batch_size=455).unsupported(posterior) is None
     assert SVGD(batch_size=456).unsupported(posterior) == "batch_size 456 is larger than the number of cases, 455"
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfReach(Undefined):
+    """½‖x‖² by numpy, which automatic differentiation cannot follow."""
+
+    def value(self, x):
+        return torch.from_numpy(0.5 * (x.numpy() ** 2).sum(1))
+
+
+def test_metric_needs_a_hessian():
+    problem = stationary(OutOfReach(), correlated().flow.initial)
+    assert SVGD().unsupported(problem) is None
+    assert "metric hessian needs ∇²V, which OutOfReach does not give: Can't call numpy" in SVGD(
+        metric="hessian"
+    ).unsupported(problem)
+    assert SVGD(metric="hessian").unsupported(correlated()) is None
+    assert SVGD(metric="hessian").unsupported(LogisticRegression().build(31, 0, generator())) is None
