@@ -45,10 +45,10 @@ LEAST_BLOCK = 256
 """Cases in such a block at the least, below which the products of matrices lose their speed."""
 
 
-def _logistic_loss(margins: torch.Tensor) -> torch.Tensor:
-    """Return log(1 + e^-m), exact to rounding for margins of any size."""
-    # beyond the threshold softplus(z) is taken as z: at torch's default of 20 that costs 2e-9, at 40 nothing
-    return softplus(-margins, threshold=40.0)
+def _softplus(z: torch.Tensor) -> torch.Tensor:
+    """Return log(1 + e^z), exact to rounding for z of any size."""
+    # beyond the threshold torch takes z itself: at its default of 20 that costs 2e-9, at 40 nothing
+    return softplus(z, threshold=40.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class LogisticLikelihood:
 
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
         """Return the log-probability of each case's label under ``points`` (n, d + 1), shape (n, cases)."""
-        return -_logistic_loss(points[:, :-1] @ self.signed_features.T)
+        return -_softplus(-points[:, :-1] @ self.signed_features.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,12 @@ class LogisticPosterior(FiniteSum):
         return self.signed_features.shape[1] + 1
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
+        return self._value_with_prior(x, self._total_loss(x[:, :-1]))
+
+    def _value_with_prior(self, x: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
+        """Return V at ``x`` (n, D) given the likelihood's Σ_i log(1 + exp(-y_i wᵀφ_i)), shapes (n,)."""
         weights, log_precision = x[:, :-1], x[:, -1]
         d, a, b = self.dim - 1, self.prior_shape, self.prior_rate
-        loss = self._total_loss(weights)
         precision_terms = log_precision.exp() * (b + 0.5 * (weights * weights).sum(1)) - (0.5 * d + a) * log_precision
         constant = 0.5 * d * math.log(2 * math.pi) + math.lgamma(a) - a * math.log(b)
         return self.likelihood_weight * loss + precision_terms + constant
@@ -112,12 +115,25 @@ class LogisticPosterior(FiniteSum):
         return log_prior - self.likelihood_weight * loss
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
-        weights, precision = x[:, :-1], x[:, -1:].exp()
         # of the sign that makes σ(-m) the plain logistic function of the product
-        opposite = -weights
+        opposite = -x[:, :-1]
         likelihood = torch.zeros_like(opposite)
         for features in self._blocks(len(x)):
             likelihood.addmm_((opposite @ features.T).sigmoid_(), features)
+        return self._gradient_with_prior(x, likelihood)
+
+    def value_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        opposite = -x[:, :-1]
+        loss, likelihood = x.new_zeros(len(x)), torch.zeros_like(opposite)
+        for features in self._blocks(len(x)):
+            logits = opposite @ features.T
+            loss += _softplus(logits).sum(1)
+            likelihood.addmm_(logits.sigmoid_(), features)
+        return self._value_with_prior(x, loss), self._gradient_with_prior(x, likelihood)
+
+    def _gradient_with_prior(self, x: torch.Tensor, likelihood: torch.Tensor) -> torch.Tensor:
+        """Return ∇V at ``x`` (n, D) given the ``likelihood``'s Σ_i σ(-y_i wᵀφ_i) y_i φ_i, shape (n, d)."""
+        weights, precision = x[:, :-1], x[:, -1:].exp()
         by_weights = precision * weights
         squares = (by_weights * weights).sum(1, keepdim=True)
         by_weights.sub_(likelihood, alpha=self.likelihood_weight)
@@ -127,7 +143,7 @@ class LogisticPosterior(FiniteSum):
     def _total_loss(self, weights: torch.Tensor) -> torch.Tensor:
         """Return Σ_i log(1 + exp(-y_i wᵀφ_i)) at ``weights`` (n, d), shape (n,)."""
         return sum(
-            (_logistic_loss(weights @ features.T).sum(1) for features in self._blocks(len(weights))),
+            (_softplus(-weights @ features.T).sum(1) for features in self._blocks(len(weights))),
             start=weights.new_zeros(len(weights)),
         )
 

@@ -31,6 +31,10 @@ class Potential(ABC):
             (gradient,) = torch.autograd.grad(self.value(point).sum(), point)
         return gradient
 
+    def value_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return V and ∇V at ``x`` (n, D), shapes (n,) and (n, D): for subclasses that can share work between them."""
+        return self.value(x), self.gradient(x)
+
     def hessian(self, x: torch.Tensor) -> torch.Tensor:
         """Return ∇²V at ``x`` (n, D), shape (n, D, D)."""
         self.value(x[:1])  # what it caches would come out as a tensor of the transform below, of no use beyond it

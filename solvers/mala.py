@@ -8,10 +8,18 @@ probability min(1, e^ℓ), otherwise it stays:
 (Besag, J. R. Stat. Soc. B 56, 1994, p. 591; Roberts, Tweedie, Bernoulli 2, 1996). Detailed balance makes exp(-βV)
 stationary for any h. The best h accepts 57.4 % of the proposals as D grows (Roberts, Rosenthal, J. R. Stat. Soc. B 60,
 1998); it is looked for in a warm-up and fixed from then on, since a step that follows the chain has another law.
+
+Where V is steep in some directions and flat in others, h is that of the steepest, and the chain creeps along the
+others. With a metric Σ = AAᵀ it goes (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002)
+
+    Y = X - hΣ∇V(X) + √(2h/β) A ξ,
+
+the step above for z = A⁻¹x, in which ∇V becomes Aᵀ∇V. Σ, too, is learnt in the warm-up (``solvers.metric``) and fixed.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,9 +31,10 @@ import torch
 from problems.placement import placed
 from problems.potentials import Potential
 from problems.problem import Problem
-from problems.validation import require_counts
+from problems.validation import require_choice, require_counts
 from solvers.blocks import Run, workers
 from solvers.estimates import Particles
+from solvers.metric import refined
 from solvers.solver import Cost, Diverged, Solution, Solver
 
 OPTIMAL_ACCEPTANCE = 0.574
@@ -38,14 +47,23 @@ BLOCK_ELEMENTS = 2**13
 ROUNDS = 10
 GAIN = 1.74
 
+# A dense metric is learnt in windows of the warm-up's first half, each twice as long as the one before, from where the
+# chains are at so many times in each.
+WINDOWS = 5
+VISITS = 25
+SHORTEST_FOR_DENSE = 200
+
+METRICS = ("identity", "dense")
+
 
 class Block:
-    """Some of the chains: where they are, V and ∇V there, and their random stream."""
+    """Some of the chains: where they are, V and ∇V there, their random stream, and A (D, D) of their metric, if any."""
 
     def __init__(self, potential: Potential, beta: float, points: torch.Tensor, stream: torch.Generator) -> None:
         self.potential, self.beta, self.stream = potential, beta, stream
         self.points = points
-        self.values, self.gradients = potential.value(points), potential.gradient(points)
+        self.values, self.gradients = potential.value_and_gradient(points)
+        self.factor: torch.Tensor | None = None
         self.steps = 0
 
     def step(self, step_size: torch.Tensor) -> torch.Tensor:
@@ -53,9 +71,9 @@ class Block:
         x, h, beta = self.points, step_size[:, None], self.beta
         self.steps += 1
         noise = torch.empty_like(x).normal_(generator=self.stream).mul_((2 * h / beta).sqrt())
-        y = x - h * self.gradients + noise
-        values, gradients = self.potential.value(y), self.potential.gradient(y)
-        back = h * (self.gradients + gradients) - noise
+        y = x - self._carried(h * self._pulled(self.gradients)) + self._carried(noise)
+        values, gradients = self.potential.value_and_gradient(y)
+        back = h * self._pulled(self.gradients + gradients) - noise
         way = (back * back).sum(1) - (noise * noise).sum(1)
         log_ratio = -beta * (values - self.values + way / (4 * step_size))
         # V = ∞ is where the law has no mass; ∇V need not make sense there.
@@ -71,17 +89,31 @@ class Block:
         self.values = torch.where(accepted, values, self.values)
         return log_ratio.clamp_(max=0).exp_()
 
-    def settle(self, log_steps: torch.Tensor, count: int) -> torch.Tensor:
-        """Take ``count`` steps, each chain with a step of its own that it adapts, and return the last log h (n,).
+    def _carried(self, steps: torch.Tensor) -> torch.Tensor:
+        """Return Az for each z of ``steps`` (n, D)."""
+        return steps if self.factor is None else steps @ self.factor.T
+
+    def _pulled(self, gradients: torch.Tensor) -> torch.Tensor:
+        """Return Aᵀg for each g of ``gradients`` (n, D)."""
+        return gradients if self.factor is None else gradients @ self.factor
+
+    def settle(self, log_steps: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take ``count`` steps, each chain with a step of its own that it adapts.
+
+        Returns the last log h (n,), and where the chains were at up to ``VISITS`` evenly spaced times, with the
+        gradients there, (2, times · n, D).
 
         A chain that starts where V is steep needs small steps for a while, and would not move at all with those that
         suit the others. log h ← log h + γ (acceptance - 0.574) with γ = 1 for the first half of the steps, which
         finds any order of magnitude, and then γ = 1/√t for t = 1, 2, … (Robbins, Monro, Ann. Math. Stat. 22, 1951).
         """
+        visited = []
         for step in range(1, count + 1):
             gain = 1 / math.sqrt(max(1, step - count // 2))
             log_steps = log_steps + gain * (self.step(log_steps.exp()) - OPTIMAL_ACCEPTANCE)
-        return log_steps
+            if step * VISITS // count > (step - 1) * VISITS // count:
+                visited.append(torch.stack([self.points, self.gradients]))
+        return log_steps, torch.cat(visited, dim=1)
 
     def advance(self, step_size: float, count: int) -> float:
         """Take ``count`` steps and return the sum over steps and chains of the probabilities of acceptance."""
@@ -97,6 +129,10 @@ class MALA(Solver):
     they are the answer at every time, chain by chain. In the first half of the warm-up each chain adapts a step of its
     own; the second half starts from the geometric mean of these and corrects it, in rounds, by the acceptance of all.
 
+    ``metric`` is Σ: "identity", or "dense" for one learnt from all chains together in the first half of the warm-up,
+    the second half of which then goes as above. That is for a V that is steep in some directions and flat in others;
+    separate modes have one Σ together, which need not suit any.
+
     Chains are local: how many end in each of several modes that the flow hardly crosses between is left over from where
     they started. R̂ says so.
 
@@ -109,6 +145,7 @@ class MALA(Solver):
     chains: int = 250
     warmup: int = 1000
     thinning: int = 25
+    metric: str = "identity"
 
     def __post_init__(self) -> None:
         require_counts(
@@ -118,6 +155,11 @@ class MALA(Solver):
             raise ValueError(f"{self.name}: chains must be at least 4, which R-hat compares, got {self.chains}")
         if self.warmup < 2 * ROUNDS:
             raise ValueError(f"{self.name}: warmup must be at least {2 * ROUNDS} steps, got {self.warmup}")
+        require_choice(self.name, "metric", self.metric, METRICS)
+        if self.metric == "dense" and self.warmup < SHORTEST_FOR_DENSE:
+            raise ValueError(
+                f"{self.name}: warmup must be at least {SHORTEST_FOR_DENSE} steps for a dense metric, got {self.warmup}"
+            )
         if self.particles % self.chains or self.particles < 4 * self.chains:
             raise ValueError(
                 f"{self.name}: particles must be a multiple of chains, at least 4 of each; "
@@ -192,18 +234,38 @@ class MALA(Solver):
         dim, beta = blocks[0].points.shape[1], blocks[0].beta
         typical = float(steepness.median()) or 1.0
         first = (2 * dim / (beta * steepness.clamp(min=1e-2 * typical))).log()
-        settling = self.warmup // 2
-        starts = zip(blocks, first.split([len(block.points) for block in blocks]), strict=True)
-        log_step = float(torch.cat(run(lambda start: start[0].settle(start[1], settling), starts)).mean())
+        log_steps, rest = first, self.warmup
+        if self.metric == "dense":
+            factor = torch.eye(dim, dtype=first.dtype, device=first.device)
+            for count in windows(self.warmup // 2):
+                _, (points, gradients) = settled(blocks, log_steps, count, run)
+                factor = refined(factor, points, gradients)
+                for block in blocks:
+                    block.factor = factor
+                log_steps, rest = torch.zeros_like(first), rest - count
+        log_steps, _ = settled(blocks, log_steps, rest // 2, run)
+        log_step, rest = float(log_steps.mean()), rest - rest // 2
 
         def acceptance(step_size: float, count: int) -> float:
             return math.fsum(run(lambda block: block.advance(step_size, count), blocks)) / (self.chains * count)
 
         for number in range(ROUNDS):
-            rest = self.warmup - settling
             count = rest * (number + 1) // ROUNDS - rest * number // ROUNDS
             log_step += GAIN / math.sqrt(number + 1) * (acceptance(math.exp(log_step), count) - OPTIMAL_ACCEPTANCE)
         return math.exp(log_step)
+
+
+def windows(steps: int) -> list[int]:
+    """Return the lengths of ``WINDOWS`` windows that fill ``steps``, each twice as long as the one before."""
+    ends = [steps * (2**number - 1) // (2**WINDOWS - 1) for number in range(WINDOWS + 1)]
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def settled(blocks: list[Block], log_steps: torch.Tensor, count: int, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """Let all ``blocks`` settle from ``log_steps`` (chains,), and return what each does, in one."""
+    starts = zip(blocks, log_steps.split([len(block.points) for block in blocks]), strict=True)
+    ends, visited = zip(*run(lambda start: start[0].settle(start[1], count), starts), strict=True)
+    return torch.cat(ends), torch.cat(visited, dim=1)
 
 
 def mixing(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -43,6 +43,15 @@ def test_derivatives_equal_automatic_ones(scale, weight):
         torch.testing.assert_close(ours, automatic, rtol=1e-12, atol=1e-11)
 
 
+def test_value_and_gradient_together_are_those_apart():
+    """To the bit, with the cases in one block and in several."""
+    potential = LogisticPosterior(toy(cases=3000).signed_features, 2.5, 0.7, likelihood_weight=3.5)
+    for x in (points(20, 5), points(400, 5, scale=50.0)):
+        value, gradient = potential.value_and_gradient(x)
+        assert torch.equal(value, potential.value(x))
+        assert torch.equal(gradient, potential.gradient(x))
+
+
 def test_value_is_minus_the_log_of_textbook_densities():
     """Likelihood from signed features; prior, hyperprior and Jacobian from scipy's normal and gamma densities."""
     potential = toy(shape=2.5, rate=0.7)

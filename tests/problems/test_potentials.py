@@ -52,6 +52,13 @@ def points(n=7, scale=2.0):
 
 
 @pytest.mark.parametrize("name", POTENTIALS)
+def test_value_and_gradient_together_are_those_apart(name):
+    value, gradient = POTENTIALS[name].value_and_gradient(points())
+    assert torch.equal(value, POTENTIALS[name].value(points()))
+    assert torch.equal(gradient, POTENTIALS[name].gradient(points()))
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
 def test_gradient_is_the_derivative_of_the_value(name):
     potential, x, step = POTENTIALS[name], points(), 1e-5
     gradient = potential.gradient(x)
