@@ -100,19 +100,14 @@ def test_outside_and_not_a_number():
     assert math.isnan(found[3])
 
 
-def test_the_number_of_threads_changes_nothing():
-    threads = torch.get_num_threads()
-    try:
-        found = []
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            law = on_grid(GAUSSIAN, 61)
-            draws = law.sample(500, generator(3))
-            found.append([draws, law.log_prob(draws), *law.moments()])
-    finally:
-        torch.set_num_threads(threads)
-    assert all(map(torch.equal, *found))
-    assert law.sample(0, generator()).shape == (0, 2)
+def test_the_number_of_threads_changes_nothing(on_threads):
+    def answers():
+        law = on_grid(GAUSSIAN, 61)
+        draws = law.sample(500, generator(3))
+        return draws, law.log_prob(draws), *law.moments()
+
+    assert all(map(torch.equal, *on_threads(answers, (1, 2))))
+    assert on_grid(GAUSSIAN, 61).sample(0, generator()).shape == (0, 2)
 
 
 @pytest.mark.parametrize(

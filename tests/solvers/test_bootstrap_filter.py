@@ -101,20 +101,13 @@ def test_without_observations_it_is_euler_maruyama():
     assert ours.estimates[1].log_weights is None
 
 
-def test_threads_do_not_matter():
+def test_threads_do_not_matter(on_threads):
     """70,000 particles are three blocks."""
     problem = NonlinearFiltering(
         instance="random", observation_times=(0.0, 0.03, 0.03), times=(0.03, 0.05), noise_scale=0.5
     ).build(1, 0, generator())
-    found = []
-    for threads in (1, 2):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            found.append(solve(BootstrapFilter(particles=70_000, step_size=0.01, threshold=1.0), problem))
-        finally:
-            torch.set_num_threads(before)
-    one, two = found
+    solver = BootstrapFilter(particles=70_000, step_size=0.01, threshold=1.0)
+    one, two = on_threads(lambda: solve(solver, problem), (1, 2))
     assert one.diagnostics == two.diagnostics
     assert dict(one.traces) == dict(two.traces)
     for left, right in zip(one.estimates, two.estimates, strict=True):

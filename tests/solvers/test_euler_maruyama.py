@@ -183,21 +183,13 @@ def test_rounding_in_float32_is_far_below_the_time_step_error():
 
 
 @pytest.mark.parametrize("path", ["linear", "general"])
-def test_results_do_not_depend_on_the_number_of_threads(path):
+def test_results_do_not_depend_on_the_number_of_threads(path, on_threads):
     problem = random_problem(12, times=(0.05, 0.1))
     problem = problem if path == "linear" else disguised(problem)
     settings = {"particles": 3 * BLOCK_ELEMENTS // 12 + 5, "step_size": 0.01}
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(problem, **settings).estimates)
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a.points, b.points) for a, b in zip(results[0], other, strict=True))
+    first, *others = on_threads(lambda: run(problem, **settings).estimates)
+    for other in others:
+        assert all(torch.equal(a.points, b.points) for a, b in zip(first, other, strict=True))
 
 
 def test_the_callers_thread_count_survives_divergence():

@@ -274,17 +274,9 @@ def test_minibatches_of_cases_estimate_the_potential():
     assert replace(small, minibatch=5).unsupported(other) == "minibatches need a potential that is a sum over cases"
 
 
-def test_results_follow_the_generator_and_not_the_threads():
+def test_results_follow_the_generator_and_not_the_threads(on_threads):
     problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
-    threads = torch.get_num_threads()
-    answers = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            answers.append(solved(QUICK, problem))
-            assert torch.get_num_threads() == count
-    finally:
-        torch.set_num_threads(threads)
+    answers = on_threads(lambda: solved(QUICK, problem))
     assert all(same(answers[0], answer) for answer in answers)
     assert not same(answers[0], solved(QUICK, problem, seed=1))
 

@@ -304,20 +304,12 @@ def test_answer_is_chain_by_chain_at_every_time():
     assert long.cost.gradient_evaluations == 4 * (1 + 20 + 10)
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+def test_results_do_not_depend_on_the_number_of_threads(on_threads):
     chains = BLOCK_ELEMENTS // 2 + 3
     problem = stationary(MixturePotential(two_modes()), gaussian(2, 4.0))
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(problem, chains=chains, particles=4 * chains, warmup=20, thinning=2))
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert torch.equal(results[0].estimates[-1].points, other.estimates[-1].points)
-        assert results[0].diagnostics == other.diagnostics
+    first, *others = on_threads(lambda: run(problem, chains=chains, particles=4 * chains, warmup=20, thinning=2))
+    assert all(torch.equal(first.estimates[-1].points, other.estimates[-1].points) for other in others)
+    assert all(first.diagnostics == other.diagnostics for other in others)
 
 
 def test_blocks_have_noise_of_their_own():

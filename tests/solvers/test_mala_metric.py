@@ -157,22 +157,14 @@ def test_nothing_is_adapted_after_the_warm_up(monkeypatch):
     assert solution.cost.gradient_evaluations == 20 * (1 + 200 + 50)
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+def test_results_do_not_depend_on_the_number_of_threads(on_threads):
     chains = BLOCK_ELEMENTS // 64 + 2
     settings = {"chains": chains, "particles": 4 * chains, "warmup": 200, "thinning": 1, "metric": "dense"}
     assert MALA(**settings)._block_size(64) < chains
     problem = problem_of(ill_conditioned(64))
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(problem, **settings))
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert torch.equal(results[0].estimates[-1].points, other.estimates[-1].points)
-        assert results[0].diagnostics == other.diagnostics
+    first, *others = on_threads(lambda: run(problem, **settings))
+    assert all(torch.equal(first.estimates[-1].points, other.estimates[-1].points) for other in others)
+    assert all(first.diagnostics == other.diagnostics for other in others)
 
 
 @pytest.mark.parametrize("steps", [100, 101, 250, 1000])

@@ -339,18 +339,12 @@ def test_answer_is_the_same_at_every_time():
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_results_do_not_depend_on_the_number_of_threads(metric):
+def test_results_do_not_depend_on_the_number_of_threads(metric, on_threads):
     problem = LogisticRegression(prior_shape=4.0, prior_rate=4.0).build(31, 0, generator())
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(problem, particles=2 * GRADIENT_BLOCK + 100, iterations=5, metric=metric))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert torch.equal(results[0].estimates[-1].points, other.estimates[-1].points)
-        assert results[0].diagnostics == other.diagnostics
+    first, *others = on_threads(lambda: run(problem, particles=2 * GRADIENT_BLOCK + 100, iterations=5, metric=metric))
+    for other in others:
+        assert torch.equal(first.estimates[-1].points, other.estimates[-1].points)
+        assert first.diagnostics == other.diagnostics
 
 
 def defined_discrepancy(x, score):

@@ -87,13 +87,6 @@ def test_what_is_unsuited_says_why():
     assert C2ST().unsuited(Subject(few, gaussian(2), None)) == "19 particle(s) are too few; 20 are needed"
 
 
-def test_same_draws_same_bits_on_any_number_of_threads():
-    threads = torch.get_num_threads()
-    try:
-        figures = []
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            figures.append(measured(Exact(gaussian(3, 0.3)), gaussian(3), 200))
-    finally:
-        torch.set_num_threads(threads)
-    assert figures[0] == figures[1]
+def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
+    one, two = on_threads(lambda: measured(Exact(gaussian(3, 0.3)), gaussian(3), 200), (1, 2))
+    assert one == two

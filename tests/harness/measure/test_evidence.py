@@ -145,16 +145,9 @@ def test_what_is_unsuited_says_why():
     assert "interaction" in ELBO().unsuited(Subject(Exact(POSTERIOR), None, attracted))
 
 
-def test_same_bits_on_any_number_of_threads():
+def test_same_bits_on_any_number_of_threads(on_threads):
     features = torch.randn(500, 20, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     posed = problem(LogisticPosterior(features, 1.0, 1.0), beta=1.0)
     fit = Exact(Gaussian(torch.zeros(21, dtype=torch.float64), torch.eye(21, dtype=torch.float64)))
-    threads = torch.get_num_threads()
-    try:
-        figures = []
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            figures.append(measured(ELBO(), fit, posed, 3000))
-    finally:
-        torch.set_num_threads(threads)
-    assert figures[0] == figures[1]
+    one, two = on_threads(lambda: measured(ELBO(), fit, posed, 3000), (1, 2))
+    assert one == two

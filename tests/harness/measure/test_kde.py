@@ -97,21 +97,16 @@ def test_weightless_points_do_not_count():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 12])
-def test_bits_do_not_depend_on_threads(dim):
+def test_bits_do_not_depend_on_threads(dim, on_threads):
     points, queries = skewed(40_000, dim, seed=8), skewed(600, dim, seed=9)
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for count in (1, 2, 4):
-            torch.set_num_threads(count)
-            density = KernelDensity(points)
-            results.append((density.log_prob(queries), density.sample(100, torch.Generator().manual_seed(1))))
-            assert torch.get_num_threads() == count
-    finally:
-        torch.set_num_threads(threads)
-    for log_prob, sample in results[1:]:
-        assert torch.equal(log_prob, results[0][0])
-        assert torch.equal(sample, results[0][1])
+
+    def answers():
+        density = KernelDensity(points)
+        return density.log_prob(queries), density.sample(100, torch.Generator().manual_seed(1))
+
+    first, *others = on_threads(answers, (1, 2, 4))
+    for other in others:
+        assert all(map(torch.equal, first, other))
 
 
 @pytest.mark.parametrize("weighted", [False, True])

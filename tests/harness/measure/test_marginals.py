@@ -156,13 +156,7 @@ def test_what_is_unsuited_says_why():
     assert "3 draw(s) of the truth" in MarginalW1().unsuited(Subject(Exact(TRUTH), reference(3), None))
 
 
-def test_same_draws_same_bits_on_any_number_of_threads():
-    threads = torch.get_num_threads()
-    try:
-        figures = []
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            figures.append([measured(m, Exact(shifted(0.1))) for m in (MarginalW1(), MeanError(), DeviationError())])
-    finally:
-        torch.set_num_threads(threads)
-    assert figures[0] == figures[1]
+def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
+    measures = (MarginalW1(), MeanError(), DeviationError())
+    one, two = on_threads(lambda: [measured(each, Exact(shifted(0.1))) for each in measures], (1, 2))
+    assert one == two

@@ -296,15 +296,8 @@ def test_what_is_unsuited_says_why():
     assert "not for Exact of Gaussian" in PublishedSymKL().unsuited(subject(Exact(truth), truth))
 
 
-def test_same_draws_same_bits_on_any_number_of_threads():
+def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
     truth = gaussian(3)
     particles = Particles(truth.sample(40_000, torch.Generator().manual_seed(18)))
-    threads = torch.get_num_threads()
-    figures = []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            figures.append([measured(measure, particles, truth, 500, 19) for measure in (SymKL(),)])
-    finally:
-        torch.set_num_threads(threads)
-    assert figures[0] == figures[1]
+    one, two = on_threads(lambda: measured(SymKL(), particles, truth, 500, 19), (1, 2))
+    assert one == two

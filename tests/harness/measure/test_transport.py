@@ -139,21 +139,12 @@ def test_what_is_unsuited_says_why():
         assert "3 are needed" in measure.unsuited(Subject(Particles(draws(truth, 2, 13)), truth, None))
 
 
-def test_same_draws_same_bits_on_any_number_of_threads():
-    threads = torch.get_num_threads()
-    figures = []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            figures.append(
-                [
-                    measured(measure, Exact(gaussian(3, 0.1)), gaussian(3), 2500)
-                    for measure in (EnergyDistance(), SlicedW2())
-                ]
-            )
-    finally:
-        torch.set_num_threads(threads)
-    assert figures[0] == figures[1]
+def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
+    measures = (EnergyDistance(), SlicedW2())
+    one, two = on_threads(
+        lambda: [measured(each, Exact(gaussian(3, 0.1)), gaussian(3), 2500) for each in measures], (1, 2)
+    )
+    assert one == two
 
 
 def test_draws_shared_with_a_finite_reference_do_not_bias_the_floor():
