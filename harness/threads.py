@@ -1,4 +1,7 @@
-"""Threads of this process. Imported by the server that cells start from, after all that brings a pool of its own."""
+"""Threads of this process.
+
+Imported by the server that cells start from, after all that brings a pool of its own: the cells find them found.
+"""
 
 from __future__ import annotations
 

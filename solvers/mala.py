@@ -14,7 +14,8 @@ others. With a metric Σ = AAᵀ it goes (Roberts, Stramer, Methodol. Comput. Ap
 
     Y = X - hΣ∇V(X) + √(2h/β) A ξ,
 
-the step above for z = A⁻¹x, in which ∇V becomes Aᵀ∇V. Σ, too, is learnt in the warm-up (``solvers.metric``) and fixed.
+the step above for z = A⁻¹x, in which ∇V becomes Aᵀ∇V. Σ, too, is learnt in the warm-up (``solvers.learnt_metric``)
+and then fixed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts
 from solvers.blocks import Run, workers
 from solvers.estimates import Particles
-from solvers.metric import refined
+from solvers.learnt_metric import refined
 from solvers.solver import Cost, Diverged, Solution, Solver
 
 OPTIMAL_ACCEPTANCE = 0.574

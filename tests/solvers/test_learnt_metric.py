@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from solvers.metric import refined
+from solvers.learnt_metric import refined
 
 
 def generator(seed=0):
