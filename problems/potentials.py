@@ -38,7 +38,9 @@ class Potential(ABC):
     def hessian(self, x: torch.Tensor) -> torch.Tensor:
         """Return ∇²V at ``x`` (n, D), shape (n, D, D)."""
         self.value(x[:1])  # what it caches would come out as a tensor of the transform below, of no use beyond it
-        hessian: torch.Tensor = torch.func.vmap(torch.func.hessian(lambda row: self.value(row[None])[0]))(x)
+        # Twice in reverse mode: forward mode keeps its level in a variable that threads share.
+        twice = torch.func.jacrev(torch.func.jacrev(lambda row: self.value(row[None])[0]))
+        hessian: torch.Tensor = torch.func.vmap(twice)(x)
         return hessian
 
 
