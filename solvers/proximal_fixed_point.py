@@ -26,19 +26,20 @@ import torch
 
 from solvers.blocks import Run
 
-# A tile of exponents stays in a core's second-level cache through the passes that are made over it.
-TILE_BYTES = 2**20
+# A tile of exponents stays in a core's second-level cache through the passes that are made over it; on smaller ones,
+# threads would spend their time waiting for each other between operations.
+TILE_BYTES = 2**21
 # Rows whose contributions to Pᵀρ are added up in one go. A constant, because it decides the order of the sums.
-ROWS_PER_CHUNK = 256
+ROWS_PER_CHUNK = 512
 # Where the results of exp, or their products with weights, are subnormal, exp and sums are tens of times slower. What
-# this adds is nothing to a row, whose own term is 1; columns that it could matter to are worked out from exact terms.
+# this adds is nothing to a row, of which a term is 1; columns that it could matter to are worked out from exact terms.
 LEAST_EXPONENT = {torch.float32: -60.0, torch.float64: -600.0}
 # A sweep that is to leave a larger residual than this may run in float32.
 COARSE_RESIDUAL = 1e-5
 # Exponents come from one matrix product as long as the expanded square rounds them by less than this.
 LARGEST_ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-10}
-# Rows are scaled by their own particle's term; where they add up to more than this, by the largest.
-LARGEST_SUM = 1e20
+# Rows are scaled by their own particle's term; where others may exceed it by more than this, by the largest.
+LARGEST_EXPONENT = 40.0
 # Share of a column of Pᵀρ that clamped exponents may add to it, in units of the rounding of its sum.
 NEGLIGIBLE = 1e-2
 
@@ -138,31 +139,32 @@ class GibbsKernel:
         shift = self.own + log_scaling
         exponents = self._exponents(log_scaling, shift, dtype)
         ones = torch.ones(count, dtype=dtype)
-        bounds = self._least_exponents(log_scaling, shift)
+        lowest, highest = self._exponents_lie_in(log_scaling, shift)
         least, smallest = LEAST_EXPONENT[dtype], torch.finfo(dtype).tiny
         rows_per_tile = max(1, TILE_BYTES // (count * dtype.itemsize))
 
         def chunk(start: int) -> tuple[torch.Tensor, torch.Tensor]:
             stop = min(start + ROWS_PER_CHUNK, count)
-            log_row_sums = torch.empty(stop - start, dtype=torch.float64)
-            columns = torch.zeros(count, dtype=dtype)
+            clamps = not float(lowest[start:stop].min()) >= least
+            rescales = not float(highest[start:stop].max()) <= LARGEST_EXPONENT
+            scale, carried = shift[start:stop].clone(), density[start:stop].to(dtype)
+            sums, columns = torch.empty_like(carried), torch.zeros(count, dtype=dtype)
             # One buffer for all tiles: fresh memory each time would be a page fault per page.
             buffer = torch.empty(rows_per_tile, count, dtype=dtype)
             for first in range(start, stop, rows_per_tile):
                 last = min(first + rows_per_tile, stop)
+                here = slice(first - start, last - start)
                 tile = exponents(first, last, buffer[: last - first])
-                if float(bounds[first:last].min()) < least:
+                if rescales:
+                    raised = tile.amax(1)
+                    tile.sub_(raised[:, None])
+                    scale[here] += raised
+                if clamps:
                     tile.clamp_(min=least)
-                sums = torch.mv(tile.exp_(), ones).double()
-                scale = shift[first:last]
-                if not float(sums.max()) <= LARGEST_SUM:
-                    raised = exponents(first, last, tile).amax(1)
-                    sums = torch.mv(tile.sub_(raised[:, None]).clamp_(min=least).exp_(), ones).double()
-                    scale = scale + raised
-                weights = (density[first:last] / sums).to(dtype)
-                columns.addmv_(tile.T, weights.masked_fill_(weights < smallest, 0))
-                log_row_sums[first - start : last - start] = scale + sums.log()
-            return log_row_sums, columns
+                torch.mv(tile.exp_(), ones, out=sums[here])
+                weights = torch.div(carried[here], sums[here])
+                columns.addmv_(tile.T, torch.threshold_(weights, smallest, 0))
+            return scale + sums.double().log(), columns
 
         parts = run(chunk, range(0, count, ROWS_PER_CHUNK))
         log_row_sums = torch.cat([part[0] for part in parts])
@@ -178,10 +180,11 @@ class GibbsKernel:
             transported[faint] = self._columns_exactly(faint, log_scaling, log_density - log_row_sums)
         return transported, shift - log_row_sums
 
-    def _least_exponents(self, log_scaling: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        """Return a lower bound of log(Γ_ij z_j) - shift_i over j, shape (n,)."""
+    def _exponents_lie_in(self, log_scaling: torch.Tensor, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return bounds of log(Γ_ij z_j) - shift_i over j from below and above, each (n,)."""
         reach = float(self._column_squares.max().sqrt())
-        return float(log_scaling.min()) - shift - (self._row_squares.sqrt() + reach) ** 2
+        lowest = float(log_scaling.min()) - shift - (self._row_squares.sqrt() + reach) ** 2
+        return lowest, float(log_scaling.max()) - shift
 
     def expands(self, log_scaling: torch.Tensor, dtype: torch.dtype) -> bool:
         """Return whether the expanded square is accurate enough in this dtype."""

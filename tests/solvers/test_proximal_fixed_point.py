@@ -108,7 +108,7 @@ def test_tiles_do_not_matter(monkeypatch):
 
     def step():
         kernel = GibbsKernel(before, after, 0.05)
-        return proximal_step(kernel, log_density, log_gibbs, 50.0, start, 1e-8, 300, in_turn).log_density
+        return proximal_step(kernel, log_density, log_gibbs, 50.0, start, 1e-11, 300, in_turn).log_density
 
     whole = step()
     monkeypatch.setattr("solvers.proximal_fixed_point.TILE_BYTES", 8 * 700 * 3)
