@@ -118,14 +118,14 @@ class LogisticPosterior(FiniteSum):
         # of the sign that makes σ(-m) the plain logistic function of the product
         opposite = -x[:, :-1]
         likelihood = torch.zeros_like(opposite)
-        for features in self._blocks(len(x)):
+        for features in self._blocks(x.shape[0]):
             likelihood.addmm_((opposite @ features.T).sigmoid_(), features)
         return self._gradient_with_prior(x, likelihood)
 
     def value_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         opposite = -x[:, :-1]
         loss, likelihood = x.new_zeros(len(x)), torch.zeros_like(opposite)
-        for features in self._blocks(len(x)):
+        for features in self._blocks(x.shape[0]):
             logits = opposite @ features.T
             loss += _softplus(logits).sum(1)
             likelihood.addmm_(logits.sigmoid_(), features)
@@ -135,7 +135,7 @@ class LogisticPosterior(FiniteSum):
         """Return ∇V at ``x`` (n, D) given the ``likelihood``'s Σ_i σ(-y_i wᵀφ_i) y_i φ_i, shape (n, d)."""
         weights, precision = x[:, :-1], x[:, -1:].exp()
         by_weights = precision * weights
-        squares = (by_weights * weights).sum(1, keepdim=True)
+        squares = torch.linalg.vecdot(by_weights, weights)[:, None]
         by_weights.sub_(likelihood, alpha=self.likelihood_weight)
         by_log_precision = precision.mul_(self.prior_rate).add_(squares, alpha=0.5)
         return torch.cat([by_weights, by_log_precision.sub_(0.5 * (self.dim - 1) + self.prior_shape)], dim=1)
@@ -150,7 +150,10 @@ class LogisticPosterior(FiniteSum):
     def _blocks(self, points: int) -> tuple[torch.Tensor, ...]:
         """Return the features in pieces for which an array of (points, cases) stays in a core's cache."""
         entries = BLOCK_ENTRIES.get(self.signed_features.device.type, BLOCK_ENTRIES["cpu"])
-        blocks: tuple[torch.Tensor, ...] = self.signed_features.split(max(LEAST_BLOCK, entries // max(1, points)))
+        cases = max(LEAST_BLOCK, entries // max(1, points))
+        if self.cases <= cases:
+            return (self.signed_features,)
+        blocks: tuple[torch.Tensor, ...] = self.signed_features.split(cases)
         return blocks
 
     def hessian(self, x: torch.Tensor) -> torch.Tensor:
@@ -173,13 +176,13 @@ class LogisticPosterior(FiniteSum):
 
     @property
     def cases(self) -> int:
-        return len(self.signed_features)
+        return self.signed_features.shape[0]
 
     def subsample(self, chosen: torch.Tensor) -> LogisticPosterior:
         # Not made anew: the features have been checked, and a minibatch must cost little.
         batch = object.__new__(type(self))
         features = self.signed_features.index_select(0, chosen.to(self.signed_features.device))
-        weight = self.likelihood_weight * self.cases / len(chosen)
+        weight = self.likelihood_weight * self.cases / chosen.shape[0]
         vars(batch).update(vars(self), signed_features=features, likelihood_weight=weight)
         return batch
 

@@ -148,7 +148,7 @@ def stein_direction(
 
     Raises ``Coincident`` where the median distance cannot be told from 0.
     """
-    n = len(points)
+    n = points.shape[0]
     # Differences are all that matters, and they lose fewer digits near the origin.
     x = torch.sub(points, points.sum(0), alpha=1 / n)
     norms = squared_norms(x)
@@ -320,6 +320,6 @@ class SVGD(Solver):
 
 def _gradients(potential: Potential, points: torch.Tensor, run: Run) -> torch.Tensor:
     """Return ∇V at ``points`` (n, D), a new tensor (n, D)."""
-    if len(points) <= GRADIENT_BLOCK or points.device.type != "cpu":
+    if points.shape[0] <= GRADIENT_BLOCK or points.device.type != "cpu":
         return potential.gradient(points)
     return torch.cat(run(potential.gradient, points.split(GRADIENT_BLOCK)))
