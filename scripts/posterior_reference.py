@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize
+from scipy.sparse import csr_array, eye_array, hstack
 
 from problems.bridge_sampling import log_normaliser
 from problems.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
@@ -113,20 +114,27 @@ def log_density(family: LogisticRegression, split: Split) -> Callable[[Any], Any
 
 
 def moments_exist_below(family: LogisticRegression, split: Split) -> float | None:
-    """Return the order below which all posterior moments of w are sure to exist, or ``None`` where all orders do.
+    """Return the order from which on posterior moments of w do not exist, or ``None`` where all of them do.
 
-    With α integrated out the prior is p(w) ∝ (b + ½‖w‖²)^-(a + d/2), a multivariate t with 2a degrees of freedom:
-    its moments exist below order 2a. The likelihood decays exponentially along every ray when each w ≠ 0 gets some
-    case wrong, and then all moments exist; on separable data it does not decay, and the posterior keeps the prior's
-    tail (for Cauchy priors: Ghosh, Li and Mitra 2018). Separability, quasi-complete included, is a linear programme:
-    some w has y_i wᵀφ_i ≥ 0 for all cases and > 0 for one.
+    With α integrated out the prior is p(w) ∝ (b + ½‖w‖²)^-(a + d/2). The likelihood stays away from 0 on the cone
+    K = {w : y_i wᵀφ_i ≥ 0 for all i} of weights that get no case wrong; off it, it falls exponentially with the
+    distance from K, for the worst margin is at least a multiple of that distance (Hoffman 1952). What is left of the
+    integral of ‖w‖^m is that of r^{m - 2a - d} r^{k-1} with k = dim K, finite exactly for m < 2a + d - k unless
+    K = {0}: 2a where the classes can be separated (for Cauchy priors: Ghosh, Li and Mitra 2018).
+
+    K spans what the cases that no w in K gets strictly right are orthogonal to. These are found by maximising
+    Σ t_i with 0 ≤ t_i ≤ min(1, y_i wᵀφ_i): as K is a cone, t_i is 1 for all others.
     """
     signed = family.posterior(split).signed_features.numpy()
-    found = linprog(-signed.sum(0), A_ub=-signed, b_ub=np.zeros(len(signed)), bounds=(-1, 1))
+    cases, features = signed.shape
+    slack: Any = hstack([csr_array(-signed), eye_array(cases)])
+    bounds = [(-math.inf, math.inf)] * features + [(0.0, 1.0)] * cases
+    found = linprog(np.repeat([0.0, -1.0], [features, cases]), A_ub=slack, b_ub=np.zeros(cases), bounds=bounds)
     if not found.success:
         raise ArithmeticError(f"separability is undecided: {found.message}")
-    overlapping = float((signed @ found.x).max()) < 1e-6 and np.linalg.matrix_rank(signed) == signed.shape[1]
-    return None if overlapping else 2 * family.prior_shape
+    never_right = signed[found.x[features:] < 0.5]
+    cone = features - (np.linalg.matrix_rank(never_right) if len(never_right) else 0)
+    return 2 * family.prior_shape + features - cone if cone else None
 
 
 def assert_agreement(family: LogisticRegression, split: Split, points: int = 200, tolerance: float = 1e-8) -> float:
