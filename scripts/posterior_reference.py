@@ -130,7 +130,7 @@ def moments_exist_below(family: LogisticRegression, split: Split) -> float | Non
     slack: Any = hstack([csr_array(-signed), eye_array(cases)])
     bounds = [(-math.inf, math.inf)] * features + [(0.0, 1.0)] * cases
     found = linprog(np.repeat([0.0, -1.0], [features, cases]), A_ub=slack, b_ub=np.zeros(cases), bounds=bounds)
-    if not found.success:
+    if found.x is None or not found.success:
         raise ArithmeticError(f"separability is undecided: {found.message}")
     never_right = signed[found.x[features:] < 0.5]
     cone = features - (np.linalg.matrix_rank(never_right) if len(never_right) else 0)
