@@ -189,7 +189,7 @@ class TrainingRate(Profiled):
         points = torch.randn(1024, dim, generator=stream("points"))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             weights = architecture.weights(parameters_of(architecture))
-            slopes_at_once(Batch(architecture, weights, [points], [objective], [0]))
+            slopes_at_once(Batch(architecture, weights, points[None], [objective], [0]))
         own = trainer(architecture, problem, 1024, 1)
         matrix = torch.randn(size["matrix"], size["matrix"], generator=stream("matrix"))
         seconds = side_by_side(size["repeats"], ours=lambda: own(size["iterations"]), product=lambda: matrix @ matrix)

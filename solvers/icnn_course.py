@@ -19,7 +19,7 @@ from solvers.icnn_slopes import PUSHED_AT_ONCE, pushed
 from solvers.icnn_start import start_at
 from solvers.icnn_training import Training
 from solvers.inverse_map import ConvexMap
-from solvers.jko_objective import StepObjective
+from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.particle_pool import spread_draws
 from solvers.solver import Diverged
 
@@ -149,10 +149,10 @@ def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, r
     """Return the objective less its value for the identity at each of ``points`` (n, D), and its stationarity."""
 
     def examine(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        mapped, hessian = (part[0] for part in derivatives(folded, x[None])[:2])
-        mapped_bar, hessian_bar = objective.derivatives(x, mapped, hessian)
+        mapped, hessian, _ = derivatives(folded, x[None])
+        mapped_bar, hessian_bar = (bar[0] for bar in derivatives_of([objective], x[None], mapped, hessian))
         moment = mapped_bar.T @ (x - centre) + hessian_bar.sum(0)
-        return objective.values(x, mapped, hessian), mapped_bar.sum(0), moment
+        return objective.values(x, mapped[0], hessian[0]), mapped_bar.sum(0), moment
 
     centre, folded = points.mean(0), fold(weights)
     parts = run(examine, points.split(PUSHED_AT_ONCE // 2))

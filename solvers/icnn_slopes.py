@@ -10,7 +10,7 @@ import torch
 from solvers.blocks import Run
 from solvers.icnn import Architecture, Weights
 from solvers.icnn_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
-from solvers.jko_objective import StepObjective
+from solvers.jko_objective import StepObjective, derivatives_of
 
 # Entries of a Jacobian (B, D, W) that one thread works on at a time: what it is made into then stays in a core's
 # second-level cache. A constant, because the sums of the blocks' derivatives decide the last bits of the results.
@@ -27,11 +27,11 @@ def block_points(architecture: Architecture) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """Points (B, D) and objectives of S networks of one architecture, of which only the ``active`` ones learn."""
+    """Points (S, B, D) and objectives of S networks of one architecture, of which only the ``active`` ones learn."""
 
     architecture: Architecture
     weights: Weights
-    points: Sequence[torch.Tensor]
+    points: torch.Tensor
     objectives: Sequence[StepObjective]
     active: Sequence[int]
 
@@ -71,7 +71,7 @@ def slopes_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
 def slopes_at_once(batch: Batch) -> torch.Tensor:
     """Return the derivatives from all points of all networks in the same operations: what is fastest on a GPU."""
     folded = fold(batch.weights)
-    bar = folded.like(_folded_slopes(folded, torch.stack(tuple(batch.points)), batch.objectives))
+    bar = folded.like(_folded_slopes(folded, batch.points, batch.objectives))
     return _unfolded(batch, bar)
 
 
@@ -84,11 +84,8 @@ def _unfolded(batch: Batch, bar: Folded) -> torch.Tensor:
 def _folded_slopes(folded: Folded, x: torch.Tensor, objectives: Sequence[StepObjective]) -> torch.Tensor:
     """Return derivatives of S networks' objectives in the folded networks, summed over the points ``x`` (S, B, D)."""
     mapped, hessian, tape = derivatives(folded, x)
-    bars = [own.derivatives(*at) for own, *at in zip(objectives, x, mapped, hessian, strict=True)]
     slope = x.new_zeros(folded.size)
-    pullback(
-        folded, tape, torch.stack([bar for bar, _ in bars]), torch.stack([bar for _, bar in bars]), folded.like(slope)
-    )
+    pullback(folded, tape, *derivatives_of(objectives, x, mapped, hessian), folded.like(slope))
     return slope
 
 

@@ -14,7 +14,7 @@ from solvers.icnn import Architecture, Weights
 from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_slopes import Batch, Slopes
 from solvers.jko_objective import StepObjective
-from solvers.particle_pool import batches
+from solvers.particle_pool import Batches
 
 # An epsilon far above the usual 1e-8: near the optimum of a step the derivatives by hidden units vanish, and what Adam
 # would otherwise blow up to full steps is their noise. The couplings then wander off from one JKO step to the next.
@@ -139,11 +139,10 @@ def train(
     size, device = schedule.batch_size, parameters.device
     weights = architecture.weights(parameters)
     optimiser = Adam(parameters.view(len(pools), -1), architecture.rates().to(parameters))
-    streams = [batches(pool, size, generator) for pool, generator in zip(pools, generators, strict=True)]
+    batches = Batches(pools, size, generators)
     runs = [Training(schedule, partial(judge, network)) for network in range(len(pools))]
     for network in set(range(len(pools))).difference(going):
         runs[network].place = schedule.iterations
-    points = [pool[:size] for pool in pools]
     current: dict[int, StepObjective] = {}
     alive = torch.ones(len(pools), 1, dtype=torch.bool, device=device)
     patience = 1 if device.type == "cpu" else ITERATIONS_BETWEEN_CHECKS
@@ -151,9 +150,8 @@ def train(
         active = [network for network, run in enumerate(runs) if run.going]
         if not active:
             return runs
-        for network in active:
-            points[network] = next(streams[network])
-            current[network] = objectives(network)
+        points = batches(active)
+        current.update((network, objectives(network)) for network in active)
         now = [current.get(network, current[active[0]]) for network in range(len(pools))]
         slope = slopes(Batch(architecture, weights, points, now, active)).div_(size)
         architecture.weights(slope).output.add_(schedule.shrinkage)

@@ -14,6 +14,7 @@ which is all that a network's ``pullback`` needs: V enters by its gradient alone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,27 +31,16 @@ class StepObjective:
     step_size: float
     implicitness: float
 
-    def derivatives(
-        self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return T̄ (n, D) and H̄ (n, D, D) at ``x`` (n, D) for T(x) = ``mapped`` and ∇T(x) = ``hessian``.
-
-        T̄ is NaN where ∇T is not positive definite, and not finite where ∇V is not.
-        """
-        place, matrix = self._intermediate(x, mapped, hessian)
-        slope = self.potential.gradient(place)
+    def slope(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ∇V at ``x`` (n, D); raises ``ValueError`` where the potential gives another shape."""
+        slope = self.potential.gradient(x)
         if slope.shape != x.shape:
             raise ValueError(f"the potential's gradient at points {tuple(x.shape)} has shape {tuple(slope.shape)}")
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        mapped_bar = torch.where((failed == 0)[:, None], (mapped - x) / self.step_size + slope, torch.nan)
-        # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
-        identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device).expand_as(factor)
-        root = torch.linalg.solve_triangular(factor, identity, upper=False)
-        return mapped_bar, (root.mT @ root) / -self.inverse_temperature
+        return slope
 
     def trouble(self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor) -> str:
         """Return why derivatives at ``x`` are not finite, in words."""
-        place, matrix = self._intermediate(x, mapped, hessian)
+        place, matrix = self.intermediate(x, mapped, hessian)
         bad = int((~torch.isfinite(self.potential.gradient(place))).any(dim=1).sum())
         if bad and bool(torch.isfinite(place).all()):
             return f"the gradient of the potential is not finite at {bad} of {len(x)} points"
@@ -64,18 +54,40 @@ class StepObjective:
 
         NaN where ∇T is not positive definite.
         """
-        place, matrix = self._intermediate(x, mapped, hessian)
+        place, matrix = self.intermediate(x, mapped, hessian)
         factor, failed = torch.linalg.cholesky_ex(matrix)
         log_det = torch.where(failed == 0, 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1), torch.nan)
         energy = self.potential.value(place) - self.potential.value(x) - log_det / self.inverse_temperature
         values: torch.Tensor = (mapped - x).square().sum(1) / (2 * self.step_size) + energy / self.implicitness
         return values
 
-    def _intermediate(
+    def intermediate(
         self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x_θ and M_θ at ``x`` (…, D) for T(x) = ``mapped`` and ∇T(x) = ``hessian`` (…, D, D)."""
         if self.implicitness == 1:
             return mapped, hessian
         matrix = self.implicitness * hessian
-        matrix.diagonal(dim1=1, dim2=2).add_(1 - self.implicitness)
+        matrix.diagonal(dim1=-2, dim2=-1).add_(1 - self.implicitness)
         return torch.lerp(x, mapped, self.implicitness), matrix
+
+
+def derivatives_of(
+    objectives: Sequence[StepObjective], x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return T̄ (S, n, D) and H̄ (S, n, D, D) of S objectives of one scheme, each at its own ``x`` (S, n, D).
+
+    ``mapped`` is T(x) and ``hessian`` ∇T(x). T̄ is NaN where ∇T is not positive definite, and not finite where ∇V is
+    not. Potentials are asked one by one, all else is done at once.
+    """
+    scheme = objectives[0]
+    place, matrix = scheme.intermediate(x, mapped, hessian)
+    slope = torch.stack([own.slope(at) for own, at in zip(objectives, place, strict=True)])
+    factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
+    there = (failed == 0).view(*x.shape[:2], 1)
+    mapped_bar = torch.where(there, (mapped - x) / scheme.step_size + slope, torch.nan)
+    # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
+    identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factor)
+    root = torch.linalg.solve_triangular(factor, identity, upper=False)
+    colder = x.new_tensor([-own.inverse_temperature for own in objectives])
+    return mapped_bar, (root.mT @ root).view_as(hessian).div_(colder[:, None, None, None])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import torch
 from torch.quasirandom import SobolEngine
@@ -14,15 +15,17 @@ SMALLEST_UNIFORM = 2.0**-32
 
 
 def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Return ``points`` (n, D) moved by the affine map that gives them the mean (D,) and the covariance LLᵀ exactly.
+    """Return S clouds ``points`` (S, n, D), moved by the affine maps that give them exact means and covariances.
 
-    ``factor`` is L (D, D), lower triangular. A step depends most on these two moments of its particles: where they are
+    Means are ``mean`` (S, 1, D), covariances LLᵀ with L = ``factor`` (S, D, D), lower triangular; a cloud that has no
+    covariance of full rank becomes NaN. A step depends most on these two moments of its particles: where they are
     exact, a finite sample errs in the rest alone. On Gaussian laws nothing is left to err.
     """
-    centred = points - points.mean(0)
-    own = torch.linalg.cholesky(centred.T @ centred / len(points))
-    change: torch.Tensor = torch.linalg.solve_triangular(own, factor, upper=False, left=False)
-    return torch.addmm(mean, centred, change.T)
+    centred = points - points.mean(1, keepdim=True)
+    # Without a check that would have a GPU wait.
+    own, failed = torch.linalg.cholesky_ex((centred.mT @ centred).div_(points.shape[1]))
+    change = torch.linalg.solve_triangular(own, factor, upper=False, left=False)
+    return torch.where((failed == 0)[:, None, None], torch.baddbmm(mean, centred, change.mT), torch.nan)
 
 
 def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -39,17 +42,31 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
         points = torch.special.ndtri(uniform.clamp(SMALLEST_UNIFORM, 1 - SMALLEST_UNIFORM)) @ factor.T
     else:
         points = law.sample(n, generator)
-    return matched(points, mean, factor)
+    return matched(points[None], mean, factor[None])[0]
 
 
-def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up.
-
-    A batch is moved to have the pool's mean and covariance, which takes most of the noise off the derivatives.
-    """
-    mean = pool.mean(0)
-    factor = torch.linalg.cholesky((pool - mean).T @ (pool - mean) / len(pool))
+def shuffled(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up."""
     while True:
         order = torch.randperm(len(pool), generator=generator).to(pool.device)
-        for batch in pool[order].split(size)[: len(pool) // size]:
-            yield matched(batch, mean, factor)
+        yield from pool[order].split(size)[: len(pool) // size]
+
+
+class Batches:
+    """Batches of ``size`` from several pools (n, D), in random orders.
+
+    They are moved to have their pool's mean and covariance, which takes most of the noise off the derivatives.
+    """
+
+    def __init__(self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator]) -> None:
+        self.mean = torch.stack([pool.mean(0, keepdim=True) for pool in pools])
+        centred = [pool - mean for pool, mean in zip(pools, self.mean, strict=True)]
+        self.factor = torch.linalg.cholesky(torch.stack([each.T @ each / len(each) for each in centred]))
+        self.streams = [shuffled(*each) for each in zip(pools, repeat(size), generators)]
+        self.latest = [pool[:size] for pool in pools]
+
+    def __call__(self, drawing: Sequence[int]) -> torch.Tensor:
+        """Return a batch (S, size, D): a new one of the pools that are ``drawing``, the last one of the others."""
+        for pool in drawing:
+            self.latest[pool] = next(self.streams[pool])
+        return matched(torch.stack(self.latest), self.mean, self.factor)

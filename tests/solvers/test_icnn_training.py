@@ -1,6 +1,5 @@
 """Training of a JKO step: its objective, its particles, its optimiser."""
 
-import itertools
 import math
 from functools import partial
 
@@ -15,8 +14,8 @@ from solvers.icnn import Architecture
 from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
 from solvers.icnn_training import ADAM_EPSILON, Adam, Schedule, cosine_rate, train
-from solvers.jko_objective import StepObjective
-from solvers.particle_pool import batches, matched, spread_draws
+from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.particle_pool import Batches, matched, spread_draws
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -43,10 +42,9 @@ def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitn
     root = torch.randn(6, 2, 2, dtype=torch.float64, generator=generator(3))
     hessian = (root @ root.mT + torch.eye(2, dtype=torch.float64)).requires_grad_()
     reference = torch.autograd.grad(objective.values(x, mapped, hessian).sum(), (mapped, hessian))
-    for derivative, expected in zip(
-        objective.derivatives(x, mapped.detach(), hessian.detach()), reference, strict=True
-    ):
-        torch.testing.assert_close(derivative, expected, rtol=1e-10, atol=1e-10)
+    found = derivatives_of([objective], x[None], mapped.detach()[None], hessian.detach()[None])
+    for derivative, expected in zip(found, reference, strict=True):
+        torch.testing.assert_close(derivative[0], expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("implicitness", [1.0, 0.5])
@@ -61,12 +59,19 @@ def test_matched_points_have_the_moments_asked_for():
     points = torch.randn(50, 3, dtype=torch.float64, generator=generator(4)) + 5
     factor = torch.tensor([[2.0, 0, 0], [0.3, 1.0, 0], [-1.0, 0.2, 0.1]], dtype=torch.float64)
     mean = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
-    moved = matched(points, mean, factor)
+    moved = matched(points[None], mean, factor[None])[0]
     torch.testing.assert_close(moved.mean(0), mean)
     torch.testing.assert_close(covariance(moved), factor @ factor.T)
     # An affine map: second differences of points in arithmetic progression stay zero.
-    line = matched(torch.cat([points, points.new_tensor([[0.0, 0, 0], [1, 2, 3], [2, 4, 6]])]), mean, factor)[-3:]
+    line = points.new_tensor([[0.0, 0, 0], [1, 2, 3], [2, 4, 6]])
+    line = matched(torch.cat([points, line])[None], mean, factor[None])[0, -3:]
     torch.testing.assert_close(line[0] + line[2], 2 * line[1])
+    # Clouds do not notice each other, nor one that lies in a plane.
+    flat = points.clone()
+    flat[:, 2] = 0
+    both = matched(torch.stack([points, flat]), mean, factor.expand(2, -1, -1))
+    assert torch.equal(both[0], moved)
+    assert both[1].isnan().all()
 
 
 def test_spread_draws_have_the_moments_of_the_law(mixture):
@@ -91,14 +96,14 @@ def test_spread_draws_of_a_gaussian_are_more_even_than_independent_ones():
 
 def test_batches_use_up_the_pool_and_have_its_moments():
     pool = torch.randn(100, 2, dtype=torch.float64, generator=generator(8)).exp()
-    stream = batches(pool, 25, generator(9))
-    first, second = (torch.cat(list(itertools.islice(stream, 4))) for _ in range(2))
+    batches = Batches([pool, 3 * pool], 25, [generator(9), generator(8)])
+    first, second = (torch.cat([batches([0])[0] for _ in range(4)]) for _ in range(2))
     assert not torch.equal(first, second)
     for batch in first.split(25):
         torch.testing.assert_close(batch.mean(0), pool.mean(0))
         torch.testing.assert_close(covariance(batch), covariance(pool))
     # With one batch the size of the pool nothing has to be moved.
-    whole = next(batches(pool, 100, generator(9)))
+    whole = Batches([pool], 100, [generator(9)])([0])[0]
     torch.testing.assert_close(whole.sort(0).values, pool.sort(0).values)
 
 
@@ -182,7 +187,7 @@ def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
     weights = architecture.weights(parameters)
     weights.project()
     objectives = [StepObjective(MixturePotential(mixture, beta), beta, 0.1, 0.5) for beta in (0.5, 1.0, 2.0)]
-    points = [torch.randn(700, 2, dtype=torch.float64, generator=generator(31 + seed)) for seed in range(count)]
+    points = torch.randn(count, 700, 2, dtype=torch.float64, generator=generator(31))
     batch = Batch(architecture, weights, points, objectives, range(count))
     at_once = slopes_at_once(batch)
     with workers() as run:
@@ -196,12 +201,12 @@ def test_derivatives_on_a_gpu_are_those_on_the_cpu(mixture):
     architecture = Architecture(2, 32, 3, 2)
     parameters = 0.5 * torch.randn(2 * architecture.size, dtype=torch.float64, generator=generator(30))
     architecture.weights(parameters).project()
-    points = [torch.randn(700, 2, dtype=torch.float64, generator=generator(31 + seed)) for seed in range(2)]
+    points = torch.randn(2, 700, 2, dtype=torch.float64, generator=generator(31))
     found = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         potential = placed(MixturePotential(mixture), device, torch.float64)
         weights = architecture.weights(parameters.to(device))
         objectives = [StepObjective(potential, 1.0, 0.1, 1.0)] * 2
-        batch = Batch(architecture, weights, [x.to(device) for x in points], objectives, range(2))
+        batch = Batch(architecture, weights, points.to(device), objectives, range(2))
         found.append(slopes_at_once(batch).cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-8)
