@@ -175,26 +175,52 @@ def gaussian_fit(potential: Callable[[Any], Any], start: Array) -> tuple[Array, 
     return found.x, np.linalg.cholesky(np.linalg.inv(hessian(found.x)))
 
 
+def one_sided(features: Array, labels: Array) -> tuple[NDArray[np.bool_], Array]:
+    """Return which of d weights the data bound on one side alone, (d,), and coordinates y = A w that show it, A (d, d).
+
+    Such is the weight of a feature of two values, one of which goes with one label only: a rare soil, say. Its y is the
+    mean logit of these cases; of all other weights it is the weight itself.
+    """
+    bounded, matrix = np.zeros(features.shape[1], dtype=bool), np.eye(features.shape[1])
+    for feature, column in enumerate(features.T):
+        values = np.unique(column)
+        for value in values if len(values) == 2 else ():
+            if np.ptp(labels[column == value]) == 0:
+                bounded[feature], matrix[feature] = True, features[column == value].mean(0)
+    return bounded, matrix
+
+
 def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampling) -> tuple[Array, dict[str, Array]]:
     """Return draws (chains, draws, D) of (w, ℓ = log α) and the sampler's statistics, each (chains, draws).
 
     NUTS moves in (z, ℓ) with w = z e^{-ℓ/4}, half way between the centred and the non-centred parametrisation
-    (Papaspiliopoulos, Roberts and Sköld 2007): either end of that scale mixes several times more slowly in ℓ. In these
-    coordinates it starts about the mode, from points spread wider than the Gaussian fitted there, whose covariance is
-    what its mass matrix starts from.
+    (Papaspiliopoulos, Roberts and Sköld 2007): either end of that scale mixes several times more slowly in ℓ. Logits
+    that are bounded on one side are 3 sinh z instead: on that side the density falls within a few logits, on the other
+    only as the prior does, hundreds of logits away. In these coordinates it starts about the mode, from points spread
+    wider than the Gaussian fitted there, whose covariance is its mass matrix.
     """
     import jax
     import jax.numpy as jnp
     from numpyro.infer import MCMC, NUTS
 
     density = log_density(family, split)
+    features = split.training_features
+    if family.intercept:
+        features = np.hstack([features, np.ones((len(features), 1))])
+    bounded, matrix = one_sided(features, split.training_labels)
+    inverse = jnp.asarray(np.linalg.inv(matrix))
     dim = family.dims()[0]
 
+    def placed(point: Any) -> tuple[Any, Any]:
+        """Return (w, ℓ) and the log-determinant of its derivative, up to a constant."""
+        z, log_precision = point[:-1], point[-1]
+        seen = jnp.where(bounded, 3 * jnp.sinh(z), z * jnp.exp(-log_precision / 4))
+        log_stretch = jnp.where(bounded, jnp.log(jnp.cosh(z)), -log_precision / 4)
+        return jnp.append(inverse @ seen, log_precision), log_stretch.sum()
+
     def potential(point: Any) -> Any:
-        log_precision = point[-1]
-        weights = point[:-1] * jnp.exp(-log_precision / 4)
-        log_jacobian = -(dim - 1) * log_precision / 4
-        return -density(jnp.append(weights, log_precision)) - log_jacobian
+        unknowns, log_jacobian = placed(point)
+        return -density(unknowns) - log_jacobian
 
     at_prior = np.append(np.zeros(dim - 1), math.log(family.prior_shape / family.prior_rate))
     mode, widths = gaussian_fit(potential, at_prior)
@@ -202,6 +228,7 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
         NUTS(
             potential_fn=lambda point: potential(mode + widths @ point),
             dense_mass=True,
+            adapt_mass_matrix=False,
             target_accept_prob=sampling.target_acceptance,
         ),
         num_warmup=sampling.warmup,
@@ -213,9 +240,9 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
     start = SPREAD_OF_STARTS * np.random.default_rng([20210601, seed]).standard_normal((sampling.chains, dim))
     mcmc.run(jax.random.key(seed), init_params=start, extra_fields=("diverging", "accept_prob", "num_steps"))
     statistics = {name: np.asarray(field) for name, field in mcmc.get_extra_fields(group_by_chain=True).items()}
-    draws = mode + np.array(mcmc.get_samples(group_by_chain=True), dtype=np.float64) @ widths.T
-    draws[..., :-1] *= np.exp(-draws[..., -1:] / 4)
-    return draws, statistics
+    points = mode + np.array(mcmc.get_samples(group_by_chain=True), dtype=np.float64) @ widths.T
+    draws = jax.vmap(jax.vmap(lambda point: placed(point)[0]))(points)
+    return np.array(draws, dtype=np.float64), statistics
 
 
 def diagnose(draws: Array, statistics: dict[str, Array]) -> Diagnostics:
