@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -49,6 +50,8 @@ KEPT_DRAWS = 2000
 LARGEST_RHAT = 1.01
 LEAST_ESS = 4000.0
 SPREAD_OF_STARTS = 2.0
+# Logits: what is far from a bound, and what is so far beyond one that no mass is left (e⁻³⁰ of it).
+FAR, BEYOND = 100.0, 30.0
 PACKAGES = ("numpyro", "jax", "jaxlib", "arviz", "numpy", "scipy", "scikit-learn", "torch")
 
 
@@ -196,8 +199,10 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
     NUTS moves in (z, ℓ) with w = z e^{-ℓ/4}, half way between the centred and the non-centred parametrisation
     (Papaspiliopoulos, Roberts and Sköld 2007): either end of that scale mixes several times more slowly in ℓ. Logits
     that are bounded on one side are 3 sinh z instead: on that side the density falls within a few logits, on the other
-    only as the prior does, hundreds of logits away. In these coordinates it starts about the mode, from points spread
-    wider than the Gaussian fitted there, whose covariance is its mass matrix.
+    only as the prior does, hundreds of logits away. Where their mode m is that far from the bound they are linear in z
+    there and exponential towards the bound, (m/3) log(1 + e^z) less 30, beyond which there is no mass. In these
+    coordinates it starts about the mode, from points spread wider than the Gaussian fitted there, whose covariance is
+    its mass matrix.
     """
     import jax
     import jax.numpy as jnp
@@ -211,22 +216,30 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
     inverse = jnp.asarray(np.linalg.inv(matrix))
     dim = family.dims()[0]
 
-    def placed(point: Any) -> tuple[Any, Any]:
+    def placed(point: Any, near: NDArray[np.bool_], far: Array) -> tuple[Any, Any]:
         """Return (w, ℓ) and the log-determinant of its derivative, up to a constant."""
         z, log_precision = point[:-1], point[-1]
-        seen = jnp.where(bounded, 3 * jnp.sinh(z), z * jnp.exp(-log_precision / 4))
-        log_stretch = jnp.where(bounded, jnp.log(jnp.cosh(z)), -log_precision / 4)
+        bent = jnp.where(near, z, 0.0)
+        from_bound = jnp.sign(far) * (jnp.abs(far) / 3 * jax.nn.softplus(z) - BEYOND)
+        seen = jnp.where(near, 3 * jnp.sinh(bent), jnp.where(far != 0, from_bound, z * jnp.exp(-log_precision / 4)))
+        log_stretch = jnp.where(far != 0, jax.nn.log_sigmoid(z), -log_precision / 4)
+        log_stretch = jnp.where(near, jnp.log(jnp.cosh(bent)), log_stretch)
         return jnp.append(inverse @ seen, log_precision), log_stretch.sum()
 
-    def potential(point: Any) -> Any:
-        unknowns, log_jacobian = placed(point)
+    def potential(point: Any, near: NDArray[np.bool_], far: Array) -> Any:
+        unknowns, log_jacobian = placed(point, near, far)
         return -density(unknowns) - log_jacobian
 
-    at_prior = np.append(np.zeros(dim - 1), math.log(family.prior_shape / family.prior_rate))
-    mode, widths = gaussian_fit(potential, at_prior)
+    start = np.append(np.zeros(dim - 1), math.log(family.prior_shape / family.prior_rate))
+    near, far = np.zeros_like(bounded), np.zeros(dim - 1)
+    if bounded.any():
+        mode, _ = gaussian_fit(partial(potential, near=near, far=far), start)
+        logits = matrix @ np.asarray(placed(mode, near, far)[0])[:-1]
+        near, far = bounded & (np.abs(logits) < FAR), np.where(bounded & (np.abs(logits) >= FAR), logits, 0.0)
+    mode, widths = gaussian_fit(partial(potential, near=near, far=far), start)
     mcmc = MCMC(
         NUTS(
-            potential_fn=lambda point: potential(mode + widths @ point),
+            potential_fn=lambda point: potential(mode + widths @ point, near, far),
             dense_mass=True,
             adapt_mass_matrix=False,
             target_accept_prob=sampling.target_acceptance,
@@ -241,7 +254,7 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
     mcmc.run(jax.random.key(seed), init_params=start, extra_fields=("diverging", "accept_prob", "num_steps"))
     statistics = {name: np.asarray(field) for name, field in mcmc.get_extra_fields(group_by_chain=True).items()}
     points = mode + np.array(mcmc.get_samples(group_by_chain=True), dtype=np.float64) @ widths.T
-    draws = jax.vmap(jax.vmap(lambda point: placed(point)[0]))(points)
+    draws = jax.vmap(jax.vmap(lambda point: placed(point, near, far)[0]))(points)
     return np.array(draws, dtype=np.float64), statistics
 
 
