@@ -275,7 +275,7 @@ def test_moments_exist_where_classes_overlap(script):
         ({"max_rhat": math.nan}, "R-hat nan"),
         ({"min_ess_bulk": 4000.0}, "bulk ESS 4000 is not above 4000"),
         ({"min_ess_tail": math.nan}, "tail ESS nan"),
-        ({"divergences": 1}, "1 transitions diverged"),
+        ({"divergences": 41}, "41 of 40000 transitions diverged"),
     ],
 )
 def test_a_poor_run_is_not_written(script, change, message, tmp_path, monkeypatch):
