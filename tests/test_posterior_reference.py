@@ -89,14 +89,17 @@ def test_every_file_met_the_bar_and_is_that_of_its_settings(path, script, monkey
     assert np.abs((draws.mean(0) - mean) / deviation).max() < 0.15, "kept draws are those of the moments"
     split = data_of(family, seed)
     assert summary["checksum"] == split.checksum
-    monkeypatch.setenv(FOLDER_VARIABLE, str(FOLDER))
+    if family.data != "breast-cancer":
+        monkeypatch.setenv(FOLDER_VARIABLE, str(FOLDER))
     law = family.build(dim, seed, torch.Generator().manual_seed(0)).truth(1.0)
     torch.testing.assert_close(law.moments()[0], torch.from_numpy(mean))
 
 
 def data_of(family, seed):
     """Return the split, or skip where the data are not at hand."""
-    if family.data != "breast-cancer" and not (FOLDER / f"{family.data}.csv.gz").exists():
+    if family.data == "breast-cancer":
+        return load(family.data).split(seed)
+    if not (FOLDER / f"{family.data}.csv.gz").exists():
         pytest.skip(f"no {family.data}.csv.gz beside the repository")
     return load(family.data, FOLDER).split(seed, family.constant_features)
 
