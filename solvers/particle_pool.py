@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 
 import torch
 from torch.quasirandom import SobolEngine
@@ -62,7 +61,7 @@ class Batches:
         self.mean = torch.stack([pool.mean(0, keepdim=True) for pool in pools])
         centred = [pool - mean for pool, mean in zip(pools, self.mean, strict=True)]
         self.factor = torch.linalg.cholesky(torch.stack([each.T @ each / len(each) for each in centred]))
-        self.streams = [shuffled(*each) for each in zip(pools, repeat(size), generators)]
+        self.streams = [shuffled(pool, size, source) for pool, source in zip(pools, generators, strict=True)]
         self.latest = [pool[:size] for pool in pools]
 
     def __call__(self, drawing: Sequence[int]) -> torch.Tensor:

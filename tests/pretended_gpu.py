@@ -134,7 +134,7 @@ def on_cpu(value: Any) -> Any:
 def put(result: Any, known: Mapping[int, OnGPU]) -> Any:
     """Return a result with its tensors on the GPU: those that were arguments, changed in place, as they were."""
     if isinstance(result, torch.Tensor):
-        return known.get(id(result)) if id(result) in known else OnGPU(result)
+        return known[id(result)] if id(result) in known else OnGPU(result)
     if isinstance(result, torch.Size) or not isinstance(result, tuple | list):
         return result
     parts = [put(part, known) for part in result]
