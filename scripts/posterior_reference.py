@@ -178,20 +178,21 @@ def gaussian_fit(potential: Callable[[Any], Any], start: Array) -> tuple[Array, 
     return found.x, np.linalg.cholesky(np.linalg.inv(hessian(found.x)))
 
 
-def one_sided(features: Array, labels: Array) -> tuple[NDArray[np.bool_], Array]:
+def one_sided(features: Array, labels: Array) -> tuple[Array, Array]:
     """Return which of d weights the data bound on one side alone, (d,), and coordinates y = A w that show it, A (d, d).
 
-    Such is the weight of a feature of two values, one of which goes with one label only: a rare soil, say. Its y is the
-    mean logit of these cases; of all other weights it is the weight itself.
+    Such is the weight of a feature of two values, one of which goes with one label ±1 only: a rare soil, say. Its y is
+    the mean logit of these cases, free on the side of the label that is returned; of all other weights y is the weight
+    itself, and 0 is returned.
     """
-    bounded, matrix = np.zeros(features.shape[1], dtype=bool), np.eye(features.shape[1])
+    free_side, matrix = np.zeros(features.shape[1]), np.eye(features.shape[1])
     for feature, column in enumerate(features.T):
         if len(values := np.unique(column)) != 2:
             continue
         for its in (column == value for value in values):
             if np.ptp(labels[its]) == 0:
-                bounded[feature], matrix[feature] = True, features[its].mean(0)
-    return bounded, matrix
+                free_side[feature], matrix[feature] = labels[its][0], features[its].mean(0)
+    return free_side, matrix
 
 
 def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampling) -> tuple[Array, dict[str, Array]]:
@@ -199,11 +200,11 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
 
     NUTS moves in (z, ℓ) with w = z e^{-ℓ/4}, half way between the centred and the non-centred parametrisation
     (Papaspiliopoulos, Roberts and Sköld 2007): either end of that scale mixes several times more slowly in ℓ. Logits
-    that are bounded on one side are 3 sinh z instead: on that side the density falls within a few logits, on the other
-    only as the prior does, hundreds of logits away. Where their mode m is that far from the bound they are linear in z
-    there and exponential towards the bound, (m/3) log(1 + e^z) less 30, beyond which there is no mass. In these
-    coordinates it starts about the mode, from points spread wider than the Gaussian fitted there, whose covariance is
-    its mass matrix.
+    that are bounded on one side are 3z towards the bound, where the density falls as e^{-c|z|}, and 3 sinh z away from
+    it, where the density falls only as the prior does, hundreds of logits away. Where their mode m is that far from the
+    bound they are linear in z there and exponential towards the bound, (m/3) log(1 + e^z) less 30, beyond which there
+    is no mass. In these coordinates it starts about the mode, from points spread wider than the Gaussian fitted there,
+    whose covariance is its mass matrix.
     """
     import jax
     import jax.numpy as jnp
@@ -213,18 +214,18 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
     features = split.training_features
     if family.intercept:
         features = np.hstack([features, np.ones((len(features), 1))])
-    bounded, matrix = one_sided(features, split.training_labels)
+    free_side, matrix = one_sided(features, split.training_labels)
     inverse = jnp.asarray(np.linalg.inv(matrix))
     dim = family.dims()[0]
 
     def placed(point: Any, near: NDArray[np.bool_], far: Array) -> tuple[Any, Any]:
         """Return (w, ℓ) and the log-determinant of its derivative, up to a constant."""
         z, log_precision = point[:-1], point[-1]
-        bent = jnp.where(near, z, 0.0)
+        bent = jnp.where(near & (z * free_side > 0), z, 0.0)
         from_bound = jnp.sign(far) * (jnp.abs(far) / 3 * jax.nn.softplus(z) - BEYOND)
-        seen = jnp.where(near, 3 * jnp.sinh(bent), jnp.where(far != 0, from_bound, z * jnp.exp(-log_precision / 4)))
-        log_stretch = jnp.where(far != 0, jax.nn.log_sigmoid(z), -log_precision / 4)
-        log_stretch = jnp.where(near, jnp.log(jnp.cosh(bent)), log_stretch)
+        cases = [near, far != 0]
+        seen = jnp.select(cases, [3 * (z - bent + jnp.sinh(bent)), from_bound], z * jnp.exp(-log_precision / 4))
+        log_stretch = jnp.select(cases, [jnp.log(jnp.cosh(bent)), jax.nn.log_sigmoid(z)], -log_precision / 4)
         return jnp.append(inverse @ seen, log_precision), log_stretch.sum()
 
     def potential(point: Any, near: NDArray[np.bool_], far: Array) -> Any:
@@ -232,8 +233,8 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
         return -density(unknowns) - log_jacobian
 
     start = np.append(np.zeros(dim - 1), math.log(family.prior_shape / family.prior_rate))
-    near, far = np.zeros_like(bounded), np.zeros(dim - 1)
-    if bounded.any():
+    near, far = np.zeros(dim - 1, dtype=bool), np.zeros(dim - 1)
+    if (bounded := free_side != 0).any():
         mode, _ = gaussian_fit(partial(potential, near=near, far=far), start)
         logits = matrix @ np.asarray(placed(mode, near, far)[0])[:-1]
         near, far = bounded & (np.abs(logits) < FAR), np.where(bounded & (np.abs(logits) >= FAR), logits, 0.0)

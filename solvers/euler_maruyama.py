@@ -7,6 +7,14 @@ The law of dX = -∇V(X) dt + √(2/β) dW solves the Fokker-Planck equation ∂
 of weak order 1 (Kloeden, Platen, Numerical Solution of Stochastic Differential Equations, 1992, chapter 14). Run for
 long in the negative log-density of a posterior it is the unadjusted Langevin algorithm (Roberts, Tweedie, Bernoulli 2,
 1996).
+
+Where V is steep in some directions and flat in others, h is that of the steepest, and the flattest take very many steps
+to relax. With a metric Q the same scheme in y = Q^{½} x,
+
+    X_{k+1} = X_k - h Q⁻¹∇V(X_k) + √(2h/β) Q^{-½} ξ_k,
+
+follows another flow with the same stationary law (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002). With
+Q = ∇²V(x*) at the mode x* it forgets where it started as e^{-t} in all directions, as far as V is quadratic.
 """
 
 from __future__ import annotations
@@ -19,12 +27,15 @@ from typing import ClassVar
 
 import torch
 
+from problems.flow import GradientFlow
 from problems.placement import placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import workers
 from solvers.estimates import Particles
+from solvers.laplace import find_mode
+from solvers.mean_curvature import Metric, without_hessian
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
@@ -35,6 +46,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 BLOCK_ELEMENTS = 2**15
 
 STEPS_BETWEEN_CHECKS = 100
+
+METRICS = ("identity", "hessian")
+NEWTON_STEPS = 200
 
 
 class Drift(ABC):
@@ -71,21 +85,30 @@ class LinearDrift(Drift):
 
 
 class GradientDrift(Drift):
-    """-h ∇V(X) for any potential, a row a point (n, D)."""
+    """-h Q^{-½} ∇V(X) in the coordinates Y = Q^{½} X of a metric, for any potential, a row a point (n, D)."""
 
-    def __init__(self, potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        step_size: float,
+        device: torch.device,
+        dtype: torch.dtype,
+        metric: Metric = Metric(),  # noqa: B008, which is frozen
+    ) -> None:
         self.potential = placed(potential, device, dtype)
+        self.metric = metric.to(device, dtype)
         self.step_size = step_size
         self.device, self.dtype = device, dtype
 
     def enter(self, points: torch.Tensor) -> torch.Tensor:
-        return points.to(self.device, self.dtype, copy=True)
+        return self.metric.flat(points.to(self.device, self.dtype, copy=True))
 
     def leave(self, state: torch.Tensor) -> torch.Tensor:
-        return state.to("cpu", torch.float64, copy=True)
+        return self.metric.points(state).to("cpu", torch.float64, copy=True)
 
     def add_to(self, increment: torch.Tensor, state: torch.Tensor) -> None:
-        increment.sub_(self.potential.gradient(state), alpha=self.step_size)
+        gradient = self.potential.gradient(self.metric.points(state))
+        increment.sub_(self.metric.scores(gradient), alpha=self.step_size)
 
 
 def drift_of(potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> Drift:
@@ -106,16 +129,21 @@ class EulerMaruyama(Solver):
 
     Results depend on the seed and the device, not on the number of threads: particles go in blocks of fixed size, each
     with its own generator, and threads share out the blocks.
+
+    ``metric`` is "identity", or "hessian" for Q = ∇²V(x*) at the mode x* that Newton's method reaches from the mean of
+    the initial law. That is for stationary laws only: times and ``step_size`` are those of the other flow.
     """
 
     name: ClassVar[str] = "euler-maruyama"
     particles: int = 10_000
     step_size: float = 1e-3
+    metric: str = "identity"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         require_counts(self.name, particles=self.particles)
         require_positive(self.name, step_size=self.step_size)
+        require_choice(self.name, "metric", self.metric, METRICS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
 
     @property
@@ -126,13 +154,18 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
+        if self.metric == "hessian":
+            if not problem.stationary:
+                return "metric hessian is for stationary problems only: the flow that it follows is another"
+            if (why := without_hessian(problem.flow.potential)) is not None:
+                return f"metric hessian needs ∇²V, which {type(problem.flow.potential).__name__} does not give: {why}"
         return interaction_between_particles(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
         counts = step_counts(flow.times, self.step_size)
         noise_scale = math.sqrt(2 * self.step_size / flow.inverse_temperature)
-        drift = drift_of(flow.potential, self.step_size, device, DTYPES[self.dtype])
+        drift = self._drift(flow, device)
         initial = flow.initial.sample(self.particles, generator)
         # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
         first_seed = int(torch.randint(2**32, (), generator=generator))
@@ -149,6 +182,16 @@ class EulerMaruyama(Solver):
             paths = [follow_block((0, initial))]
         estimates = tuple(Particles(torch.cat(points)) for points in zip(*paths, strict=True))
         return Solution(flow.times, estimates, Cost(gradient_evaluations=self.particles * counts[-1]))
+
+    def _drift(self, flow: GradientFlow, device: torch.device) -> Drift:
+        potential, dtype = flow.potential, DTYPES[self.dtype]
+        if self.metric == "identity":
+            return drift_of(potential, self.step_size, device, dtype)
+        start, _ = flow.initial.moments()
+        with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+            mode = find_mode(potential, flow.inverse_temperature, start, NEWTON_STEPS)
+            metric = Metric.of(mode.hessian)
+        return GradientDrift(potential, self.step_size, device, dtype, metric)
 
     def _block_size(self, dim: int) -> int:
         """Return the number of particles in a block, so that all blocks are about as large."""

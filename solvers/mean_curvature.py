@@ -2,7 +2,7 @@
 
 In the coordinates y = Q^{½} x distances are ‖x-x'‖²_Q = (x-x')ᵀ Q (x-x') and a score s of x becomes Q^{-½} s. Where
 
-    Q = |E β∇²V|,   the mean over the particles, every eigenvalue λ of it replaced by max(|λ|, 10⁻⁸ λ_max),
+    Q = |β∇²V|,   the mean over particles, every eigenvalue λ of it replaced by max(|λ|, 10⁻⁸ λ_max),
 
 all directions of N(b, (βA)⁻¹) are equally wide. Where V is not convex the mean curvature need not be positive: |λ| is
 then as large as the rate at which particles leave the saddle, and Newton's method uses it so (``solvers.laplace``).
@@ -33,6 +33,20 @@ class Metric:
     root: torch.Tensor | None = None
     inverse_root: torch.Tensor | None = None
 
+    @classmethod
+    def of(cls, curvature: torch.Tensor) -> Metric:
+        """Return Q = |H| of a symmetric matrix H (D, D) that is finite and not 0."""
+        rates, basis = torch.linalg.eigh(0.5 * (curvature + curvature.T))
+        sizes = rates.abs()
+        roots = sizes.clamp(min=SINGULAR * float(sizes.max())).sqrt()
+        return cls((basis * roots) @ basis.T, (basis / roots) @ basis.T)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Metric:
+        """Return the metric on ``device`` in ``dtype``."""
+        if self.root is None or self.inverse_root is None:
+            return self
+        return Metric(self.root.to(device, dtype), self.inverse_root.to(device, dtype))
+
     def flat(self, points: torch.Tensor) -> torch.Tensor:
         """Return y = Q^{½} x of ``points`` x (n, D)."""
         return points if self.root is None else points @ self.root
@@ -56,12 +70,9 @@ def mean_curvature(potential: Potential, points: torch.Tensor, beta: float, run:
     hessian = torch.stack(parts).sum(0).mul_(beta / len(some)).cpu()
     if not bool(torch.isfinite(hessian).all()):
         raise Diverged("the mean of ∇²V is not finite")
-    rates, basis = torch.linalg.eigh(0.5 * (hessian + hessian.T))
-    sizes = rates.abs()
-    if not float(sizes.max()) > 0:
+    if not bool(hessian.any()):
         raise Diverged("the mean of ∇²V is 0")
-    roots = sizes.clamp(min=SINGULAR * float(sizes.max())).sqrt()
-    return Metric(((basis * roots) @ basis.T).to(points), ((basis / roots) @ basis.T).to(points))
+    return Metric.of(hessian).to(points.device, points.dtype)
 
 
 def without_hessian(potential: Potential) -> str | None:

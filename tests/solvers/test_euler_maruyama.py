@@ -305,6 +305,30 @@ def test_divergence_between_checks_is_seen_at_the_observation():
         run(problem, particles=100, step_size=0.1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_with_the_hessian_as_metric_all_directions_relax_alike(dtype):
+    """Widths from 1 to 1000, after 40 steps: in y = Q^{½} x the scheme's own law is m (1-h)^k, isotropic noise."""
+    precision = torch.tensor([[1.0, 0.3e-3], [0.3e-3, 1e-6]], dtype=torch.float64)
+    centre = torch.tensor([2.0, -500.0], dtype=torch.float64)
+    initial = Gaussian(torch.tensor([5.0, 900.0], dtype=torch.float64), torch.diag(torch.tensor([4.0, 1e4]).double()))
+    problem = dataclasses.replace(
+        flow_problem(Quadratic(precision, centre), initial, (4.0,), inverse_temperature=0.7), stationary=True
+    )
+    [estimate] = run(problem, seed=5, particles=100_000, step_size=0.1, metric="hessian", dtype=dtype).estimates
+    mean, covariance = initial.moments()
+    mean = centre + 0.9**40 * (mean - centre)
+    covariance = 0.81**40 * covariance + (1 - 0.81**40) / (1 - 0.1 / 2) / 0.7 * torch.linalg.inv(precision)
+    assert min(moment_tests(estimate.points, mean, covariance)) > 1e-5
+
+
+def test_the_metric_is_for_stationary_laws_with_a_hessian():
+    problem = random_problem(2)
+    solver = EulerMaruyama(metric="hessian")
+    assert "stationary problems only" in solver.unsupported(problem)
+    stationary = dataclasses.replace(problem, stationary=True)
+    assert solver.unsupported(stationary) is None
+
+
 def test_interaction_is_unsupported():
     problem = random_problem(2)
     solver = EulerMaruyama()
@@ -323,6 +347,7 @@ def test_interaction_is_unsupported():
         ({"particles": 10.0}, "particles must be a whole number >= 1, got 10.0"),
         ({"step_size": 0.0}, "step_size must be a finite number > 0, got 0.0"),
         ({"step_size": math.nan}, "step_size must be"),
+        ({"metric": "dense"}, "metric must be one of 'identity', 'hessian'; got 'dense'"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
     ],
 )
