@@ -13,8 +13,8 @@ to relax. With a metric Q the same scheme in y = Q^{½} x,
 
     X_{k+1} = X_k - h Q⁻¹∇V(X_k) + √(2h/β) Q^{-½} ξ_k,
 
-follows another flow with the same stationary law (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002). With
-Q = ∇²V(x*) at the mode x* it forgets where it started as e^{-t} in all directions, as far as V is quadratic.
+follows another flow with the same stationary law (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002), see
+``solvers.curvature_metric``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,13 @@ from typing import ClassVar
 
 import torch
 
-from problems.flow import GradientFlow
 from problems.placement import placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import workers
+from solvers.curvature_metric import METRICS, metric_of, without_flow
 from solvers.estimates import Particles
-from solvers.laplace import find_mode
-from solvers.mean_curvature import Metric, without_hessian
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
@@ -46,9 +44,6 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 BLOCK_ELEMENTS = 2**15
 
 STEPS_BETWEEN_CHECKS = 100
-
-METRICS = ("identity", "hessian")
-NEWTON_STEPS = 200
 
 
 class Drift(ABC):
@@ -85,30 +80,21 @@ class LinearDrift(Drift):
 
 
 class GradientDrift(Drift):
-    """-h Q^{-½} ∇V(X) in the coordinates Y = Q^{½} X of a metric, for any potential, a row a point (n, D)."""
+    """-h ∇V(X) for any potential, a row a point (n, D)."""
 
-    def __init__(
-        self,
-        potential: Potential,
-        step_size: float,
-        device: torch.device,
-        dtype: torch.dtype,
-        metric: Metric = Metric(),  # noqa: B008, which is frozen
-    ) -> None:
+    def __init__(self, potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> None:
         self.potential = placed(potential, device, dtype)
-        self.metric = metric.to(device, dtype)
         self.step_size = step_size
         self.device, self.dtype = device, dtype
 
     def enter(self, points: torch.Tensor) -> torch.Tensor:
-        return self.metric.flat(points.to(self.device, self.dtype, copy=True))
+        return points.to(self.device, self.dtype, copy=True)
 
     def leave(self, state: torch.Tensor) -> torch.Tensor:
-        return self.metric.points(state).to("cpu", torch.float64, copy=True)
+        return state.to("cpu", torch.float64, copy=True)
 
     def add_to(self, increment: torch.Tensor, state: torch.Tensor) -> None:
-        gradient = self.potential.gradient(self.metric.points(state))
-        increment.sub_(self.metric.scores(gradient), alpha=self.step_size)
+        increment.sub_(self.potential.gradient(state), alpha=self.step_size)
 
 
 def drift_of(potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> Drift:
@@ -154,19 +140,15 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        if self.metric == "hessian":
-            if not problem.stationary:
-                return "metric hessian is for stationary problems only: the flow that it follows is another"
-            if (why := without_hessian(problem.flow.potential)) is not None:
-                return f"metric hessian needs ∇²V, which {type(problem.flow.potential).__name__} does not give: {why}"
-        return interaction_between_particles(problem)
+        return interaction_between_particles(problem) or without_flow(self.metric, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
         counts = step_counts(flow.times, self.step_size)
         noise_scale = math.sqrt(2 * self.step_size / flow.inverse_temperature)
-        drift = self._drift(flow, device)
-        initial = flow.initial.sample(self.particles, generator)
+        metric = metric_of(self.metric, flow)
+        drift = drift_of(metric.seen(flow.potential), self.step_size, device, DTYPES[self.dtype])
+        initial = metric.flat(flow.initial.sample(self.particles, generator))
         # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
         first_seed = int(torch.randint(2**32, (), generator=generator))
 
@@ -180,18 +162,8 @@ class EulerMaruyama(Solver):
                 paths = run(follow_block, enumerate(initial.split(self._block_size(flow.dim))))
         else:
             paths = [follow_block((0, initial))]
-        estimates = tuple(Particles(torch.cat(points)) for points in zip(*paths, strict=True))
+        estimates = tuple(Particles(metric.points(torch.cat(points))) for points in zip(*paths, strict=True))
         return Solution(flow.times, estimates, Cost(gradient_evaluations=self.particles * counts[-1]))
-
-    def _drift(self, flow: GradientFlow, device: torch.device) -> Drift:
-        potential, dtype = flow.potential, DTYPES[self.dtype]
-        if self.metric == "identity":
-            return drift_of(potential, self.step_size, device, dtype)
-        start, _ = flow.initial.moments()
-        with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
-            mode = find_mode(potential, flow.inverse_temperature, start, NEWTON_STEPS)
-            metric = Metric.of(mode.hessian)
-        return GradientDrift(potential, self.step_size, device, dtype, metric)
 
     def _block_size(self, dim: int) -> int:
         """Return the number of particles in a block, so that all blocks are about as large."""

@@ -13,6 +13,8 @@ import torch
 from problems.laws import Law
 from problems.potentials import FiniteSum, Potential
 from solvers.blocks import Run
+from solvers.curvature_metric import Metric
+from solvers.estimates import InvertibleMap
 from solvers.icnn import Weights
 from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_slopes import PUSHED_AT_ONCE, pushed
@@ -38,6 +40,8 @@ TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 class Course:
     """The flow of ``potential``, whose steps have the objectives ``objective_of(V)`` for V or estimates of it.
 
+    It is followed in the coordinates of ``metric``: there the particles are, while ``maps`` are of points x.
+
     ``pool`` (n, D) are the particles that are trained on, ``fresh`` others that no training sees; ``guess`` gives the
     affine map that the training of a step starts from, if not from the map before. ``failure`` says why the course has
     ended early.
@@ -50,7 +54,8 @@ class Course:
     fresh: torch.Tensor
     minibatch: int | None = None
     guess: Guess | None = None
-    maps: list[ConvexMap] = field(default_factory=list)
+    metric: Metric = field(default_factory=Metric)
+    maps: list[InvertibleMap] = field(default_factory=list)
     traces: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TRACES})
     failure: str | None = None
     evaluations: int = 0
@@ -59,6 +64,7 @@ class Course:
     def begin(
         cls,
         law: Law,
+        metric: Metric,
         potential: Potential,
         objective_of: Callable[[Potential], StepObjective],
         generator: torch.Generator,
@@ -66,8 +72,9 @@ class Course:
         minibatch: int | None,
     ) -> Course:
         """Draw the particles of ``law``."""
-        pool = spread_draws(law, pool_size, generator)
-        return cls(potential, objective_of, generator, pool, law.sample(EXAMINED, generator), minibatch)
+        pool = metric.flat(spread_draws(law, pool_size, generator))
+        fresh = metric.flat(law.sample(EXAMINED, generator))
+        return cls(potential, objective_of, generator, pool, fresh, minibatch, metric=metric)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the particles."""
@@ -122,7 +129,7 @@ class Course:
 
     def add_map(self, weights: Weights) -> None:
         """Add ∇ψ to the maps."""
-        self.maps.append(ConvexMap(weights.to(torch.device("cpu"), torch.float64)))
+        self.maps.append(self.metric.carried(ConvexMap(weights.to(torch.device("cpu"), torch.float64))))
 
     def state(self) -> dict[str, Any]:
         """Return what the next steps depend on, beside the networks."""

@@ -31,6 +31,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import Run, workers
 from solvers.checkpoint import Checkpoint
+from solvers.curvature_metric import METRICS, Metric, metric_of, without_flow
 from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
 from solvers.icnn import Architecture
@@ -61,7 +62,9 @@ class ICNNJKO(Solver):
     need go, instead of drifting from step to step to where no particle is and the map then bends.
     ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
     ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
-    ``solvers.icnn_start``.
+    ``solvers.icnn_start``. ``metric = "hessian"`` is for stationary laws that are much wider in some directions than in
+    others: the flow is then that in the coordinates of ``solvers.curvature_metric``, with times and ``step_size`` in
+    units of its relaxation.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest
@@ -92,6 +95,7 @@ class ICNNJKO(Solver):
     pool_size: int = 32_768
     minibatch: int | None = None
     start: str = "previous"
+    metric: str = "identity"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -114,6 +118,7 @@ class ICNNJKO(Solver):
             require_counts(self.name, minibatch=self.minibatch)
         require_choice(self.name, "order", self.order, tuple(IMPLICITNESS))
         require_choice(self.name, "start", self.start, STARTS)
+        require_choice(self.name, "metric", self.metric, METRICS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
         if self.batch_size > self.pool_size:
             raise ValueError(
@@ -136,7 +141,7 @@ class ICNNJKO(Solver):
                 return "minibatches need a potential that is a sum over cases"
             if self.minibatch > flow.potential.cases:
                 return f"there are {flow.potential.cases} cases, fewer than a minibatch of {self.minibatch}"
-        return None
+        return without_flow(self.metric, problem)
 
     def solve(
         self, problem: Problem, generator: torch.Generator, device: torch.device, checkpoint: Path | None = None
@@ -177,7 +182,7 @@ class ICNNJKO(Solver):
             starts, courses = [], []
             for flow, generator in zip(flows, generators, strict=True):
                 courses.append(self._course(flow, generator, device))
-                starts.append(self._start(architecture, flow, generator))
+                starts.append(self._start(architecture, flow, courses[-1].metric, generator))
             parameters = torch.cat(starts).to(device, DTYPES[self.dtype])
             done, earlier = 0, 0.0
             found = None if kept is None else kept.load()
@@ -219,37 +224,43 @@ class ICNNJKO(Solver):
         assert isinstance(flow.initial, Density)
         architecture = Architecture(flow.dim, self.width, self.depth, self.rank)
         course = self._course(flow, generator, device)
-        parameters = self._start(architecture, flow, generator).to(device, DTYPES[self.dtype])
+        parameters = self._start(architecture, flow, course.metric, generator).to(device, DTYPES[self.dtype])
 
         def step(course: Course, step_size: float) -> None:
             stepped = replace(self, step_size=step_size)
-            course.objective_of, course.guess = stepped._objective_of(flow), stepped._guess_of(flow)
+            course.objective_of = stepped._objective_of(flow, course.metric)
+            course.guess = stepped._guess_of(flow, course.metric)
             started = time.perf_counter()
             self._step(architecture, parameters, [course], run)
             course.traces["seconds"].append(time.perf_counter() - started)
 
         return NetworkSteps(flow.initial, self.step_size, course, step)
 
-    def _start(self, architecture: Architecture, flow: GradientFlow, generator: torch.Generator) -> torch.Tensor:
+    def _start(
+        self, architecture: Architecture, flow: GradientFlow, metric: Metric, generator: torch.Generator
+    ) -> torch.Tensor:
         """Return the parameters (size,) of a network that starts as the identity."""
-        scale = math.sqrt(float(flow.initial.moments()[1].diagonal().mean()))
+        covariance = metric.covariance(flow.initial.moments()[1])
+        scale = math.sqrt(float(covariance.diagonal().mean()))
         return torch.cat([part.flatten() for part in architecture.identity(scale, generator, self.sharpness).parts()])
 
-    def _objective_of(self, flow: GradientFlow) -> Callable[[Potential], StepObjective]:
+    def _objective_of(self, flow: GradientFlow, metric: Metric) -> Callable[[Potential], StepObjective]:
         return lambda potential: StepObjective(
-            potential, flow.inverse_temperature, self.step_size, IMPLICITNESS[self.order]
+            metric.seen(potential), flow.inverse_temperature, self.step_size, IMPLICITNESS[self.order]
         )
 
-    def _guess_of(self, flow: GradientFlow) -> Guess | None:
+    def _guess_of(self, flow: GradientFlow, metric: Metric) -> Guess | None:
         if self.start == "previous":
             return None
-        return partial(best_affine, potential=flow.potential, beta=flow.inverse_temperature, step_size=self.step_size)
+        potential, beta = metric.seen(flow.potential), flow.inverse_temperature
+        return partial(best_affine, potential=potential, beta=beta, step_size=self.step_size)
 
     def _course(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Course:
-        dtype = DTYPES[self.dtype]
-        potential, objective_of = placed(flow.potential, device, dtype), self._objective_of(flow)
-        course = Course.begin(flow.initial, potential, objective_of, generator, self.pool_size, self.minibatch)
-        course.guess = self._guess_of(flow)
+        dtype, metric = DTYPES[self.dtype], metric_of(self.metric, flow)
+        potential = placed(flow.potential, device, dtype)
+        objective_of = self._objective_of(flow, placed(metric, device, dtype))
+        course = Course.begin(flow.initial, metric, potential, objective_of, generator, self.pool_size, self.minibatch)
+        course.guess = self._guess_of(flow, metric)
         course.to(device, dtype)
         return course
 

@@ -16,7 +16,7 @@ Information Processing Systems 32, 2019, section 3.2), and
     φ(x) = n⁻¹ Q⁻¹ Σ_j [ κ_j s(x_j) + ∇_{x_j} κ_j ],
 
 which is the same as moving y = Q^{½} x by the scores Q^{-½} s with the plain kernel. Where Q is the mean curvature of
-βV (``solvers.mean_curvature``), narrow and wide directions relax equally fast.
+βV (``solvers.curvature_metric``), narrow and wide directions relax equally fast.
 
 With few particles in many dimensions the second term is too weak, and the particles' variance collapses (Ba et al.,
 International Conference on Learning Representations, 2022). At the fixed point of 500 particles for N(0, I) the mean
@@ -46,8 +46,8 @@ from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import Run, workers
+from solvers.curvature_metric import METRICS, Metric, mean_curvature, without_hessian
 from solvers.estimates import Particles
-from solvers.mean_curvature import Metric, mean_curvature, without_hessian
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.stein import (
     KERNELS,
@@ -66,8 +66,6 @@ MEDIAN_PARTICLES = 1024
 
 # Points at which a thread evaluates the gradient at a time.
 GRADIENT_BLOCK = 512
-
-METRICS = ("identity", "hessian")
 
 # The metric is taken anew after 1/8, 1/4 and 1/2 of the iterations.
 METRIC_HALVINGS = 3
@@ -237,8 +235,8 @@ class SVGD(Solver):
             return "stationary problems only: the particles have no notion of time"
         if problem.flow.energy.interaction is not None:
             return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
-        if self.metric == "hessian" and (why := without_hessian(problem.flow.potential)) is not None:
-            return f"metric hessian needs ∇²V, which {type(problem.flow.potential).__name__} does not give: {why}"
+        if self.metric == "hessian" and (why := without_hessian(self.metric, problem.flow.potential)) is not None:
+            return why
         if self.batch_size is not None:
             potential = problem.flow.potential
             if not isinstance(potential, FiniteSum):

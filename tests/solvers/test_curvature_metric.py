@@ -1,0 +1,197 @@
+"""A metric changes coordinates and nothing else: potentials, averages, maps, and the steps that networks take in it."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Gaussian
+from problems.logistic_regression import LogisticRegression
+from problems.potentials import Potential, Quadratic
+from problems.problem import Problem
+from solvers.curvature_metric import Metric, metric_of
+from solvers.estimates import InvertibleMap, Pushforward
+from solvers.gaussian_jko import GaussianJKO
+from solvers.icnn_jko import ICNNJKO
+from solvers.solver import Diverged
+
+CPU = torch.device("cpu")
+
+PRECISION = torch.tensor([[900.0, 4.0], [4.0, 0.02]], dtype=torch.float64)
+CENTRE = torch.tensor([0.3, -40.0], dtype=torch.float64)
+METRIC = Metric.of(PRECISION, CENTRE)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normals(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def stationary(potential: Potential, initial: Gaussian, times: tuple[float, ...]) -> Problem:
+    flow = GradientFlow(initial, FreeEnergy(potential, Entropy(2.0)), times)
+    return Problem(flow, (), truth=None, truth_missing="not needed", stationary=True)
+
+
+@pytest.fixture(scope="module")
+def posterior() -> Problem:
+    return LogisticRegression(data="breast-cancer", prior_shape=4.0, prior_rate=4.0).build(31, 0, generator())
+
+
+@dataclass(frozen=True)
+class Stretch(InvertibleMap):
+    """y ↦ y³ + y, for its Jacobian is known."""
+
+    def push(self, x):
+        return x**3 + x
+
+    def forward(self, x):
+        return self.push(x), (3 * x**2 + 1).log().sum(1)
+
+    def inverse(self, y):
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Shift(InvertibleMap):
+    """y ↦ 2y + 1."""
+
+    def push(self, x):
+        return 2 * x + 1
+
+    def forward(self, x):
+        return self.push(x), torch.full((len(x),), x.shape[1] * torch.log(torch.tensor(2.0)).item())
+
+    def inverse(self, y):
+        x = (y - 1) / 2
+        return x, self.forward(x)[1]
+
+
+def test_coordinates_go_there_and_back_and_make_the_curvature_one():
+    x = CENTRE + normals(50, 2) * torch.tensor([1.0, 100.0])
+    torch.testing.assert_close(METRIC.points(METRIC.flat(x)), x, rtol=1e-12, atol=1e-12)
+    distances = METRIC.flat(x).square().sum(1)
+    expected = ((x - CENTRE) @ PRECISION * (x - CENTRE)).sum(1)
+    torch.testing.assert_close(distances, expected, rtol=1e-10, atol=1e-10)
+    covariance = torch.linalg.inv(PRECISION)
+    torch.testing.assert_close(METRIC.covariance(covariance), torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_a_seen_potential_has_the_values_and_derivatives_of_its_own_coordinates(posterior):
+    metric = metric_of("hessian", posterior.flow)
+    potential = posterior.flow.potential
+    seen = metric.seen(potential)
+    assert seen.dim == potential.dim
+    y = normals(6, 31)
+    torch.testing.assert_close(seen.value(y), potential.value(metric.points(y)))
+    point = y.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(seen.value(point).sum(), point)
+    torch.testing.assert_close(seen.gradient(y), slope)
+    value, gradient = seen.value_and_gradient(y)
+    torch.testing.assert_close(value, seen.value(y))
+    torch.testing.assert_close(gradient, slope)
+    torch.testing.assert_close(seen.hessian(y), Potential.hessian(seen, y), rtol=1e-8, atol=1e-8)
+
+
+def test_at_the_mode_the_curvature_is_one(posterior):
+    """Newton's method stops 1e-8 deviations from the mode."""
+    metric = metric_of("hessian", posterior.flow)
+    seen, origin = metric.seen(posterior.flow.potential), torch.zeros(1, 31, dtype=torch.float64)
+    torch.testing.assert_close(seen.hessian(origin)[0], torch.eye(31, dtype=torch.float64), rtol=0, atol=1e-6)
+    assert float(seen.gradient(origin).norm()) < 1e-6
+
+
+def test_averages_over_gaussians_are_each_others_derivatives(posterior):
+    """E ∇V = ∂E V/∂m and E ∇²V = 2 ∂E V/∂Σ in y, by central differences in random directions."""
+    seen = metric_of("hessian", posterior.flow).seen(posterior.flow.potential)
+    mean, root = 0.1 * normals(31), 0.1 * normals(31, 31, seed=1)
+    covariance = torch.eye(31, dtype=torch.float64) + root @ root.T
+    known = seen.expectations(mean, covariance)
+    along, h = normals(31, seed=2), 1e-4
+    ahead, behind = (seen.expectations(mean + sign * h * along, covariance).value for sign in (1, -1))
+    assert (ahead - behind) / (2 * h) == pytest.approx(float(known.gradient @ along), rel=1e-5)
+    change = along[:, None] * along
+    ahead, behind = (seen.expectations(mean, covariance + sign * h * change).value for sign in (1, -1))
+    assert (ahead - behind) / h == pytest.approx(float(along @ known.hessian @ along), rel=1e-5)
+
+
+def test_a_carried_map_has_the_jacobian_it_states():
+    carried = METRIC.carried(Stretch())
+    x = METRIC.points(normals(3, 2))
+    mapped, log_det = carried.forward(x)
+    torch.testing.assert_close(mapped, carried.push(x))
+    for point, stated in zip(x, log_det, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda at: carried.push(at[None])[0], point)
+        torch.testing.assert_close(torch.linalg.slogdet(jacobian).logabsdet, stated, rtol=1e-8, atol=1e-8)
+
+
+def test_a_carried_map_has_the_inverse_of_its_step():
+    carried = METRIC.carried(Shift())
+    x = METRIC.points(normals(5, 2))
+    back, log_det = carried.inverse(carried.push(x))
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(log_det, carried.forward(x)[1])
+
+
+def test_no_metric_leaves_everything_as_it_is():
+    metric, potential, step = Metric(), Quadratic(PRECISION, CENTRE), Shift()
+    assert metric.seen(potential) is potential
+    assert metric.carried(step) is step
+    assert metric.flat(CENTRE) is CENTRE
+    assert metric.points(CENTRE) is CENTRE
+
+
+@pytest.mark.parametrize("start", ["previous", "affine"])
+def test_steps_of_networks_in_a_metric_are_the_exact_ones_there(start):
+    """On Gaussians 300 times as wide one way as the other; in y V is |y|²/2, whose exact steps are known."""
+    potential = Quadratic(PRECISION, CENTRE)
+    initial = Gaussian(METRIC.points(torch.tensor([2.0, -1.0]).double()), 9 * torch.linalg.inv(PRECISION))
+    problem = stationary(potential, initial, (0.4,))
+    solver = ICNNJKO(
+        step_size=0.2, iterations=300, batch_size=256, width=16, rank=2, pool_size=4096, metric="hessian", start=start
+    )
+    assert solver.unsupported(problem) is None
+    (answer,) = solver.solve(problem, generator(), CPU).estimates
+    assert isinstance(answer, Pushforward)
+    flat = Gaussian(METRIC.flat(initial.mean), METRIC.covariance(initial.covariance))
+    unit = Quadratic(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+    (exact,) = GaussianJKO(step_size=0.2).solve(stationary(unit, flat, (0.4,)), generator(), CPU).estimates
+    x, log_density = answer.sample_with_log_prob(4096, generator(1))
+    jacobian = torch.linalg.slogdet(METRIC.root).logabsdet
+    difference = log_density - (exact.law.log_prob(METRIC.flat(x)) + jacobian)
+    assert float((2 * difference * torch.tanh(difference / 2)).mean()) < 2e-4
+    torch.testing.assert_close(answer.log_prob(x[:64]), log_density[:64], rtol=1e-6, atol=1e-6)
+
+
+def test_networks_in_a_metric_go_on_after_a_cut(tmp_path):
+    problem = stationary(Quadratic(PRECISION, CENTRE), Gaussian(CENTRE, 9 * torch.linalg.inv(PRECISION)), (0.4,))
+    solver = ICNNJKO(step_size=0.2, iterations=30, batch_size=64, width=8, pool_size=512, metric="hessian")
+    whole = solver.solve(problem, generator(), CPU).estimates[0].sample(8, generator(1))
+    solver.solve(problem, generator(), CPU, tmp_path)
+    again = solver.solve(problem, generator(), CPU, tmp_path).estimates[0].sample(8, generator(1))
+    assert torch.equal(whole, again)
+
+
+def test_a_potential_without_a_mode_is_said():
+    saddle = Quadratic(torch.eye(2, dtype=torch.float64), CENTRE)
+
+    @dataclass(frozen=True, eq=False)
+    class Falling(Potential):
+        dim: int = 2
+
+        def value(self, x):
+            return -saddle.value(x)
+
+    problem = stationary(Falling(), Gaussian(CENTRE + 1, torch.eye(2, dtype=torch.float64)), (0.4,))
+    with pytest.raises(Diverged, match="V"):
+        metric_of("hessian", problem.flow)
+
+
+def test_the_metric_is_for_stationary_laws():
+    solver = ICNNJKO(metric="hessian")
+    problem = stationary(Quadratic(PRECISION, CENTRE), Gaussian(CENTRE, PRECISION), (0.4,))
+    assert solver.unsupported(problem) is None
+    assert "stationary problems only" in solver.unsupported(replace(problem, stationary=False))
