@@ -6,10 +6,8 @@
 
 Data are those of ``problems.datasets.load``; ``--folder`` says where their files are, as ``WGFBENCH_DATA`` does.
 
-The sampler is numpyro's NUTS in float64 with a dense mass matrix, the diagnostics are arviz's. The log-density that it
-samples is written here a second time, in jax, from the unsigned data; at random points it must equal the project's
-potential to 1e-8. A reference is written only if every coordinate has R̂ < 1.01 and more than 4000 effective draws,
-bulk and tail (Vehtari et al. 2021), and no transition diverged.
+The sampler is NUTS (``posterior_nuts``), the diagnostics are arviz's. A reference is written only if every coordinate
+has R̂ < 1.01 and more than 4000 effective draws, bulk and tail (Vehtari et al. 2021), and no transition diverged.
 
 Per seed, in ``results/reference/posterior``: ``<stem>.npz`` (mean, covariance, quantiles, thinned draws) and
 ``<stem>.json`` (what was run, its diagnostics, what the posterior predicts).
@@ -24,10 +22,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -35,7 +31,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linprog, minimize
+from posterior_nuts import Sampling, assert_agreement, sample
+from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
 from problems.bridge_sampling import log_normaliser
@@ -49,20 +46,7 @@ LEVELS = (0.005, 0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975, 0.995)
 KEPT_DRAWS = 2000
 LARGEST_RHAT = 1.01
 LEAST_ESS = 4000.0
-SPREAD_OF_STARTS = 2.0
-# Logits: what is far from a bound, and what is so far beyond one that no mass is left (e⁻³⁰ of it).
-FAR, BEYOND = 100.0, 30.0
 PACKAGES = ("numpyro", "jax", "jaxlib", "arviz", "numpy", "scipy", "scikit-learn", "torch")
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How NUTS is run: numbers of chains and of iterations a chain, and the acceptance it tunes its step size to."""
-
-    chains: int = 16
-    warmup: int = 1000
-    draws: int = 2500
-    target_acceptance: float = 0.98
 
 
 @dataclass(frozen=True)
@@ -93,29 +77,6 @@ class Diagnostics:
         return found
 
 
-def log_density(family: LogisticRegression, split: Split) -> Callable[[Any], Any]:
-    """Return log p(y, w, log α) of one point (d + 1,) as a jax function, from textbook densities."""
-    import jax.numpy as jnp
-    from jax.scipy import stats
-
-    features = split.training_features
-    if family.intercept:
-        features = np.hstack([features, np.ones((len(features), 1))])
-    design, positive = jnp.asarray(features), jnp.asarray(split.training_labels > 0, dtype=float)
-
-    def evaluate(x: Any) -> Any:
-        weights, log_precision = x[:-1], x[-1]
-        precision = jnp.exp(log_precision)
-        logits = design @ weights
-        log_partition = jnp.maximum(logits, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-        likelihood = (positive * logits - log_partition).sum()
-        prior = stats.norm.logpdf(weights, 0.0, 1 / jnp.sqrt(precision)).sum()
-        hyperprior = stats.gamma.logpdf(precision, family.prior_shape, scale=1 / family.prior_rate)
-        return likelihood + prior + hyperprior + log_precision
-
-    return evaluate
-
-
 def moments_exist_below(family: LogisticRegression, split: Split) -> float | None:
     """Return the order from which on posterior moments of w do not exist, or ``None`` where all of them do.
 
@@ -138,126 +99,6 @@ def moments_exist_below(family: LogisticRegression, split: Split) -> float | Non
     never_right = signed[found.x[features:] < 0.5]
     cone = features - (np.linalg.matrix_rank(never_right) if len(never_right) else 0)
     return 2 * family.prior_shape + features - cone if cone else None
-
-
-def assert_agreement(family: LogisticRegression, split: Split, points: int = 200, tolerance: float = 1e-8) -> float:
-    """Return the largest relative difference of value and gradient to the project's potential at random points.
-
-    Raises ``ArithmeticError`` when it exceeds ``tolerance``.
-    """
-    import jax
-
-    rng = np.random.default_rng(20210601)
-    scale = rng.choice([0.1, 1.0, 10.0], size=(points, 1))
-    x = scale * rng.standard_normal((points, family.dims()[0]))
-    x[:, -1] = rng.uniform(-8, 2, size=points)
-    potential = family.posterior(split)
-    ours = torch.from_numpy(x)
-    values, gradients = jax.vmap(jax.value_and_grad(log_density(family, split)))(x)
-    differences = [
-        np.abs(np.asarray(theirs) + mine.numpy()) / (1 + np.abs(mine.numpy()))
-        for theirs, mine in ((values, potential.value(ours)), (gradients, potential.gradient(ours)))
-    ]
-    largest = max(float(difference.max()) for difference in differences)
-    if not largest < tolerance:
-        raise ArithmeticError(f"the two log-densities differ by {largest:.3g}, more than {tolerance:g}")
-    return largest
-
-
-def gaussian_fit(potential: Callable[[Any], Any], start: Array) -> tuple[Array, Array]:
-    """Return the minimum (D,) of a potential and the Cholesky factor (D, D) of its inverse Hessian there.
-
-    Raises ``ArithmeticError`` where the search ends at no minimum.
-    """
-    import jax
-
-    gradient, hessian = jax.jit(jax.grad(potential)), jax.jit(jax.hessian(potential))
-    found = minimize(jax.jit(potential), start, jac=gradient, hess=hessian, method="trust-exact")
-    if not found.success:
-        raise ArithmeticError(f"the mode was not found: {found.message}")
-    return found.x, np.linalg.cholesky(np.linalg.inv(hessian(found.x)))
-
-
-def one_sided(features: Array, labels: Array) -> tuple[Array, Array]:
-    """Return which of d weights the data bound on one side alone, (d,), and coordinates y = A w that show it, A (d, d).
-
-    Such is the weight of a feature of two values, one of which goes with one label ±1 only: a rare soil, say. Its y is
-    the mean logit of these cases, free on the side of the label that is returned; of all other weights y is the weight
-    itself, and 0 is returned.
-    """
-    free_side, matrix = np.zeros(features.shape[1]), np.eye(features.shape[1])
-    for feature, column in enumerate(features.T):
-        if len(values := np.unique(column)) != 2:
-            continue
-        for its in (column == value for value in values):
-            if np.ptp(labels[its]) == 0:
-                free_side[feature], matrix[feature] = labels[its][0], features[its].mean(0)
-    return free_side, matrix
-
-
-def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampling) -> tuple[Array, dict[str, Array]]:
-    """Return draws (chains, draws, D) of (w, ℓ = log α) and the sampler's statistics, each (chains, draws).
-
-    NUTS moves in (z, ℓ) with w = z e^{-ℓ/4}, half way between the centred and the non-centred parametrisation
-    (Papaspiliopoulos, Roberts and Sköld 2007): either end of that scale mixes several times more slowly in ℓ. Logits
-    that are bounded on one side are 3z towards the bound, where the density falls as e^{-c|z|}, and 3 sinh z away from
-    it, where the density falls only as the prior does, hundreds of logits away. Where their mode m is that far from the
-    bound they are linear in z there and exponential towards the bound, (m/3) log(1 + e^z) less 30, beyond which there
-    is no mass. In these coordinates it starts about the mode, from points spread wider than the Gaussian fitted there,
-    whose covariance is its mass matrix.
-    """
-    import jax
-    import jax.numpy as jnp
-    from numpyro.infer import MCMC, NUTS
-
-    density = log_density(family, split)
-    features = split.training_features
-    if family.intercept:
-        features = np.hstack([features, np.ones((len(features), 1))])
-    free_side, matrix = one_sided(features, split.training_labels)
-    inverse = jnp.asarray(np.linalg.inv(matrix))
-    dim = family.dims()[0]
-
-    def placed(point: Any, near: NDArray[np.bool_], far: Array) -> tuple[Any, Any]:
-        """Return (w, ℓ) and the log-determinant of its derivative, up to a constant."""
-        z, log_precision = point[:-1], point[-1]
-        bent = jnp.where(near & (z * free_side > 0), z, 0.0)
-        from_bound = jnp.sign(far) * (jnp.abs(far) / 3 * jax.nn.softplus(z) - BEYOND)
-        cases = [near, far != 0]
-        seen = jnp.select(cases, [3 * (z - bent + jnp.sinh(bent)), from_bound], z * jnp.exp(-log_precision / 4))
-        log_stretch = jnp.select(cases, [jnp.log(jnp.cosh(bent)), jax.nn.log_sigmoid(z)], -log_precision / 4)
-        return jnp.append(inverse @ seen, log_precision), log_stretch.sum()
-
-    def potential(point: Any, near: NDArray[np.bool_], far: Array) -> Any:
-        unknowns, log_jacobian = placed(point, near, far)
-        return -density(unknowns) - log_jacobian
-
-    start = np.append(np.zeros(dim - 1), math.log(family.prior_shape / family.prior_rate))
-    near, far = np.zeros(dim - 1, dtype=bool), np.zeros(dim - 1)
-    if (bounded := free_side != 0).any():
-        mode, _ = gaussian_fit(partial(potential, near=near, far=far), start)
-        logits = matrix @ np.asarray(placed(mode, near, far)[0])[:-1]
-        near, far = bounded & (np.abs(logits) < FAR), np.where(bounded & (np.abs(logits) >= FAR), logits, 0.0)
-    mode, widths = gaussian_fit(partial(potential, near=near, far=far), start)
-    mcmc = MCMC(
-        NUTS(
-            potential_fn=lambda point: potential(mode + widths @ point, near, far),
-            dense_mass=True,
-            adapt_mass_matrix=False,
-            target_accept_prob=sampling.target_acceptance,
-        ),
-        num_warmup=sampling.warmup,
-        num_samples=sampling.draws,
-        num_chains=sampling.chains,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    start = SPREAD_OF_STARTS * np.random.default_rng([20210601, seed]).standard_normal((sampling.chains, dim))
-    mcmc.run(jax.random.key(seed), init_params=start, extra_fields=("diverging", "accept_prob", "num_steps"))
-    statistics = {name: np.asarray(field) for name, field in mcmc.get_extra_fields(group_by_chain=True).items()}
-    points = mode + np.array(mcmc.get_samples(group_by_chain=True), dtype=np.float64) @ widths.T
-    draws = jax.vmap(jax.vmap(lambda point: placed(point, near, far)[0]))(points)
-    return np.array(draws, dtype=np.float64), statistics
 
 
 def diagnose(draws: Array, statistics: dict[str, Array]) -> Diagnostics:

@@ -1,13 +1,13 @@
 """The committed posterior references against the project's potential and against exact conditionals."""
 
-import importlib.util
 import json
 import math
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
+import posterior_nuts
+import posterior_reference as script
 import pytest
 import torch
 from scipy import special, stats
@@ -26,15 +26,6 @@ every_reference = pytest.mark.parametrize(
     ("family", "seed"),
     [pytest.param(family, seed, id=family.reference_stem(seed)) for family in (PUBLISHED, LIGHT) for seed in SEEDS],
 )
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("posterior_reference", ROOT / "scripts" / "posterior_reference.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their annotations up
-    spec.loader.exec_module(module)
-    return module
 
 
 def summary_of(family, seed):
@@ -60,7 +51,7 @@ def z_scores(samples):
 
 
 @every_reference
-def test_run_met_the_bar(family, seed, script):
+def test_run_met_the_bar(family, seed):
     """What is stated is judged anew by the script's own rule: R̂ < 1.01, ESS > 4000 bulk and tail, no divergence."""
     summary = summary_of(family, seed)
     assert script.Diagnostics(**summary["diagnostics"]).shortcomings() == []
@@ -70,7 +61,7 @@ def test_run_met_the_bar(family, seed, script):
 
 
 @pytest.mark.parametrize("path", sorted(REFERENCE.glob("*.json")), ids=lambda path: path.stem)
-def test_every_file_met_the_bar_and_is_that_of_its_settings(path, script, monkeypatch):
+def test_every_file_met_the_bar_and_is_that_of_its_settings(path, monkeypatch):
     summary = json.loads(path.read_text())
     assert script.Diagnostics(**summary["diagnostics"]).shortcomings() == []
     assert summary["largest_difference_to_potential"] < 1e-8
@@ -108,7 +99,7 @@ def test_checksum_is_that_of_the_split_made_now(family, seed):
 
 
 @every_reference
-def test_files_are_whole_and_small(family, seed, script):
+def test_files_are_whole_and_small(family, seed):
     arrays = arrays_of(family, seed)
     assert {name: array.shape for name, array in arrays.items()} == {
         "mean": (31,),
@@ -240,7 +231,7 @@ def test_stored_evidence_is_that_of_the_weights_alone(family, seed):
     assert problem.evidence.standard_error < 0.05
 
 
-def test_evidence_is_added_to_a_reference_and_to_no_other(script, tmp_path):
+def test_evidence_is_added_to_a_reference_and_to_no_other(tmp_path):
     stem = LIGHT.reference_stem(0)
     summary = summary_of(LIGHT, 0)
     stated = summary.pop("evidence")
@@ -255,7 +246,7 @@ def test_evidence_is_added_to_a_reference_and_to_no_other(script, tmp_path):
             script.add_evidence(LIGHT, seed, tmp_path)
 
 
-def test_moments_exist_where_classes_overlap(script):
+def test_moments_exist_where_classes_overlap():
     split = load("breast-cancer").split(0)
     flipped = split.training_labels.copy()
     flipped[np.random.default_rng(0).permutation(455)[:100]] *= -1
@@ -281,7 +272,7 @@ def test_moments_exist_where_classes_overlap(script):
         ({"divergences": 1}, "1 transitions diverged"),
     ],
 )
-def test_a_poor_run_is_not_written(script, change, message, tmp_path, monkeypatch):
+def test_a_poor_run_is_not_written(change, message, tmp_path, monkeypatch):
     good = {**summary_of(LIGHT, 0)["diagnostics"], **change}
     rng = np.random.default_rng(0)
     monkeypatch.setattr(script, "assert_agreement", lambda family, split: 0.0)
@@ -292,7 +283,7 @@ def test_a_poor_run_is_not_written(script, change, message, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_condensed_run_keeps_moments_quantiles_and_draws(script):
+def test_condensed_run_keeps_moments_quantiles_and_draws():
     draws = np.random.default_rng(0).normal(size=(4, 1000, 3))
     kept = script.condense(draws)
     flat = draws.reshape(-1, 3)
@@ -305,12 +296,12 @@ def test_condensed_run_keeps_moments_quantiles_and_draws(script):
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0:5", [0, 1, 2, 3, 4])])
-def test_seeds_are_parsed(script, text, seeds):
+def test_seeds_are_parsed(text, seeds):
     assert list(script.seeds_of(text)) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "a", "5:5", "-1", "1:2:3"])
-def test_bad_seeds_are_refused(script, text):
+def test_bad_seeds_are_refused(text):
     with pytest.raises(script.argparse.ArgumentTypeError, match="seeds must be like 3 or 0:5"):
         script.seeds_of(text)
 
@@ -325,16 +316,39 @@ def test_other_data_than_the_reference_was_made_for_are_not_given_it(tmp_path, m
     assert "was made for other data or settings; make it by: python scripts/" in problem.truth_missing
 
 
-def test_sampler_agrees_with_the_committed_reference(script):
+def test_sampler_agrees_with_the_committed_reference():
     """A short run of the sampler itself, where its packages are installed: quantiles within Monte Carlo error."""
     pytest.importorskip("numpyro", reason="needs the extra 'reference'")
     import jax
 
     jax.config.update("jax_enable_x64", True)
     split = load("breast-cancer").split(0)
-    assert script.assert_agreement(LIGHT, split) < 1e-8
-    draws, statistics = script.sample(LIGHT, split, 77, script.Sampling(4, 300, 250, 0.8))
+    assert posterior_nuts.assert_agreement(LIGHT, split) < 1e-8
+    draws, statistics = posterior_nuts.sample(LIGHT, split, 77, posterior_nuts.Sampling(4, 300, 250, 0.8))
     assert not statistics["diverging"].any()
     quantiles = arrays_of(LIGHT, 0)["quantiles"][[3, 4, 5]][:, None]
     share = (draws.reshape(1, -1, 31) <= quantiles).mean(1)
     assert np.abs(share - np.array([[0.25], [0.5], [0.75]])).max() < 0.1
+
+
+def test_sampler_sees_the_bounds_that_rare_features_set():
+    """Feature 1 is 1 in two cases, both of label +1; feature 2 has a case of either label."""
+    features = np.array([[0.3, 1.0, 0.0], [0.1, 1.0, 1.0], [-2.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.7, 0.0, 0.0]])
+    free_side, matrix = posterior_nuts.one_sided(features, np.array([1.0, 1.0, -1.0, 1.0, -1.0]))
+    np.testing.assert_array_equal(free_side, [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(matrix, [[1.0, 0.0, 0.0], [0.2, 1.0, 0.5], [0.0, 0.0, 1.0]])
+
+
+def test_sampler_knows_the_jacobian_of_its_coordinates():
+    """Up to a constant, on both sides of each kind of bound."""
+    jax = pytest.importorskip("jax", reason="needs the extra 'reference'")
+    jax.config.update("jax_enable_x64", True)
+    matrix = np.eye(5) + np.triu(np.full((5, 5), 0.3), 1)
+    far = np.array([0.0, 0.0, 0.0, 400.0, -300.0])
+    near = np.array([False, True, True, False, False])
+    coordinates = posterior_nuts.Coordinates(np.array([0.0, 1, -1, 1, -1]), matrix, near, far)
+    ratios = []
+    for point in 3 * np.random.default_rng(0).standard_normal((20, 6)):
+        jacobian = jax.jacobian(lambda at: coordinates.placed(at)[0])(point)
+        ratios.append(np.linalg.slogdet(jacobian)[1] - float(coordinates.placed(point)[1]))
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-10)
