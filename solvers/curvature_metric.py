@@ -69,10 +69,6 @@ class Metric:
         from_centre = flat if self.inverse_root is None else flat @ self.inverse_root
         return from_centre if self.centre is None else from_centre + self.centre
 
-    def covariance(self, covariance: torch.Tensor) -> torch.Tensor:
-        """Return the covariance of y for x of ``covariance`` (D, D)."""
-        return covariance if self.root is None else self.root @ covariance @ self.root
-
     def scores(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores, or gradients, in the coordinates y of those in x, ``scores``, both (n, D)."""
         return scores if self.inverse_root is None else scores @ self.inverse_root

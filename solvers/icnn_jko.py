@@ -64,7 +64,7 @@ class ICNNJKO(Solver):
     ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
     ``solvers.icnn_start``. ``metric = "hessian"`` is for stationary laws that are much wider in some directions than in
     others: the flow is then that in the coordinates of ``solvers.curvature_metric``, with times and ``step_size`` in
-    units of its relaxation.
+    units of its relaxation, and the units begin as steep as the stationary law is wide there.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest
@@ -182,7 +182,7 @@ class ICNNJKO(Solver):
             starts, courses = [], []
             for flow, generator in zip(flows, generators, strict=True):
                 courses.append(self._course(flow, generator, device))
-                starts.append(self._start(architecture, flow, courses[-1].metric, generator))
+                starts.append(self._start(architecture, flow, generator))
             parameters = torch.cat(starts).to(device, DTYPES[self.dtype])
             done, earlier = 0, 0.0
             found = None if kept is None else kept.load()
@@ -224,7 +224,7 @@ class ICNNJKO(Solver):
         assert isinstance(flow.initial, Density)
         architecture = Architecture(flow.dim, self.width, self.depth, self.rank)
         course = self._course(flow, generator, device)
-        parameters = self._start(architecture, flow, course.metric, generator).to(device, DTYPES[self.dtype])
+        parameters = self._start(architecture, flow, generator).to(device, DTYPES[self.dtype])
 
         def step(course: Course, step_size: float) -> None:
             stepped = replace(self, step_size=step_size)
@@ -236,13 +236,12 @@ class ICNNJKO(Solver):
 
         return NetworkSteps(flow.initial, self.step_size, course, step)
 
-    def _start(
-        self, architecture: Architecture, flow: GradientFlow, metric: Metric, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Return the parameters (size,) of a network that starts as the identity."""
-        covariance = metric.covariance(flow.initial.moments()[1])
-        scale = math.sqrt(float(covariance.diagonal().mean()))
-        return torch.cat([part.flatten() for part in architecture.identity(scale, generator, self.sharpness).parts()])
+    def _start(self, architecture: Architecture, flow: GradientFlow, generator: torch.Generator) -> torch.Tensor:
+        """Return the parameters (size,) of a network that starts as the identity, with units for where the law goes."""
+        wide = self.metric == "identity"
+        variance = float(flow.initial.moments()[1].diagonal().mean()) if wide else 1 / flow.inverse_temperature
+        identity = architecture.identity(math.sqrt(variance), generator, self.sharpness)
+        return torch.cat([part.flatten() for part in identity.parts()])
 
     def _objective_of(self, flow: GradientFlow, metric: Metric) -> Callable[[Potential], StepObjective]:
         return lambda potential: StepObjective(

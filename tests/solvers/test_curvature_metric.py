@@ -77,7 +77,7 @@ def test_coordinates_go_there_and_back_and_make_the_curvature_one():
     expected = ((x - CENTRE) @ PRECISION * (x - CENTRE)).sum(1)
     torch.testing.assert_close(distances, expected, rtol=1e-10, atol=1e-10)
     covariance = torch.linalg.inv(PRECISION)
-    torch.testing.assert_close(METRIC.covariance(covariance), torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(METRIC.root @ covariance @ METRIC.root, torch.eye(2).double(), rtol=0, atol=1e-10)
 
 
 def test_a_seen_potential_has_the_values_and_derivatives_of_its_own_coordinates(posterior):
@@ -156,7 +156,7 @@ def test_steps_of_networks_in_a_metric_are_the_exact_ones_there(start):
     assert solver.unsupported(problem) is None
     (answer,) = solver.solve(problem, generator(), CPU).estimates
     assert isinstance(answer, Pushforward)
-    flat = Gaussian(METRIC.flat(initial.mean), METRIC.covariance(initial.covariance))
+    flat = Gaussian(METRIC.flat(initial.mean), METRIC.root @ initial.covariance @ METRIC.root)
     unit = Quadratic(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
     (exact,) = GaussianJKO(step_size=0.2).solve(stationary(unit, flat, (0.4,)), generator(), CPU).estimates
     x, log_density = answer.sample_with_log_prob(4096, generator(1))
