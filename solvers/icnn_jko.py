@@ -237,9 +237,13 @@ class ICNNJKO(Solver):
         return NetworkSteps(flow.initial, self.step_size, course, step)
 
     def _start(self, architecture: Architecture, flow: GradientFlow, generator: torch.Generator) -> torch.Tensor:
-        """Return the parameters (size,) of a network that starts as the identity, with units for where the law goes."""
-        wide = self.metric == "identity"
-        variance = float(flow.initial.moments()[1].diagonal().mean()) if wide else 1 / flow.inverse_temperature
+        """Return the parameters (size,) of a network that starts as the identity.
+
+        Its units suit the width of the initial law, or, in a metric, that of the stationary law, 1/√β.
+        """
+        variance = 1 / flow.inverse_temperature
+        if self.metric == "identity":
+            variance = float(flow.initial.moments()[1].diagonal().mean())
         identity = architecture.identity(math.sqrt(variance), generator, self.sharpness)
         return torch.cat([part.flatten() for part in identity.parts()])
 
