@@ -144,18 +144,21 @@ class Carried(InvertibleMap):
 def metric_of(name: str, flow: GradientFlow) -> Metric:
     """Return Q = I for the name "identity", and for "hessian" Q = ∇²V(x*) at the mode x*, the centre, float64.
 
-    It is the one that Newton's method reaches from the mean of the initial law; raises ``Diverged`` where it
+    That mode is the one that Newton's method reaches from the mean of the initial law; raises ``Diverged`` where it
     reaches none.
     """
     if name == "identity":
         return Metric()
     start, _ = flow.initial.moments()
     with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
-        mode = find_mode(flow.potential, flow.inverse_temperature, start, NEWTON_STEPS)
+        try:
+            mode = find_mode(flow.potential, flow.inverse_temperature, start, NEWTON_STEPS)
+        except Diverged as error:
+            raise Diverged(f"metric {name}: {error}; metric identity needs no mode") from error
         return Metric.of(mode.hessian, mode.point)
 
 
-def without_flow(name: str, problem: Problem) -> str | None:
+def unsupported_metric(name: str, problem: Problem) -> str | None:
     """Return why the metric called ``name`` cannot stand in for the problem's own, or ``None`` where it can."""
     if name == "identity":
         return None

@@ -32,7 +32,7 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import workers
-from solvers.curvature_metric import METRICS, metric_of, without_flow
+from solvers.curvature_metric import METRICS, metric_of, unsupported_metric
 from solvers.estimates import Particles
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
@@ -140,7 +140,7 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        return interaction_between_particles(problem) or without_flow(self.metric, problem)
+        return interaction_between_particles(problem) or unsupported_metric(self.metric, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow

@@ -31,7 +31,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.blocks import Run, workers
 from solvers.checkpoint import Checkpoint
-from solvers.curvature_metric import METRICS, Metric, metric_of, without_flow
+from solvers.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
 from solvers.icnn import Architecture
@@ -141,7 +141,7 @@ class ICNNJKO(Solver):
                 return "minibatches need a potential that is a sum over cases"
             if self.minibatch > flow.potential.cases:
                 return f"there are {flow.potential.cases} cases, fewer than a minibatch of {self.minibatch}"
-        return without_flow(self.metric, problem)
+        return unsupported_metric(self.metric, problem)
 
     def solve(
         self, problem: Problem, generator: torch.Generator, device: torch.device, checkpoint: Path | None = None
@@ -259,11 +259,15 @@ class ICNNJKO(Solver):
         return partial(best_affine, potential=potential, beta=beta, step_size=self.step_size)
 
     def _course(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Course:
-        dtype, metric = DTYPES[self.dtype], metric_of(self.metric, flow)
+        dtype, metric, failure = DTYPES[self.dtype], Metric(), None
+        try:
+            metric = metric_of(self.metric, flow)
+        except Diverged as error:
+            failure = str(error)
         potential = placed(flow.potential, device, dtype)
         objective_of = self._objective_of(flow, placed(metric, device, dtype))
         course = Course.begin(flow.initial, metric, potential, objective_of, generator, self.pool_size, self.minibatch)
-        course.guess = self._guess_of(flow, metric)
+        course.guess, course.failure = self._guess_of(flow, metric), failure
         course.to(device, dtype)
         return course
 

@@ -175,19 +175,28 @@ def test_networks_in_a_metric_go_on_after_a_cut(tmp_path):
     assert torch.equal(whole, again)
 
 
-def test_a_potential_without_a_mode_is_said():
-    saddle = Quadratic(torch.eye(2, dtype=torch.float64), CENTRE)
+@dataclass(frozen=True, eq=False)
+class Hill(Potential):
+    """V = -|x|²/2, which has no minimum."""
 
-    @dataclass(frozen=True, eq=False)
-    class Falling(Potential):
-        dim: int = 2
+    dim: int = 2
 
-        def value(self, x):
-            return -saddle.value(x)
+    def value(self, x):
+        return -0.5 * x.square().sum(1)
 
-    problem = stationary(Falling(), Gaussian(CENTRE + 1, torch.eye(2, dtype=torch.float64)), (0.4,))
-    with pytest.raises(Diverged, match="V"):
-        metric_of("hessian", problem.flow)
+
+def test_a_law_without_a_mode_is_named_and_disturbs_no_other():
+    initial = Gaussian(CENTRE + 1, torch.eye(2, dtype=torch.float64))
+    solver = ICNNJKO(step_size=0.2, iterations=30, batch_size=64, width=8, pool_size=512, metric="hessian")
+    problems = [stationary(potential, initial, (0.2,)) for potential in (Hill(), Quadratic(PRECISION, CENTRE))]
+    failed, solved = solver.solve_batch(problems, [generator(1), generator(2)], CPU)
+    assert isinstance(failed, Diverged)
+    assert str(failed).startswith("metric hessian: ")
+    alone = solver.solve(problems[1], generator(2), CPU)
+    draws = [each.estimates[0].sample(8, generator()) for each in (solved, alone)]
+    assert torch.equal(*draws)
+    with pytest.raises(Diverged, match=r"metric hessian: .*; metric identity needs no mode"):
+        metric_of("hessian", problems[0].flow)
 
 
 def test_the_metric_is_for_stationary_laws():
