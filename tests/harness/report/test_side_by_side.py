@@ -29,8 +29,9 @@ def frame(make_cell, make_frame):
                     for metric, value in (("accuracy", accuracy), ("log-predictive", log_predictive))
                     for t in (5.0, 10.0)
                 ]
-                rows += make_cell("logistic-regression", settings(data), solver, {}, solver, size, seed, figures,
-                                  solve_seconds=1.0)  # fmt: skip
+                for label in (solver, f"{solver} particles=100") if solver == "oracle" else (solver,):
+                    rows += make_cell("logistic-regression", settings(data), solver, {}, label, size, seed, figures,
+                                      solve_seconds=1.0)  # fmt: skip
     return make_frame(rows)
 
 
