@@ -135,7 +135,10 @@ def test_settings_go_through_json_and_back() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"particels": 5}, "has no setting 'particels', did you mean 'particles'? (there are: dtype, metric, particles"),
+        (
+            {"particels": 5},
+            "has no setting 'particels', did you mean 'particles'? (there are: dtype, metric, particles, step_size)",
+        ),
         ({"name": "other"}, "has no setting 'name'"),
         ({"particles": 10.5}, "setting particles = 10.5"),
         ({"particles": "10"}, "setting particles = '10'"),
