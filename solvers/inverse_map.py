@@ -24,7 +24,7 @@ from solvers.solver import Diverged
 
 # Residual of an inverted point, relative to the largest coordinate of the point where that is above 1.
 RESIDUAL = 1e-10
-MAX_ITERATIONS = 200
+MAX_ITERATIONS = 1000
 # A step of length α must take this share of α off the residual.
 SUFFICIENT = 1e-4
 # Entries of the Jacobians that a thread works on at a time: fewer, and threads wait for each other more than they work;
