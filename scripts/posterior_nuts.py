@@ -36,15 +36,18 @@ class Sampling:
     target_acceptance: float = 0.98
 
 
+def design_matrix(family: LogisticRegression, split: Split) -> Array:
+    """Return the training features (n, d), with a column of ones where there is an intercept."""
+    features = split.training_features
+    return np.hstack([features, np.ones((len(features), 1))]) if family.intercept else features
+
+
 def log_density(family: LogisticRegression, split: Split) -> Callable[[Any], Any]:
     """Return log p(y, w, log α) of one point (d + 1,) as a jax function, from textbook densities."""
     import jax.numpy as jnp
     from jax.scipy import stats
 
-    features = split.training_features
-    if family.intercept:
-        features = np.hstack([features, np.ones((len(features), 1))])
-    design, positive = jnp.asarray(features), jnp.asarray(split.training_labels > 0, dtype=float)
+    design, positive = jnp.asarray(design_matrix(family, split)), jnp.asarray(split.training_labels > 0, dtype=float)
 
     def evaluate(x: Any) -> Any:
         weights, log_precision = x[:-1], x[-1]
@@ -162,9 +165,6 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
     from numpyro.infer import MCMC, NUTS
 
     density = log_density(family, split)
-    features = split.training_features
-    if family.intercept:
-        features = np.hstack([features, np.ones((len(features), 1))])
     dim = family.dims()[0]
 
     def potential_in(coordinates: Coordinates) -> Callable[[Any], Any]:
@@ -174,7 +174,7 @@ def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampli
 
         return potential
 
-    free_side, matrix = one_sided(features, split.training_labels)
+    free_side, matrix = one_sided(design_matrix(family, split), split.training_labels)
     coordinates = Coordinates(free_side, matrix, np.zeros(dim - 1, dtype=bool), np.zeros(dim - 1))
     start = np.append(np.zeros(dim - 1), math.log(family.prior_shape / family.prior_rate))
     mode, widths = gaussian_fit(potential_in(coordinates), start)
