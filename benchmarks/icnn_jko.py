@@ -24,9 +24,10 @@ from problems.placement import placed
 from problems.problem import Problem
 from solvers.blocks import workers
 from solvers.icnn import Architecture, Weights, potential
+from solvers.icnn_descent import Schedule
 from solvers.icnn_jko import ICNNJKO
 from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
-from solvers.icnn_training import Schedule, train
+from solvers.icnn_training import Trainer
 from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective
 from solvers.particle_pool import spread_draws
@@ -49,26 +50,27 @@ def parameters_of(architecture: Architecture, dtype: torch.dtype = torch.float32
     return torch.cat([part.flatten() for part in weights.parts()]).to(dtype)
 
 
-def trainer(architecture: Architecture, problem: Problem, batch: int, networks: int) -> Callable[[int], object]:
+def trainer(
+    architecture: Architecture,
+    problem: Problem,
+    batch: int,
+    networks: int,
+    device: torch.device = CPU,
+    recorded: bool = True,
+) -> Callable[[int], object]:
     """Return a function that trains ``networks`` for a number of iterations, as the solver does."""
-    objective = StepObjective(placed(problem.flow.potential, CPU, torch.float32), 1.0, STEP_SIZE, 1.0)
-    parameters = parameters_of(architecture).repeat(networks)
-    pools = [spread_draws(problem.flow.initial, 32_768, stream("pool", own)).float() for own in range(networks)]
+    objective = StepObjective(placed(problem.flow.potential, device, torch.float32), 1.0, STEP_SIZE, 1.0)
+    parameters = parameters_of(architecture).repeat(networks).to(device)
+    drawn = [spread_draws(problem.flow.initial, 32_768, stream("pool", own)) for own in range(networks)]
+    pools = [pool.to(device, torch.float32) for pool in drawn]
     generators = [stream("batches", own) for own in range(networks)]
 
     def iterate(iterations: int) -> None:
         with torch.no_grad(), workers() as run:
-            train(
-                architecture,
-                parameters,
-                pools,
-                lambda _: objective,
-                generators,
-                Schedule(iterations, batch, 1e-4),
-                partial(slopes_in_blocks, run),
-                lambda _: 0.0,
-                range(networks),
-            )
+            slopes = slopes_at_once if device.type != "cpu" else partial(slopes_in_blocks, run)
+            schedule = Schedule(iterations, batch, 1e-4)
+            training = Trainer(architecture, parameters, schedule, slopes, recorded)
+            training.train(pools, lambda _: objective, generators, lambda _: 0.0, range(networks))
 
     return iterate
 

@@ -36,10 +36,11 @@ from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
 from solvers.icnn import Architecture
 from solvers.icnn_course import TRACES, Course, Guess
+from solvers.icnn_descent import Schedule
 from solvers.icnn_filter import NetworkSteps
 from solvers.icnn_slopes import slopes_at_once, slopes_in_blocks
 from solvers.icnn_start import best_affine
-from solvers.icnn_training import Schedule, train
+from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
@@ -72,6 +73,9 @@ class ICNNJKO(Solver):
     second; T̄ and H̄ as in ``solvers.jko_objective``); and ``last_gain``, by how much at most the objective still fell
     over the last tenth of a step's training. Traces: these for every step, its ``iterations`` and its ``seconds``.
 
+    On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn_descent``; ``cuda_graph = False``
+    is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
+
     With observations it is a filter, see ``solvers.icnn_filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.
     """
@@ -97,6 +101,7 @@ class ICNNJKO(Solver):
     start: str = "previous"
     metric: str = "identity"
     dtype: str = "float32"
+    cuda_graph: bool = True
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size, learning_rate=self.learning_rate)
@@ -120,6 +125,7 @@ class ICNNJKO(Solver):
         require_choice(self.name, "start", self.start, STARTS)
         require_choice(self.name, "metric", self.metric, METRICS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
+        require_choice(self.name, "cuda_graph", self.cuda_graph, (False, True))
         if self.batch_size > self.pool_size:
             raise ValueError(
                 f"{self.name}: batch_size must be at most pool_size {self.pool_size}, got {self.batch_size}"
@@ -184,6 +190,7 @@ class ICNNJKO(Solver):
                 courses.append(self._course(flow, generator, device))
                 starts.append(self._start(architecture, flow, generator))
             parameters = torch.cat(starts).to(device, DTYPES[self.dtype])
+            trainer = self._trainer(architecture, parameters, run)
             done, earlier = 0, 0.0
             found = None if kept is None else kept.load()
             if found is not None:
@@ -199,7 +206,7 @@ class ICNNJKO(Solver):
                     break
                 started = time.perf_counter()
                 try:
-                    self._step(architecture, parameters, courses, run)
+                    self._step(trainer, courses, run)
                 except torch.OutOfMemoryError as error:
                     raise torch.OutOfMemoryError(f"{self._memory_advice(len(courses))} ({error})") from error
                 took = time.perf_counter() - started
@@ -225,13 +232,14 @@ class ICNNJKO(Solver):
         architecture = Architecture(flow.dim, self.width, self.depth, self.rank)
         course = self._course(flow, generator, device)
         parameters = self._start(architecture, flow, generator).to(device, DTYPES[self.dtype])
+        trainer = self._trainer(architecture, parameters, run)
 
         def step(course: Course, step_size: float) -> None:
             stepped = replace(self, step_size=step_size)
             course.objective_of = stepped._objective_of(flow, course.metric)
             course.guess = stepped._guess_of(flow, course.metric)
             started = time.perf_counter()
-            self._step(architecture, parameters, [course], run)
+            self._step(trainer, [course], run)
             course.traces["seconds"].append(time.perf_counter() - started)
 
         return NetworkSteps(flow.initial, self.step_size, course, step)
@@ -271,21 +279,22 @@ class ICNNJKO(Solver):
         course.to(device, dtype)
         return course
 
-    def _step(self, architecture: Architecture, parameters: torch.Tensor, courses: Sequence[Course], run: Run) -> None:
+    def _trainer(self, architecture: Architecture, parameters: torch.Tensor, run: Run) -> Trainer:
+        schedule = Schedule(self.iterations, self.batch_size, self.learning_rate, self.tolerance, self.shrinkage)
+        slopes = partial(slopes_in_blocks, run) if parameters.device.type == "cpu" else slopes_at_once
+        return Trainer(architecture, parameters, schedule, slopes, self.cuda_graph)
+
+    def _step(self, trainer: Trainer, courses: Sequence[Course], run: Run) -> None:
         """Train the networks of one step, all at once, and let those courses take it that have not failed."""
-        weights = architecture.weights(parameters)
+        weights = trainer.descent.weights
         for network, course in enumerate(courses):
             course.start(weights.of(network))
         going = [network for network, course in enumerate(courses) if course.failure is None]
         objectives = {network: courses[network].objectives() for network in going}
-        trainings = train(
-            architecture,
-            parameters,
+        trainings = trainer.train(
             [course.pool for course in courses],
             lambda network: next(objectives[network][1]),
             [course.generator for course in courses],
-            Schedule(self.iterations, self.batch_size, self.learning_rate, self.tolerance, self.shrinkage),
-            partial(slopes_in_blocks, run) if parameters.device.type == "cpu" else slopes_at_once,
             lambda network: courses[network].value(weights.of(network), objectives[network][0], run),
             going,
         )

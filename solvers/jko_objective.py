@@ -89,5 +89,8 @@ def derivatives_of(
     # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
     identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factor)
     root = torch.linalg.solve_triangular(factor, identity, upper=False)
-    colder = x.new_tensor([-own.inverse_temperature for own in objectives])
-    return mapped_bar, (root.mT @ root).view_as(hessian).div_(colder[:, None, None, None])
+    hessian_bar = (root.mT @ root).view_as(hessian)
+    betas = [own.inverse_temperature for own in objectives]
+    for part, beta in zip([hessian_bar] if len(set(betas)) == 1 else hessian_bar, betas, strict=False):
+        part.div_(-beta)
+    return mapped_bar, hessian_bar

@@ -44,28 +44,30 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
     return matched(points[None], mean, factor[None])[0]
 
 
-def shuffled(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up."""
+def even_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up.
+
+    They are moved to have the pool's mean and covariance, which takes most of the noise off the derivatives: all
+    batches of one pass at once.
+    """
+    mean = pool.mean(0, keepdim=True)
+    centred = pool - mean
+    factor = torch.linalg.cholesky(centred.T @ centred / len(pool))
+    count = len(pool) // size
     while True:
-        order = torch.randperm(len(pool), generator=generator).to(pool.device)
-        yield from pool[order].split(size)[: len(pool) // size]
+        order = torch.randperm(len(pool), generator=generator)[: count * size].to(pool.device)
+        yield from matched(pool[order].view(count, size, -1), mean, factor[None])
 
 
 class Batches:
-    """Batches of ``size`` from several pools (n, D), in random orders.
-
-    They are moved to have their pool's mean and covariance, which takes most of the noise off the derivatives.
-    """
+    """Batches of ``size`` from several pools (n, D)."""
 
     def __init__(self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator]) -> None:
-        self.mean = torch.stack([pool.mean(0, keepdim=True) for pool in pools])
-        centred = [pool - mean for pool, mean in zip(pools, self.mean, strict=True)]
-        self.factor = torch.linalg.cholesky(torch.stack([each.T @ each / len(each) for each in centred]))
-        self.streams = [shuffled(pool, size, source) for pool, source in zip(pools, generators, strict=True)]
+        self.streams = [even_batches(pool, size, source) for pool, source in zip(pools, generators, strict=True)]
         self.latest = [pool[:size] for pool in pools]
 
-    def __call__(self, drawing: Sequence[int]) -> torch.Tensor:
-        """Return a batch (S, size, D): a new one of the pools that are ``drawing``, the last one of the others."""
+    def draw(self, drawing: Sequence[int], points: torch.Tensor) -> None:
+        """Put a batch into ``points`` (S, size, D): a new one of the pools ``drawing``, the last one of the others."""
         for pool in drawing:
             self.latest[pool] = next(self.streams[pool])
-        return matched(torch.stack(self.latest), self.mean, self.factor)
+        torch.stack(self.latest, out=points)

@@ -1,8 +1,9 @@
 """A GPU for machines that have none: tensors that say they are on it, and hold their numbers on the CPU.
 
-What a real one refuses is refused here: operations on tensors of both devices, numpy's sight of its tensors, and random
-numbers from a generator of the other device. Speed and rounding are those of the CPU. Only the thread that entered
-``pretended_gpu`` sees it, and ``torch.func`` does not see through it.
+What a real one refuses is refused here: operations on tensors of both devices, numpy's sight of its tensors, random
+numbers from a generator of the other device, and, while a graph is recorded, whatever waits for the device. Speed and
+rounding are those of the CPU. Only the thread that entered ``pretended_gpu`` sees it, and ``torch.func`` does not see
+through it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+
+# What asks the device for numbers or for a shape that depends on them, and what brings numbers there.
+WAITING = (
+    *("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "__contains__"),
+    *("equal", "allclose", "nonzero", "argwhere", "masked_select", "unique", "repeat_interleave", "bincount"),
+)
+BRINGING = ("tensor", "as_tensor", "new_tensor", "from_numpy")
 
 # Work across devices: copies, and look-ups by whole numbers, which may be on the CPU.
 COPIES, LOOKUPS = ("to", "copy_", "cpu"), ("__getitem__", "__setitem__")
@@ -49,6 +57,70 @@ class PlacedGenerator(torch.Generator):
         return made
 
 
+class PretendedGraph:
+    """A CUDA graph: the calls of a recording, which ``replay`` makes again on the same memory."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[..., Any], Any, Any, Any]] = []
+        self.before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self.replays = 0
+
+    def replay(self) -> None:
+        """Make the calls."""
+        self.replays += 1
+        with torch._C.DisableTorchFunction():
+            for function, args, kwargs, results in self.calls:
+                for kept, new in zip(tensors_in(results), tensors_in(function(*args, **kwargs)), strict=True):
+                    if address(kept) != address(new):
+                        kept.copy_(new)
+
+    def refuse(self, name: str, leaves: Sequence[Any], place: torch.device, there: Sequence[OnGPU]) -> None:
+        """Raise ``RuntimeError`` where a call has to wait for the device, or the device for the host."""
+        from_host = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and not isinstance(leaf, OnGPU)]
+        masks = name in LOOKUPS and any(leaf.dtype == torch.bool for leaf in there[1:])
+        crossing = place == GPU and (name in BRINGING or (from_host and name in (*COPIES, *LOOKUPS)))
+        if crossing or masks or (there and (name in WAITING or (place == CPU and name in COPIES))):
+            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+
+    def keep(self, there: Sequence[OnGPU]) -> None:
+        """Keep what lies in the memory of tensors that a call may change."""
+        for tensor in there:
+            storage = tensor.inner.untyped_storage()
+            if storage.data_ptr() not in self.before:
+                self.before[storage.data_ptr()] = storage, storage.clone()
+
+    def restore(self) -> None:
+        """Put back what the calls have changed while they were recorded, which a recording does not do."""
+        for storage, kept in self.before.values():
+            storage.copy_(kept)
+        self.before.clear()
+
+
+RECORDING: list[PretendedGraph] = []
+
+
+@contextmanager
+def recording(graph: PretendedGraph) -> Iterator[None]:
+    """Record calls until the context ends."""
+    RECORDING.append(graph)
+    try:
+        yield
+    finally:
+        RECORDING.pop()
+        with torch._C.DisableTorchFunction():
+            graph.restore()
+
+
+def tensors_in(result: Any) -> list[torch.Tensor]:
+    """Return the tensors of a call's result."""
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+
+
+def address(tensor: torch.Tensor) -> int:
+    """Return where the memory of a tensor on the CPU begins."""
+    return tensor.untyped_storage().data_ptr()
+
+
 class Interception(TorchFunctionMode):
     """Sends calls that make tensors through ``carried_out`` too."""
 
@@ -59,7 +131,12 @@ class Interception(TorchFunctionMode):
 @contextmanager
 def pretended_gpu() -> Iterator[torch.device]:
     """Yield the device, which is there until the context ends."""
-    with patch("torch.Generator", PlacedGenerator), Interception():
+    with (
+        patch("torch.Generator", PlacedGenerator),
+        patch("torch.cuda.CUDAGraph", PretendedGraph),
+        patch("torch.cuda.graph", recording),
+        Interception(),
+    ):
         yield GPU
 
 
@@ -87,7 +164,13 @@ def carried_out(function: Callable[..., Any], args: Sequence[Any], kwargs: Mappi
         if name == "to" and (place == GPU) != isinstance(args[0], OnGPU):
             kwargs = {**kwargs, "copy": True}
         inner_args, inner_kwargs = tree_map(on_cpu, (tuple(args), kwargs))
+        for graph in RECORDING:
+            graph.refuse(name, leaves, place, there)
+            graph.keep(there)
         result = function(*inner_args, **inner_kwargs)
+        if place == GPU and tensors_in(result):
+            for graph in RECORDING:
+                graph.calls.append((function, inner_args, inner_kwargs, result))
         if place == CPU:
             return result
         known = {id(tensor.inner): tensor for tensor in there}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,10 +16,12 @@ from harness.conformance import trial
 from harness.conformance.contract import generator, torch_threads
 from harness.conformance.gallery import Exhibit
 from harness.conformance.runs import CPU, bits
-from problems.potentials import Potential
+from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from problems.potentials import FiniteSum, Potential, Quadratic
+from problems.problem import Problem
 from solvers.icnn_jko import ICNNJKO
 from solvers.solver import Solution, Solver
-from tests.pretended_gpu import GPU, OnGPU, pretended_gpu
+from tests.pretended_gpu import GPU, OnGPU, PretendedGraph, pretended_gpu
 
 # As many particles as one block on the CPU holds, or other random numbers would move them.
 SETTINGS = {
@@ -87,6 +92,105 @@ def test_networks_of_many_seeds_train_there_together() -> None:
         assert isinstance(other, Solution)
         for left, right in zip(bits(one), bits(other), strict=True):
             torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-3)
+
+
+def replays(solver: ICNNJKO, problems: Sequence[Problem]) -> tuple[list[torch.Tensor], int]:
+    """Return what networks trained together on the GPU give, and how many of their iterations were replayed."""
+    graphs: list[PretendedGraph] = []
+
+    class Counted(PretendedGraph):
+        def __init__(self) -> None:
+            super().__init__()
+            graphs.append(self)
+
+    with torch_threads(1), pretended_gpu() as gpu, patch("torch.cuda.CUDAGraph", Counted):
+        answers = solver.solve_batch(problems, [generator(seed) for seed in range(len(problems))], gpu)
+    for answer in answers:
+        assert isinstance(answer, Solution)
+    return [part for answer in answers for part in bits(answer)], sum(graph.replays for graph in graphs)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_replayed_iterations_are_those_worked_on_one_by_one(order: int) -> None:
+    family = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.3))
+    problems = [family.build(2, seed, generator(seed)) for seed in range(3)]
+    # Networks that converge at different times skip ahead in their schedules, each for itself.
+    solver = ICNNJKO(iterations=40, width=8, batch_size=64, pool_size=512, step_size=0.1, tolerance=0.02, order=order)
+    recorded, replayed = replays(solver, problems)
+    plain, none = replays(replace(solver, cuda_graph=False), problems)
+    assert none == 0
+    assert replayed > 60
+    assert all(torch.equal(one, other) for one, other in zip(recorded, plain, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting(Quadratic):
+    """A potential that asks the device for a number."""
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return super().gradient(x).mul(float(x.sum()) ** 0)
+
+
+def test_a_gradient_that_waits_for_the_device_cannot_be_recorded() -> None:
+    built = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator(0))
+    potential, energy = built.flow.potential, built.flow.energy
+    assert isinstance(potential, Quadratic)
+    waiting = Waiting(potential.precision, potential.centre)
+    flow = replace(built.flow, energy=replace(energy, potential=waiting))
+    solver = ICNNJKO(iterations=20, width=8, batch_size=64, pool_size=512, step_size=0.1)
+    with pytest.raises(RuntimeError, match=r"could not be recorded as a CUDA graph.*cuda_graph = False.*capturing"):
+        replays(solver, [replace(built, flow=flow)])
+    replays(replace(solver, cuda_graph=False), [replace(built, flow=flow)])
+
+
+def test_minibatches_are_not_recorded() -> None:
+    solver = ICNNJKO(iterations=20, width=8, batch_size=64, pool_size=512, step_size=0.1, minibatch=8)
+    posterior = next(
+        exhibit.problem
+        for exhibit in trial("solver", "icnn-jko", catalogue(), {}).supported
+        if isinstance(exhibit.problem.flow.potential, FiniteSum) and exhibit.problem.observations is None
+    )
+    assert replays(solver, [posterior])[1] == 0
+    assert replays(replace(solver, minibatch=None), [posterior])[1] > 0
+
+
+def test_a_graph_does_again_what_was_recorded() -> None:
+    with pretended_gpu() as device:
+        numbers, total = torch.arange(3.0).to(device), torch.zeros(1).to(device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            doubled = numbers.mul_(2)[1:] + 1
+            total.add_(doubled.sum())
+        assert numbers.cpu().tolist() == [0, 1, 2]
+        assert total.cpu().item() == 0
+        graph.replay()
+        assert numbers.cpu().tolist() == [0, 2, 4]
+        assert total.cpu().item() == 8
+        numbers.copy_(torch.ones(3))
+        graph.replay()
+        assert doubled.cpu().tolist() == [3, 3]
+        assert total.cpu().item() == 14
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        lambda there: there.sum().item(),
+        lambda there: bool(there.any()),
+        lambda there: there.cpu(),
+        lambda there: there.to("cpu"),
+        lambda there: there[there > 0],
+        lambda there: there.copy_(torch.ones(2)),
+        lambda there: there.new_tensor([1.0]),
+        lambda there: torch.ones(2).to(there.device),
+    ],
+)
+def test_what_waits_is_refused_in_a_recording(waiting) -> None:
+    with pretended_gpu():
+        there = torch.ones(2, device="cuda")
+        waiting(there)
+        with pytest.raises(RuntimeError, match="stream is capturing"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+            waiting(there)
 
 
 @pytest.mark.parametrize(

@@ -182,10 +182,13 @@ def same(left: Solution, right: Solution) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_seeds_in_one_batch_are_those_one_at_a_time(dtype):
-    solver = ICNNJKO(step_size=0.1, iterations=12, batch_size=300, width=8, rank=2, pool_size=700, dtype=dtype)
+@pytest.mark.parametrize(("dim", "batch_size", "pool_size"), [(1, 1024, 2048), (3, 300, 700)])
+def test_seeds_in_one_batch_are_those_one_at_a_time(dim, batch_size, pool_size, dtype):
+    solver = ICNNJKO(
+        step_size=0.1, iterations=12, batch_size=batch_size, width=8, rank=2, pool_size=pool_size, dtype=dtype
+    )
     family = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.2))
-    problems = [family.build(3, seed, generator(seed)) for seed in range(3)]
+    problems = [family.build(dim, seed, generator(seed)) for seed in range(3)]
     together = solver.solve_batch(problems, [generator(10 + seed) for seed in range(3)], CPU)
     for seed, answer in enumerate(together):
         assert same(answer, solved(solver, problems[seed], 10 + seed))
@@ -360,6 +363,7 @@ def test_a_device_without_memory_names_what_to_lower():
         ({"minibatch": 0}, "minibatch must be a whole number >= 1, got 0"),
         ({"order": 3}, "order must be one of 1, 2; got 3"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
+        ({"cuda_graph": "no"}, "cuda_graph must be one of False, True; got 'no'"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

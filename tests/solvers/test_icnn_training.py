@@ -12,8 +12,9 @@ from problems.potentials import MixturePotential
 from solvers.blocks import workers
 from solvers.icnn import Architecture
 from solvers.icnn_derivatives import derivatives, fold
+from solvers.icnn_descent import ADAM_EPSILON, Adam, Schedule
 from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
-from solvers.icnn_training import ADAM_EPSILON, Adam, Schedule, cosine_rate, train
+from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.particle_pool import Batches, matched, spread_draws
 
@@ -97,20 +98,28 @@ def test_spread_draws_of_a_gaussian_are_more_even_than_independent_ones():
 def test_batches_use_up_the_pool_and_have_its_moments():
     pool = torch.randn(100, 2, dtype=torch.float64, generator=generator(8)).exp()
     batches = Batches([pool, 3 * pool], 25, [generator(9), generator(8)])
-    first, second = (torch.cat([batches([0])[0] for _ in range(4)]) for _ in range(2))
+    points = torch.empty(2, 25, 2, dtype=torch.float64)
+
+    def drawn() -> torch.Tensor:
+        batches.draw([0], points)
+        return points[0].clone()
+
+    first, second = (torch.cat([drawn() for _ in range(4)]) for _ in range(2))
+    assert torch.equal(points[1], 3 * pool[:25]), "of a pool that nothing is drawn from, the batch stays"
     assert not torch.equal(first, second)
     for batch in first.split(25):
         torch.testing.assert_close(batch.mean(0), pool.mean(0))
         torch.testing.assert_close(covariance(batch), covariance(pool))
     # With one batch the size of the pool nothing has to be moved.
-    whole = Batches([pool], 100, [generator(9)])([0])[0]
-    torch.testing.assert_close(whole.sort(0).values, pool.sort(0).values)
+    whole = torch.empty(1, 100, 2, dtype=torch.float64)
+    Batches([pool], 100, [generator(9)]).draw([0], whole)
+    torch.testing.assert_close(whole[0].sort(0).values, pool.sort(0).values)
 
 
 def test_adam_is_torchs():
     start = torch.randn(2, 7, dtype=torch.float64, generator=generator(10))
     ours, theirs = start.clone(), start.clone().requires_grad_()
-    optimiser = Adam(ours, torch.ones(7, dtype=torch.float64))
+    optimiser = Adam(ours, torch.ones(7, dtype=torch.float64), 20)
     reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99), eps=ADAM_EPSILON)
     for step in range(20):
         slope = torch.randn(2, 7, dtype=torch.float64, generator=generator(11 + step))
@@ -118,12 +127,22 @@ def test_adam_is_torchs():
         theirs.grad = slope.clone()
         reference.step()
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-12)
+    # Starting again is starting anew.
+    again, slope = (torch.ones(2, 7, dtype=torch.float64) for _ in range(2))
+    fresh = again.clone()
+    optimiser.parameters = again
+    optimiser.restart()
+    for each in (optimiser, Adam(fresh, torch.ones(7, dtype=torch.float64), 20)):
+        each.step(slope, torch.full((2, 1), 0.01, dtype=torch.float64))
+    assert torch.equal(again, fresh)
 
 
 def test_the_learning_rate_ends_near_zero():
-    rates = [cosine_rate(0.02, iteration / 499) for iteration in range(500)]
+    *rates, behind = Schedule(500, 1, 0.02).rates()
+    assert len(rates) == 500
     assert rates[0] == 0.02
     assert rates[-1] == pytest.approx(2e-5)
+    assert behind == 0
     assert rates == sorted(rates, reverse=True)
 
 
@@ -139,17 +158,8 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
     with torch.no_grad(), workers() as run:
         for _ in range(60):
             slopes = partial(slopes_in_blocks, run)
-            train(
-                architecture,
-                parameters,
-                [pool],
-                lambda _: objective,
-                [generator(23)],
-                Schedule(1, 256, 0.2),
-                slopes,
-                lambda _: 0.0,
-                [0],
-            )
+            trainer = Trainer(architecture, parameters, Schedule(1, 256, 0.2), slopes)
+            trainer.train([pool], lambda _: objective, [generator(23)], lambda _: 0.0, [0])
             clipped += sum(int((part == 0).sum()) for part in (weights.output, *weights.couplings))
             assert all(float(part.min()) >= 0 for part in (weights.output, *weights.couplings))
             _, hessian, _ = derivatives(fold(weights), probes)
@@ -160,22 +170,18 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
 def test_shrinkage_takes_away_output_weights_that_nothing_holds_and_nothing_else(mixture):
     architecture, objective = Architecture(2, 6, 2, 2), StepObjective(MixturePotential(mixture), 1.0, 0.1, 1.0)
     pool = spread_draws(Gaussian(*mixture.moments()), 64, generator(21))
+
+    def flat(batch: Batch) -> torch.Tensor:
+        return torch.zeros(1, batch.architecture.size, dtype=torch.float64)
+
     for shrinkage, left in ((0.0, 0.05), (1e-3, 0.0)):
         parameters = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(20)).parts()])
         weights = architecture.weights(parameters)
         weights.output.fill_(0.05)
         before = [part.clone() for part in weights.parts()]
-        train(
-            architecture,
-            parameters,
-            [pool],
-            lambda _: objective,
-            [generator(23)],
-            Schedule(100, 64, 0.02, shrinkage=shrinkage),
-            lambda batch: torch.zeros(1, batch.architecture.size, dtype=torch.float64),
-            lambda _: 0.0,
-            [0],
-        )
+        schedule = Schedule(100, 64, 0.02, shrinkage=shrinkage)
+        trainer = Trainer(architecture, parameters, schedule, flat)
+        trainer.train([pool], lambda _: objective, [generator(23)], lambda _: 0.0, [0])
         torch.testing.assert_close(weights.output, torch.full_like(weights.output, left))
         others = [place for place, part in enumerate(weights.parts()) if part is not weights.output]
         assert all(torch.equal(before[place], weights.parts()[place]) for place in others)
@@ -210,3 +216,31 @@ def test_derivatives_on_a_gpu_are_those_on_the_cpu(mixture):
         batch = Batch(architecture, weights, points.to(device), objectives, range(2))
         found.append(slopes_at_once(batch).cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("networks", [1, 3])
+def test_iterations_replayed_on_a_gpu_are_those_worked_on_one_by_one(mixture, networks):
+    architecture, device = Architecture(2, 32, 3, 2), torch.device("cuda")
+    start = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(20)).parts()]).float()
+    potential = placed(MixturePotential(mixture), device, torch.float32)
+    pool = spread_draws(Gaussian(*mixture.moments()), 2048, generator(21)).to(device, torch.float32)
+    found = []
+    for recorded in (False, True):
+        parameters = start.repeat(networks).to(device)
+        trainer = Trainer(architecture, parameters, Schedule(100, 256, 0.02), slopes_at_once, recorded)
+        # Two steps, of different lengths: the second has to be recorded anew.
+        for step_size in (0.1, 0.2):
+            objective = StepObjective(potential, 1.0, step_size, 1.0)
+            runs = trainer.train(
+                [pool] * networks,
+                partial(lambda objective, _: objective, objective),
+                [generator(30 + network) for network in range(networks)],
+                lambda _: 0.0,
+                range(networks),
+            )
+            assert all(run.failure is None and run.iterations == 100 for run in runs)
+        found.append(parameters.cpu())
+    assert float((found[0] - start.repeat(networks)).abs().max()) > 1e-2
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)
