@@ -52,8 +52,13 @@ def run(
     problem: Names = None,
     dims: Annotated[str | None, typer.Option(help="Dimensions, such as 2,6,12 or 1:12.")] = None,
     seeds: Annotated[str | None, typer.Option(help="How many seeds (15), or which (0,3 or 5:9).")] = None,
-    jobs: Annotated[int | None, typer.Option("-j", "--jobs", min=1, help="Cells at once; else all cores.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch and the BLAS in each cell.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, help="Cells at once; else all cores, on a GPU 1.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of torch and the BLAS in each cell; else 1, on a GPU the cores by the jobs."),
+    ] = None,
     timing: Annotated[bool, typer.Option("--timing", help="One cell at a time, for fair seconds.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "cpu",
     timeout: Annotated[str | None, typer.Option(help="Wall-clock limit of a cell, such as 10m.")] = None,
@@ -78,7 +83,7 @@ def run(
     from harness.plan import Selection, one_cell, plan
     from harness.progress import planned_table, report_outcome, watching
     from harness.quantities import parse_bytes, parse_seconds
-    from harness.schedule import Resources, check_backend
+    from harness.schedule import Resources, check_backend, shares
     from harness.store import Store
     from harness.suite import load_suite
     from harness.supervise import Limits, check_data, check_device
@@ -89,6 +94,8 @@ def run(
     cells = plan(chosen, selection, catalogue(plugin or ()))
     if cell is not None:
         cells = [one_cell(cells, cell)]
+    on_gpu = selection.device.startswith("cuda")
+    jobs, threads = shares(os.cpu_count() or 1, 1 if timing else jobs, threads, on_gpu)
     limits = Limits(
         seconds=parse_seconds("timeout", timeout or chosen.timeout),
         memory=parse_bytes("memory", memory or chosen.memory),
@@ -96,10 +103,9 @@ def run(
         checkpoints=str(store.with_suffix(".checkpoints").absolute()),
         data=check_data(data),
     )
-    default_jobs = 1 if selection.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // threads)
     # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
-    together = not timing and (threads > 1 or selection.device.startswith("cuda"))
-    resources = Resources(limits, 1 if timing else jobs or default_jobs, together, check_backend(backend), scheduler)
+    together = not timing and (threads > 1 or on_gpu)
+    resources = Resources(limits, jobs, together, check_backend(backend), scheduler)
     name = Path(suite).stem
     if dry_run and not store.exists():
         planned_table(cells, cells)

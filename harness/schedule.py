@@ -42,6 +42,18 @@ class Resources:
     scheduler: str | None = None
 
 
+def shares(cores: int, jobs: int | None, threads: int | None, on_gpu: bool) -> tuple[int, int]:
+    """Return how many cells run at once and on how many threads each, where ``None`` leaves it open.
+
+    One cell has the GPU for itself; what it gives is measured on the CPU, on all cores.
+    """
+    if jobs is None:
+        jobs = 1 if on_gpu else max(1, cores // (threads or 1))
+    if threads is None:
+        threads = max(1, cores // jobs) if on_gpu else 1
+    return jobs, threads
+
+
 class Occupancy:
     """How many cells run at once on this machine, and the most that each of them had beside it."""
 

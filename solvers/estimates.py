@@ -323,3 +323,13 @@ def density_of(estimate: Estimate) -> DensityEstimate | Density | None:
     if isinstance(estimate, Exact) and isinstance(estimate.law, Density):
         return estimate.law
     return None
+
+
+def draws_of(
+    density: DensityEstimate | Density, n: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``n`` draws (n, D), float64, and the log-density at each, (n,); maps are not inverted for that."""
+    if isinstance(density, Pushforward):
+        return density.sample_with_log_prob(n, generator)
+    points = density.sample(n, generator).double()
+    return points, density.log_prob(points)

@@ -17,7 +17,7 @@ from solvers.curvature_metric import Metric
 from solvers.estimates import InvertibleMap
 from solvers.icnn import Weights
 from solvers.icnn_derivatives import derivatives, fold
-from solvers.icnn_slopes import PUSHED_AT_ONCE, pushed
+from solvers.icnn_slopes import pieces, pushed
 from solvers.icnn_start import start_at
 from solvers.icnn_training import Training
 from solvers.inverse_map import ConvexMap
@@ -27,6 +27,7 @@ from solvers.solver import Diverged
 
 # Particles, of the pool and fresh ones, on which a trained step is looked at.
 EXAMINED = 8192
+EXAMINED_AT_ONCE = 512
 # A sum over cases is looked at through so many times as many of them as a training iteration sees.
 EXAMINED_MINIBATCHES = 20
 
@@ -162,7 +163,7 @@ def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, r
         return objective.values(x, mapped[0], hessian[0]), mapped_bar.sum(0), moment
 
     centre, folded = points.mean(0), fold(weights)
-    parts = run(examine, points.split(PUSHED_AT_ONCE // 2))
+    parts = run(examine, pieces(weights, points, EXAMINED_AT_ONCE))
     gains, forces, moments = zip(*parts, strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
     residual = max(float(force.norm()), float((0.5 * (moment + moment.T)).norm()))

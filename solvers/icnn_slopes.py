@@ -17,6 +17,8 @@ from solvers.jko_objective import StepObjective, derivatives_of
 BLOCK_ENTRIES = 2**18
 LEAST_BLOCK, LARGEST_BLOCK = 128, 512
 PUSHED_AT_ONCE = 1024
+# What a GPU works on at a time: memory is the limit, and many small pieces would have it wait for the host.
+GPU_ENTRIES = 2**27
 
 
 def block_points(architecture: Architecture) -> int:
@@ -89,7 +91,14 @@ def _folded_slopes(folded: Folded, x: torch.Tensor, objectives: Sequence[StepObj
     return slope
 
 
+def pieces(weights: Weights, points: torch.Tensor, on_cpu: int) -> tuple[torch.Tensor, ...]:
+    """Return ``points`` (n, D) in pieces that one thread of a CPU, ``on_cpu`` points, or a GPU works on at a time."""
+    on_gpu = max(1, GPU_ENTRIES // (points.shape[1] * weights.output.shape[1]))
+    parts: tuple[torch.Tensor, ...] = points.split(on_cpu if points.device.type == "cpu" else on_gpu)
+    return parts
+
+
 def pushed(weights: Weights, points: torch.Tensor, run: Run) -> torch.Tensor:
     """Return ∇ψ at ``points`` (n, D) for one network."""
     folded = fold(weights)
-    return torch.cat(run(lambda x: gradient(folded, x[None])[0], points.split(PUSHED_AT_ONCE)))
+    return torch.cat(run(lambda x: gradient(folded, x[None])[0], pieces(weights, points, PUSHED_AT_ONCE)))

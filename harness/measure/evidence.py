@@ -19,7 +19,7 @@ from harness.measure.symkl import sample_mean
 from problems.flow import GradientFlow
 from problems.potentials import FiniteSum
 from solvers.blocks import workers
-from solvers.estimates import Pushforward, density_of
+from solvers.estimates import density_of, draws_of
 from solvers.solver import Diverged
 
 # Terms (points × cases) of a sum over cases that are added in all, and at a time (32 MiB).
@@ -50,13 +50,9 @@ class ELBO(Measure):
         flow, estimate = subject.problem.flow, subject.estimate
         cases = flow.potential.cases if isinstance(flow.potential, FiniteSum) else 1
         draws = min(draws, max(LEAST_DRAWS, MOST_TERMS // cases))
-        if isinstance(estimate, Pushforward):
-            points, log_density = estimate.sample_with_log_prob(draws, generator)
-        else:
-            density = density_of(estimate)
-            assert density is not None
-            points = estimate.sample(draws, generator)
-            log_density = density.log_prob(points)
+        density = density_of(estimate)
+        assert density is not None
+        points, log_density = draws_of(density, draws, generator)
         undefined = int(log_density.isnan().sum())
         if undefined:
             raise Diverged(f"the log-density of the fit is NaN at {undefined} of {draws} of its own draws")

@@ -72,8 +72,9 @@ class PublishedSymKL(Measure):
             points = particles.sample(PUBLISHED_EVALUATIONS, generator).double()
         elif particles.log_weights is not None:
             weights = torch.softmax(particles.log_weights.double(), dim=0).numpy()
-        fit_side, fit_error = sample_mean(log_ratio(kde, truth, points), weights)
-        true_side, true_error = sample_mean(-log_ratio(kde, truth, truth.sample(len(points), generator)))
+        fit_side, fit_error = sample_mean(log_ratio(kde.log_prob(points), truth.log_prob(points)), weights)
+        true = truth.sample(len(points), generator).double()
+        true_side, true_error = sample_mean(-log_ratio(kde.log_prob(true), truth.log_prob(true)))
         if math.isinf(fit_side + true_side):
             return Figure(math.inf, 0.0, f"{estimator}; some lie where the true density is zero")
         return Figure(fit_side + true_side, math.hypot(fit_error, true_error), estimator)

@@ -20,7 +20,7 @@ from harness.measure.kde import KernelDensity, SingularPoints
 from harness.measure.measure import Figure, Measure, Subject
 from problems.grid import GridLaw
 from problems.laws import Density, Law
-from solvers.estimates import DensityEstimate, Estimate, Exact, GridDensity, Particles, density_of
+from solvers.estimates import DensityEstimate, Estimate, Exact, GridDensity, Particles, density_of, draws_of
 from solvers.solver import Diverged
 
 # A law with more of its mass than this outside the cells of the other's grid is at infinite divergence from it.
@@ -82,10 +82,10 @@ def _mean_over_draws(
     fit: DensityEstimate | Density, truth: Density, draws: int, generator: torch.Generator, estimator: str
 ) -> Figure:
     """Mean of 2ℓ tanh(ℓ/2) over ``draws`` from each side."""
-    sides = []
-    for law in (fit, truth):
-        ratio = log_ratio(fit, truth, law.sample(draws, generator))
-        sides.append(2 * ratio * np.tanh(0.5 * ratio))
+    own, log_fit = draws_of(fit, draws, generator)
+    true = truth.sample(draws, generator).double()
+    ratios = log_ratio(log_fit, truth.log_prob(own)), log_ratio(fit.log_prob(true), truth.log_prob(true))
+    sides = [2 * ratio * np.tanh(0.5 * ratio) for ratio in ratios]
     estimator = estimator.format(draws)
     excluded = sum(int(np.isinf(side).sum()) for side in sides)
     if excluded:
@@ -94,14 +94,13 @@ def _mean_over_draws(
     return Figure(0.5 * (fit_mean + true_mean), 0.5 * math.hypot(fit_error, true_error), estimator)
 
 
-def log_ratio(fit: DensityEstimate | Density, truth: Density, x: torch.Tensor) -> np.ndarray:
-    """ℓ = log fit - log truth at ``x`` (n, D), shape (n,); 0 where both densities vanish."""
-    x = x.double()
-    log_fit, log_truth = (law.log_prob(x).double().numpy() for law in (fit, truth))
+def log_ratio(fit: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
+    """ℓ = ``fit`` - ``truth``, log-densities (n,) at the same points; 0 where both densities vanish."""
+    log_fit, log_truth = fit.double().numpy(), truth.double().numpy()
     if np.isnan(log_fit).any():
-        raise Diverged(f"the log-density of the fit is NaN at {int(np.isnan(log_fit).sum())} of {len(x)} points")
+        raise Diverged(f"the log-density of the fit is NaN at {int(np.isnan(log_fit).sum())} of {len(fit)} points")
     if np.isnan(log_truth).any():
-        raise ArithmeticError(f"the true log-density is NaN at {int(np.isnan(log_truth).sum())} of {len(x)} points")
+        raise ArithmeticError(f"the true log-density is NaN at {int(np.isnan(log_truth).sum())} of {len(fit)} points")
     neither = np.isneginf(log_fit) & np.isneginf(log_truth)
     return np.where(neither, 0.0, log_fit - np.where(neither, 0.0, log_truth))
 

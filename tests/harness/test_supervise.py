@@ -11,7 +11,7 @@ import pytest
 
 from harness.catalogue import catalogue
 from harness.plan import Cell, Selection, plan
-from harness.schedule import Resources, grouped, run_cells
+from harness.schedule import Resources, grouped, run_cells, shares
 from harness.suite import Suite
 from harness.supervise import Cancelled, Limits, check_device, supervise
 from harness.usage import UsageError
@@ -138,6 +138,24 @@ def works(process: psutil.Process) -> bool:
         return process.cpu_percent(0.1) > 50
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize(
+    ("jobs", "threads", "on_gpu", "expected"),
+    [
+        (None, None, False, (16, 1)),
+        (None, 4, False, (4, 4)),
+        (None, 32, False, (1, 32)),
+        (3, None, False, (3, 1)),
+        (None, None, True, (1, 16)),
+        (3, None, True, (3, 5)),
+        (32, None, True, (32, 1)),
+        (None, 2, True, (1, 2)),
+        (2, 2, True, (2, 2)),
+    ],
+)
+def test_cores_are_shared_out(jobs, threads, on_gpu, expected) -> None:
+    assert shares(16, jobs, threads, on_gpu) == expected
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "cuda:99"])
