@@ -32,10 +32,11 @@ bench: $(VENV)/.dev  ## run the benchmarks here (BENCH=regex: only some), and pr
 	$(BIN)/asv run --python=same --set-commit-hash=HEAD --show-stderr $(if $(BENCH),--bench '$(BENCH)'); \
 	    ran=$$?; $(BIN)/python -m benchmarks.bounds && exit $$ran
 
-gpu: $(VENV)/.dev  ## run the tests that need a CUDA device, and a timed sweep of minutes into results/reference/
+gpu: $(VENV)/.dev  ## run what needs a CUDA device: tests, a sweep of minutes into results/reference/, benchmarks
 	$(BIN)/pytest -m gpu
 	$(BIN)/wgfbench run gpu --device cuda
 	$(BIN)/wgfbench export gpu -o results/reference/gpu.csv
+	$(MAKE) bench BENCH=icnn_on_gpu
 
 clean:  ## remove what was installed and generated, but no results
 	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ FINDERS = list(sys.meta_path)
 update_sys_path(str(FOLDER))
 BENCHMARKS = {benchmark.name: benchmark for benchmark in disc_benchmarks(str(FOLDER))}
 
-from benchmarks import bounds  # noqa: E402 - asv's own way of finding the folder comes first
+# asv's own way of finding the folder comes first.
+from benchmarks import bounds, icnn_on_gpu  # noqa: E402
+from benchmarks.profiles import Seconds  # noqa: E402
+from harness.conformance.contract import torch_threads  # noqa: E402
+from tests.pretended_gpu import pretended_gpu  # noqa: E402
 
 sys.meta_path[:] = FINDERS  # asv's finder stays otherwise, and is in the way of pytest's
 
@@ -68,6 +73,14 @@ def test_runs_at_its_smallest_size(
 def once(benchmark: Benchmark) -> Any:
     """Call the benchmarked function once, without asv's repetitions."""
     return benchmark.func(*benchmark._build_params())
+
+
+@pytest.mark.parametrize("seconds", [icnn_on_gpu.seconds_of_seeds, icnn_on_gpu.seconds_of_recording])
+def test_what_is_for_a_gpu_runs_on_a_pretended_one(seconds: Callable[..., Seconds]) -> None:
+    with torch_threads(1), pretended_gpu() as device:
+        found = seconds(2, seeds=2, iterations=5, repeats=1, device=device)
+    assert len(found) == 2
+    assert all(len(each) == 1 and each[0] > 0 for each in found.values())
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
