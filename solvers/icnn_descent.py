@@ -145,7 +145,9 @@ class Recorded:
             self.descent(objectives, everyone)
             return
         if self.graph is None:
-            self.graph = recording(lambda: self.descent(objectives, everyone))
+            # Recorded on the device that the memory is on, which need not be the first.
+            with torch.cuda.device(self.descent.points.device):
+                self.graph = recording(lambda: self.descent(objectives, everyone))
         self.graph.replay()
 
 

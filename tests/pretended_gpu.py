@@ -9,7 +9,7 @@ through it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -135,6 +135,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         patch("torch.Generator", PlacedGenerator),
         patch("torch.cuda.CUDAGraph", PretendedGraph),
         patch("torch.cuda.graph", recording),
+        patch("torch.cuda.device", nullcontext),
         Interception(),
     ):
         yield GPU
