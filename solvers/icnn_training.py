@@ -118,7 +118,7 @@ class Trainer:
                 return runs
             batches.draw(active, descent.points)
             current.update((network, objectives(network)) for network in active)
-            self.descend([current.get(network, current[active[0]]) for network in range(len(pools))], active)
+            self.descend([current.setdefault(each, current[active[0]]) for each in range(len(pools))], active)
             if iteration % self.patience == 0 or any(runs[network].place == end - 1 for network in active):
                 alive = descent.alive[:, 0].tolist()
                 for network in [network for network in active if not alive[network]]:
