@@ -6,9 +6,11 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
     T = argmin_{T=∇ψ, ψ convex} E_{x~ρ_k} [ ‖T(x)-x‖²/2h + V(T(x)) - β⁻¹ log det ∇T(x) ],
 
 with ψ an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
-2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.jko_objective``. What differs from the
-published method: derivatives in closed form, a quadratic skip connection to the output, which makes affine maps exact
-and the identity the start of training, and a pool of particles that every map is applied to once.
+2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.jko_objective``. It is for steps that
+are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next stretches
+it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a quadratic
+skip connection to the output, which makes affine maps exact and the identity the start of training, and a pool of
+particles that every map is applied to once.
 """
 
 from __future__ import annotations
