@@ -8,7 +8,6 @@ through the nine maps so far, the Hessian comes from one automatic differentiati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -26,7 +25,7 @@ from solvers.blocks import workers
 from solvers.icnn import Architecture, Weights, potential
 from solvers.icnn_descent import Schedule
 from solvers.icnn_jko import ICNNJKO
-from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
+from solvers.icnn_slopes import Batch, slopes_at_once, slopes_on
 from solvers.icnn_training import Trainer
 from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective
@@ -67,9 +66,8 @@ def trainer(
 
     def iterate(iterations: int) -> None:
         with torch.no_grad(), workers() as run:
-            slopes = slopes_at_once if device.type != "cpu" else partial(slopes_in_blocks, run)
             schedule = Schedule(iterations, batch, 1e-4)
-            training = Trainer(architecture, parameters, schedule, slopes, recorded)
+            training = Trainer(architecture, parameters, schedule, slopes_on(device, run), recorded)
             training.train(pools, lambda _: objective, generators, lambda _: 0.0, range(networks))
 
     return iterate

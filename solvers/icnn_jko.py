@@ -40,7 +40,7 @@ from solvers.icnn import Architecture
 from solvers.icnn_course import TRACES, Course, Guess
 from solvers.icnn_descent import Schedule
 from solvers.icnn_filter import NetworkSteps
-from solvers.icnn_slopes import slopes_at_once, slopes_in_blocks
+from solvers.icnn_slopes import slopes_on
 from solvers.icnn_start import best_affine
 from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
@@ -283,8 +283,7 @@ class ICNNJKO(Solver):
 
     def _trainer(self, architecture: Architecture, parameters: torch.Tensor, run: Run) -> Trainer:
         schedule = Schedule(self.iterations, self.batch_size, self.learning_rate, self.tolerance, self.shrinkage)
-        slopes = partial(slopes_in_blocks, run) if parameters.device.type == "cpu" else slopes_at_once
-        return Trainer(architecture, parameters, schedule, slopes, self.cuda_graph)
+        return Trainer(architecture, parameters, schedule, slopes_on(parameters.device, run), self.cuda_graph)
 
     def _step(self, trainer: Trainer, courses: Sequence[Course], run: Run) -> None:
         """Train the networks of one step, all at once, and let those courses take it that have not failed."""

@@ -56,7 +56,7 @@ class ELBO(Measure):
         undefined = int(log_density.isnan().sum())
         if undefined:
             raise Diverged(f"the log-density of the fit is NaN at {undefined} of {draws} of its own draws")
-        values = log_joint(flow, points.double(), max(1, TERMS_PER_TILE // cases)) - log_density.double()
+        values = log_joint(flow, points, max(1, TERMS_PER_TILE // cases)) - log_density.double()
         undefined = int(values.isnan().sum())
         if undefined:
             raise ArithmeticError(f"the potential is NaN at {undefined} of {draws} draws of the fit")
