@@ -48,7 +48,7 @@ class KernelDensityRatio(Profiled):
 
     setup_cache.timeout = 300.0
 
-    @at_least(25)
+    @at_least(30)
     def track_speed_over_scipy(self, seconds: Seconds) -> float:
         return ratio(seconds, "scipy", "ours")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.usage import UsageError
+from solvers.reproducibility import hold
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +38,7 @@ Names = Annotated[list[str] | None, typer.Option(help="Only these: commas betwee
 
 def main() -> None:
     """Run the command line: exit code 0 when all is well, 1 when cells failed, 2 for bad usage."""
+    hold()
     try:
         app()
     except UsageError as error:

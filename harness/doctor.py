@@ -20,6 +20,7 @@ from harness.server import context
 from harness.store import Store
 from harness.usage import UsageError
 from problems.datasets import SHAPES, whereabouts
+from solvers.reproducibility import arithmetic, batches_are_alike
 
 OPTIONAL = {
     "cluster": ("distributed", "`run --backend dask` on many machines", "wgfbench[dask]"),
@@ -41,6 +42,7 @@ def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
         ("code", code),
         ("packages", lambda: ", ".join(f"{name} {version}" for name, version in installed_versions().items())),
         ("torch", torch_state),
+        ("same bits", same_bits),
         ("processes", processes),
     ):
         rows.add_row(what, Text(answer(ask)))
@@ -85,6 +87,16 @@ def torch_state() -> str:
         for index in range(torch.cuda.device_count())
     ]
     return f"{torch.get_num_threads()} threads; {', '.join(devices)}"
+
+
+def same_bits() -> str:
+    """Return what decides the bits of figures here, and whether a cell solved in a batch has those it has alone."""
+    alike = batches_are_alike()
+    return f"{arithmetic()}; " + (
+        "a cell has the same bits alone and in a batch of seeds"
+        if alike
+        else "products in a batch are rounded otherwise than alone, so cells are solved one at a time"
+    )
 
 
 def processes() -> str:

@@ -16,7 +16,8 @@ QUERY = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
     coalesce(status, 'planned') AS status, reason, traceback, t, metric, value, standard_error, estimator, sample_size,
     solve_seconds, setup_seconds, measure_seconds, wall_seconds, cpu_seconds, peak_memory, gradient_evaluations,
-    beside, diagnostics, finished, device, cells.run, started, "commit", dirty, machine, threads, versions, argv, rerun
+    beside, diagnostics, finished, device, cells.run, started, "commit", dirty, machine, threads, versions,
+    arithmetic, argv, rerun
 FROM plans
 LEFT JOIN cells ON cells.key = plans.key
 LEFT JOIN runs ON runs.run = cells.run

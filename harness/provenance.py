@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from solvers.reproducibility import arithmetic
+
 PACKAGES = ("wgfbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "joblib", "POT", "pydantic")
 
 
@@ -27,6 +29,7 @@ class Provenance:
     machine: str
     threads: int
     versions: str
+    arithmetic: str
 
 
 def provenance(threads: int) -> Provenance:
@@ -40,6 +43,7 @@ def provenance(threads: int) -> Provenance:
         machine=machine(),
         threads=threads,
         versions=json.dumps({"python": platform.python_version()} | installed_versions()),
+        arithmetic=arithmetic(),
     )
 
 

@@ -12,6 +12,7 @@ from multiprocessing.forkserver import ensure_running
 
 from harness.catalogue import BUILTIN
 from harness.measure import CATALOGUE
+from solvers.reproducibility import hold
 
 # Packages that components import late, the components, and last what counts the thread pools that all of them bring.
 # A component that cannot be imported here is left to its cell, which says so.
@@ -39,10 +40,12 @@ def context() -> ForkServerContext:
 def start() -> None:
     """Start the server now, so that it imports while this process does; does nothing when it runs already.
 
+    Its environment, and so every cell's, holds matrix products to one code path, whatever started it.
     OpenBLAS restarts the threads that it had before a fork in every child, idle or not. The server has none; a cell
     still gets as many as it asks for.
     """
     context()
+    hold()
     setting = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:

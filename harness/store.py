@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.plan import Cell
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -50,7 +50,8 @@ CREATE TABLE projections (
     key TEXT REFERENCES cells, t REAL, share REAL NOT NULL, points BLOB NOT NULL, PRIMARY KEY (key, t)
 );
 """
-UPGRADES = {2: SINCE_2}
+SINCE_3 = "ALTER TABLE runs ADD COLUMN arithmetic TEXT"
+UPGRADES = {2: SINCE_2, 3: SINCE_3}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 

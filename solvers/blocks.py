@@ -30,6 +30,21 @@ def pools() -> threadpoolctl.ThreadpoolController:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Have operations of torch and the BLAS use one thread here: a product's bits may change with their number.
+
+    Whatever is large enough for several threads is worked out in blocks by ``workers`` instead.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with pools().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def workers() -> Iterator[Run]:
     """Yield a ``Run`` on as many threads as torch may use, in which operations of torch and numpy use one thread each.
 
@@ -37,15 +52,11 @@ def workers() -> Iterator[Run]:
     one that has not been told lets the BLAS start as many threads as it likes. The setting is restored in the end.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with (
-            pools().limit(limits=1, user_api="blas"),
-            ThreadPoolExecutor(max(1, threads - 1), initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        ):
-            yield partial(_shared_out, pool, threads - 1)
-    finally:
-        torch.set_num_threads(threads)
+    with (
+        one_thread(),
+        ThreadPoolExecutor(max(1, threads - 1), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        yield partial(_shared_out, pool, threads - 1)
 
 
 def _shared_out(pool: Executor, helpers: int, function: Callable[[A], B], items: Iterable[A]) -> list[B]:

@@ -44,6 +44,7 @@ from solvers.icnn_slopes import slopes_on
 from solvers.icnn_start import best_affine
 from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
+from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -171,12 +172,20 @@ class ICNNJKO(Solver):
     ) -> list[Solution | Diverged]:
         """Follow several problems of one dimension and the same times at once, each with its own generator.
 
-        Each solution is that of ``solve`` with the same generator, to the bit on the CPU; a problem on which training
-        fails gets its ``Diverged``, and the others don't notice. With a folder ``checkpoint``, what is needed to go on
-        is kept there after every JKO step, and a run that finds it goes on from there, to the same bits.
+        Each solution is that of ``solve`` with the same generator, to the bit on the CPU, where they are solved one
+        after the other, with a warning, if this process's products in a batch round otherwise than alone. A problem on
+        which training fails gets its ``Diverged``, and the others don't notice. With a folder ``checkpoint``, what is
+        needed to go on is kept there after every JKO step; a run that finds it goes on from there, to the same bits.
         """
         if any(problem.observations is not None for problem in problems):
-            return [self._alone(*one, device) for one in zip(problems, generators, strict=True)]
+            return [self._alone(*one, device, None) for one in zip(problems, generators, strict=True)]
+        if len(problems) > 1 and device.type == "cpu" and not batches_are_alike():
+            warn_of_batches(self.name)
+            folders = [None if checkpoint is None else checkpoint / str(place) for place in range(len(problems))]
+            return [
+                self._alone(problem, generator, device, folder)
+                for problem, generator, folder in zip(problems, generators, folders, strict=True)
+            ]
         flows = [problem.flow for problem in problems]
         if len({(flow.dim, flow.times) for flow in flows}) != 1:
             raise ValueError(f"{self.name}: problems solved together must have the same dimension and times")
@@ -223,9 +232,11 @@ class ICNNJKO(Solver):
                     kept.save(step, parameters.cpu(), state)
         return [self._solution(flow, course, counts, earlier) for flow, course in zip(flows, courses, strict=True)]
 
-    def _alone(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution | Diverged:
+    def _alone(
+        self, problem: Problem, generator: torch.Generator, device: torch.device, checkpoint: Path | None
+    ) -> Solution | Diverged:
         try:
-            return self.solve(problem, generator, device)
+            return self.solve(problem, generator, device, checkpoint)
         except Diverged as error:
             return error
 

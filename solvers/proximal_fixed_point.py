@@ -14,6 +14,8 @@ the Markov matrix P_ij = Γ_ij z_j / (Γz)_i, a sweep needs no quantity of extre
 Row i of P comes from exponents taken relative to its own or its largest, and is used for Pᵀρ at once, so that one pass
 over tiles that stay in cache is a whole sweep: nothing of size n² is ever stored. Sweeps that cannot be the last one
 run in float32, at twice the speed: what they round off, the later ones, in float64, contract away.
+Exponents are taken to the base 2, since torch's exp2 is three to four times as fast as its exp on processors that are
+not Intel's.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ import torch
 
 from solvers.blocks import Run
 
-# A tile of exponents stays in a core's second-level cache through the passes that are made over it; on smaller ones,
-# threads would spend their time waiting for each other between operations.
-TILE_BYTES = 2**21
+# A tile of exponents stays in cache through the passes that are made over it; on smaller ones, threads would spend
+# their time waiting for each other between operations, and products would have few rows to share their columns.
+TILE_BYTES = 2**22
 # Rows whose contributions to Pᵀρ are added up in one go. A constant, because it decides the order of the sums.
 ROWS_PER_CHUNK = 512
+LOG2_E = 1 / math.log(2)
 # Where the results of exp, or their products with weights, are subnormal, exp and sums are tens of times slower. What
 # this adds is nothing to a row, of which a term is 1; columns that it could matter to are worked out from exact terms.
 LEAST_EXPONENT = {torch.float32: -60.0, torch.float64: -600.0}
@@ -44,7 +47,7 @@ LARGEST_EXPONENT = 40.0
 NEGLIGIBLE = 1e-2
 
 _Exponents = Callable[[int, int, torch.Tensor], torch.Tensor]
-"""Fills a tile with the exponents of rows ``first`` up to ``last`` and returns it."""
+"""Fills a tile with the exponents, to the base 2, of rows ``first`` up to ``last`` and returns it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,6 @@ class GibbsKernel:
         density = torch.exp(log_density - largest)
         shift = self.own + log_scaling
         exponents = self._exponents(log_scaling, shift, dtype)
-        ones = torch.ones(count, dtype=dtype)
         lowest, highest = self._exponents_lie_in(log_scaling, shift)
         least, smallest = LEAST_EXPONENT[dtype], torch.finfo(dtype).tiny
         rows_per_tile = max(1, TILE_BYTES // (count * dtype.itemsize))
@@ -158,10 +160,10 @@ class GibbsKernel:
                 if rescales:
                     raised = tile.amax(1)
                     tile.sub_(raised[:, None])
-                    scale[here] += raised
+                    scale[here] += raised.double() / LOG2_E
                 if clamps:
-                    tile.clamp_(min=least)
-                torch.mv(tile.exp_(), ones, out=sums[here])
+                    tile.clamp_(min=least * LOG2_E)
+                torch.sum(tile.exp2_(), 1, out=sums[here])
                 weights = torch.div(carried[here], sums[here])
                 columns.addmv_(tile.T, torch.threshold_(weights, smallest, 0))
             return scale + sums.double().log(), columns
@@ -193,14 +195,14 @@ class GibbsKernel:
         return torch.finfo(dtype).eps * reach <= LARGEST_ROUNDING[dtype]
 
     def _exponents(self, log_scaling: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> _Exponents:
-        """Return what fills a tile of ``dtype`` with log(Γ_ij z_j) - shift_i."""
+        """Return what fills a tile of ``dtype`` with log₂(Γ_ij z_j) - shift_i log₂ e."""
         middle = 0.5 * float(log_scaling.max() + log_scaling.min())
         row_terms, column_terms = middle - shift, log_scaling - middle
         if self.expands(log_scaling, dtype):
             ones = torch.ones_like(shift)[:, None]
             left = torch.cat([self.rows, (row_terms - self._row_squares)[:, None], ones], dim=1).to(dtype)
             right = torch.cat([self.columns, ones, (column_terms - self._column_squares)[:, None]], dim=1).T
-            right = right.to(dtype).contiguous()
+            right = (LOG2_E * right).to(dtype).contiguous()
             return lambda first, last, tile: torch.mm(left[first:last], right, out=tile)
 
         def differenced(first: int, last: int, tile: torch.Tensor) -> torch.Tensor:
@@ -208,7 +210,7 @@ class GibbsKernel:
             for axis in range(self.rows.shape[1]):
                 difference = self.rows[first:last, axis, None] - self.columns[:, axis]
                 exact.addcmul_(difference, difference, value=-0.5)
-            return tile.copy_(exact)
+            return tile.copy_(exact.mul_(LOG2_E))
 
         return differenced
 

@@ -22,6 +22,7 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.transport import ROWS_PER_TILE
 from problems.grid import GridLaw
 from problems.observations import same_time
+from solvers.blocks import workers
 from solvers.estimates import Particles
 from solvers.quantiles import cumulative, grid_of
 
@@ -158,8 +159,8 @@ class EffectiveShare(Measure):
 def mean_distances(points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return Σ_j w_j |x_i - x_j| for each of the points (n, D) and weights (n,), shape (n,); in 1-D by sorting."""
     if points.shape[1] > 1:
-        rows = [torch.cdist(tile, points) @ weights for tile in points.split(ROWS_PER_TILE)]
-        return torch.cat(rows)
+        with workers() as run:
+            return torch.cat(run(lambda tile: torch.cdist(tile, points) @ weights, points.split(ROWS_PER_TILE)))
     x, order = points[:, 0].sort()
     # About the middle, where sums do not cancel.
     x = x - x[len(x) // 2]

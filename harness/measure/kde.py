@@ -6,8 +6,9 @@ m = 1/Σ w_i². In coordinates y that whiten h² S, log p is up to a constant th
     log w_i - ½|y - y_i|² = y·y_i + (log w_i - ½|y_i|²) - ½|y|²,
 
 which one matrix product of the queries (y, 1, -½|y|²) with the points (y_i, log w_i - ½|y_i|², 1) gives a tile at a
-time. No exponent is above zero, so their exponentials can be added as they are. Where they all but vanish, or where |y|
-is so large that the expanded square cancels, differences are taken instead and the largest exponent is taken out.
+time; times log₂ e, since torch's exp2 is three times as fast as its exp on AMD's processors. No exponent is above
+zero, so their exponentials can be added as they are. Where they all but vanish, or where |y| is so large that the
+expanded square cancels, differences are taken instead and the largest exponent is taken out.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import torch
 
 from problems.laws import Density, standard_normal
 from problems.validation import require_finite
-from solvers.blocks import workers
+from solvers.blocks import one_thread, workers
 
 # A tile of exponents (1 MiB) stays in a core's cache through the four passes that are made over it.
 QUERIES_PER_TILE = 256
 POINTS_PER_TILE = 512
+LOG2_E = 1 / math.log(2)
 # torch's float64 exp is fifty times slower below -708, where results are subnormal; exp(-700) adds nothing to a sum
 # above exp(-600), and smaller sums are taken about their largest term.
 LEAST_EXPONENT = -700.0
@@ -140,7 +142,8 @@ class KernelDensity(Density):
         return self._whiten(self._weighted_points[0])
 
     def _whiten(self, x: torch.Tensor) -> torch.Tensor:
-        white: torch.Tensor = torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False)
+        with one_thread():
+            white: torch.Tensor = torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False)
         return white.T.contiguous()
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -150,7 +153,9 @@ class KernelDensity(Density):
             chosen = torch.randint(len(points), (n,), generator=generator)
         else:
             chosen = torch.multinomial(log_weights.exp(), n, replacement=True, generator=generator)
-        return points[chosen] + standard_normal(n, self.dim, generator, points) @ self.kernel_cholesky.T
+        noise = standard_normal(n, self.dim, generator, points)
+        with one_thread():
+            return points[chosen] + noise @ self.kernel_cholesky.T
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.mean, (1 - self._sum_of_squared_weights + self.bandwidth**2) * self.covariance
@@ -178,7 +183,7 @@ class KernelDensity(Density):
         def log_sum(tile: torch.Tensor) -> torch.Tensor:
             least = least_log_weight - 0.5 * (float(tile.norm(dim=1).max()) + reach) ** 2
             square = (tile * tile).sum(1, keepdim=True)
-            rows = torch.cat([tile, torch.ones_like(square), -0.5 * square], dim=1)
+            rows = torch.cat([tile, torch.ones_like(square), -0.5 * square], dim=1).mul_(LOG2_E)
             total = torch.zeros(len(tile), dtype=torch.float64)
             # One buffer for all blocks: a fresh megabyte each time would be a page fault per page in a worker thread.
             buffer = torch.empty(len(tile) * POINTS_PER_TILE, dtype=torch.float64)
@@ -186,8 +191,8 @@ class KernelDensity(Density):
                 exponents = buffer[: len(tile) * block.shape[1]].view(len(tile), -1)
                 torch.mm(rows, block, out=exponents)
                 if least < LEAST_EXPONENT:
-                    exponents.clamp_(min=LEAST_EXPONENT)
-                total += exponents.exp_().sum(1)
+                    exponents.clamp_(min=LEAST_EXPONENT * LOG2_E)
+                total += exponents.exp2_().sum(1)
             return total.log()
 
         return _by_tiles(log_sum, queries)

@@ -17,6 +17,7 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import Empirical, Law
+from solvers.blocks import one_thread, workers
 from solvers.estimates import Estimate, Particles
 
 # A square of distances (8 MiB) at a time.
@@ -95,13 +96,21 @@ def energy_distance(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
 
 def _distance_sums(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ_j |x_i - y_j| for every i, and Σ_i |x_i - y_j| for every j."""
-    rows, columns = torch.zeros(len(x), dtype=torch.float64), torch.zeros(len(y), dtype=torch.float64)
-    for tile, tile_rows in zip(x.split(ROWS_PER_TILE), rows.split(ROWS_PER_TILE), strict=True):
+
+    def sums(tile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, columns = torch.zeros(len(tile), dtype=torch.float64), torch.empty(len(y), dtype=torch.float64)
         for block, block_columns in zip(y.split(ROWS_PER_TILE), columns.split(ROWS_PER_TILE), strict=True):
             distances = torch.cdist(tile, block)
-            tile_rows += distances.sum(1)
-            block_columns += distances.sum(0)
-    return rows.numpy(), columns.numpy()
+            rows += distances.sum(1)
+            torch.sum(distances, 0, out=block_columns)
+        return rows, columns
+
+    with workers() as run:
+        found = run(sums, x.split(ROWS_PER_TILE))
+    columns = torch.zeros(len(y), dtype=torch.float64)
+    for _, part in found:
+        columns += part
+    return torch.cat([part for part, _ in found]).numpy(), columns.numpy()
 
 
 def _pairs_apart(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +131,10 @@ def sliced_w2(x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor) -> tup
     n, count = len(x), len(directions)
     if len(y) != n:
         raise ValueError(f"sliced_w2: samples must be of equal size, got {n} and {len(y)}")
-    sorted_x, order_x = torch.sort(x @ directions.T, dim=0)
-    sorted_y, order_y = torch.sort(y @ directions.T, dim=0)
+    with one_thread():
+        along_x, along_y = x @ directions.T, y @ directions.T
+    sorted_x, order_x = torch.sort(along_x, dim=0)
+    sorted_y, order_y = torch.sort(along_y, dim=0)
     squares = wasserstein_1d(sorted_x.numpy(), sorted_y.numpy(), p=2, require_sort=False)
     mean_square = float(np.mean(squares))
     potentials = (_potential(sorted_x, sorted_y, order_x), _potential(sorted_y, sorted_x, order_y))

@@ -225,7 +225,7 @@ def measures(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def provenance(cells: pd.DataFrame) -> list[dict[str, Any]]:
     """Return every ``wgfbench run`` behind the cells: command, code, machine, versions, and its cells."""
-    columns = ["run", "started", "argv", "commit", "dirty", "machine", "threads", "device", "versions"]
+    columns = ["run", "started", "argv", "commit", "dirty", "machine", "threads", "device", "versions", "arithmetic"]
     found = []
     for _, group in cells.dropna(subset=["run"]).groupby(columns, sort=False, dropna=False):
         row = group.iloc[0]
@@ -239,6 +239,7 @@ def provenance(cells: pd.DataFrame) -> list[dict[str, Any]]:
                 "machine": row["machine"],
                 "threads": f"{row['threads']:g}",
                 "device": row["device"],
+                "arithmetic": row["arithmetic"] if isinstance(row["arithmetic"], str) else None,
                 "versions": json.loads(row["versions"]) if isinstance(row["versions"], str) else {},
                 "cells": len(group),
             }
