@@ -15,8 +15,8 @@ demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write rep
 	$(BIN)/wgfbench show demo
 	$(BIN)/wgfbench report demo
 
-test: $(VENV)/.dev  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+test: $(VENV)/.dev  ## run all tests (RESEED=n: on other random draws)
+	$(if $(RESEED),RESEED=$(RESEED) )OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .

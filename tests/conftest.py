@@ -7,8 +7,31 @@ from typing import TypeVar
 
 import pytest
 import torch
+from hypothesis import settings
+
+from seeding import RESEED, generator, numpy_generator
 
 Answer = TypeVar("Answer")
+
+# The same examples in every plain run; under RESEED others, which that number decides.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("reseeded", derandomize=False, deadline=None, database=None, print_blob=True)
+settings.load_profile("reseeded" if RESEED else "same")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if RESEED and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(RESEED)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``random`` the tests of every file that imports a generator, and property tests."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        names = vars(item.module).values()
+        if hasattr(item.obj, "hypothesis") or any(each is generator or each is numpy_generator for each in names):
+            item.add_marker("random")
 
 
 @pytest.fixture

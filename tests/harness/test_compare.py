@@ -17,6 +17,7 @@ from harness.provenance import provenance
 from harness.store import Store
 from harness.suite import Suite
 from harness.usage import UsageError
+from seeding import numpy_generator
 
 
 def frame(values: Any, errors: Any = 0.0, **columns: Any) -> pd.DataFrame:
@@ -83,7 +84,7 @@ def test_false_alarms_are_at_most_as_rare_as_stated(seeds: int) -> None:
 
     Over 1000 repetitions the rate has a standard error of 0.7 %; 7 % is three of them above.
     """
-    rng = np.random.default_rng(20250301)
+    rng = numpy_generator(20250301)
     repetitions = 1000
     names = np.repeat([f"well {number}" for number in range(repetitions)], seeds)
     shared = {"problem": names, "seed": np.tile(np.arange(seeds), repetitions), "standard_error": 0.1}
@@ -93,7 +94,7 @@ def test_false_alarms_are_at_most_as_rare_as_stated(seeds: int) -> None:
 
 
 def test_a_change_of_four_standard_errors_is_found() -> None:
-    rng = np.random.default_rng(7)
+    rng = numpy_generator(7)
     before = frame(rng.standard_normal(15))
     after = before.assign(value=before["value"] + 1.3 + rng.standard_normal(15))
     assert row(before, after)["change"] == "worse"

@@ -10,12 +10,9 @@ from problems.gaussian_mixture import PUBLISHED, GaussianMixtureFlow, published_
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
+from seeding import generator
 
 CHECK = Path(__file__).parents[2] / "../shared/published/instance_check.csv"
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_published_instances_match_the_released_values():

@@ -7,10 +7,7 @@ from scipy import stats
 
 from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Gaussian, GaussianMixture
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def tensor(*values):

@@ -9,10 +9,7 @@ from scipy import stats
 
 from problems.grid_2d import GridLaw2D
 from problems.laws import Gaussian
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def tensor(values) -> torch.Tensor:

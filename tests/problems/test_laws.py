@@ -6,13 +6,10 @@ import scipy.stats
 import torch
 
 from problems.laws import Empirical, Gaussian, GaussianMixture, standard_normal
+from seeding import generator
 
 COVARIANCE = torch.tensor([[2.0, 0.6, 0.1], [0.6, 1.0, -0.3], [0.1, -0.3, 0.5]], dtype=torch.float64)
 MEAN = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def mixture():

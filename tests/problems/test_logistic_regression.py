@@ -12,10 +12,7 @@ from problems.datasets import load
 from problems.logistic_regression import LogisticLikelihood, LogisticPosterior, LogisticRegression
 from problems.potentials import Potential
 from problems.unavailable import Unavailable
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator, numpy_generator
 
 
 def toy(cases=40, d=4, shape=1.0, rate=100.0, seed=0):
@@ -224,7 +221,7 @@ def test_intercept_is_one_more_weight():
 
 def test_feature_that_is_zero_leaves_its_weight_to_the_prior(tmp_path, monkeypatch):
     """The likelihood does not depend on the weight, and D is what the table of shapes says."""
-    rows = np.random.default_rng(0).normal(size=(5300, 1)).tolist()
+    rows = numpy_generator(0).normal(size=(5300, 1)).tolist()
     text = "x0,x1,label\n" + "".join(f"{value},3,{(-1) ** place}\n" for place, (value,) in enumerate(rows))
     with gzip.open(tmp_path / "banana.csv.gz", "wt") as file:
         file.write(text)

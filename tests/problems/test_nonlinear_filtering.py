@@ -14,10 +14,7 @@ from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering, published_path, simulated_path
 from problems.product import Product
 from problems.wells import RingWell, SineWell
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def test_published_instance_is_that_of_the_paper():

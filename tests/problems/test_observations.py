@@ -19,11 +19,7 @@ from problems.observations import (
     StudentNoise,
     distinct_times,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
+from seeding import generator
 
 IDENTITY = LinearObservation(torch.eye(1, dtype=torch.float64))
 

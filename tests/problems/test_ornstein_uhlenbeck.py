@@ -15,6 +15,7 @@ from problems.ornstein_uhlenbeck import (
     published_instance,
     random_spd,
 )
+from seeding import generator
 
 CHECKS = Path(__file__).parents[2] / "../shared/published/instance_check.csv"
 
@@ -27,10 +28,6 @@ PUBLISHED = {
     (12, 0): ("17.829108", "0.0149062997"),
     (12, 1): ("19.529291", "0.756006709"),
 }
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def build(dim=3, seed=0, **settings):

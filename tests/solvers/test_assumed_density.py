@@ -15,14 +15,11 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import Coordinatewise, GaussianNoise, Likelihood, LinearObservation, StudentNoise
 from problems.potentials import Quadratic
 from problems.wells import RingWell, SineWell
+from seeding import generator
 from solvers.assumed_density import AssumedGaussian, hermite, restricted_step
 from solvers.gaussian_jko import GaussianJKO, jko_moments
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def gaussian(mean, covariance):

@@ -14,6 +14,7 @@ from problems.exact_filter import grid_recursion
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
+from seeding import generator
 from solvers.bootstrap_filter import BootstrapFilter
 from solvers.euler_maruyama import EulerMaruyama
 from solvers.quantiles import moments
@@ -21,10 +22,6 @@ from solvers.resampling import SCHEMES
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def solve(solver, problem, seed=1):

@@ -14,6 +14,7 @@ from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.dual_jko import DualJKO
 from solvers.dual_steps import DualPropagation
 from solvers.estimates import Exact, Particles
@@ -23,10 +24,6 @@ from solvers.solver import Diverged
 from solvers.unnormalised_density import UnnormalisedDensity
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from seeding import generator
 from solvers.blocks import workers
 from solvers.dual_basis import Polynomials
 from solvers.dual_objective import DualObjective, Line, Stopping, continued_exp
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):

@@ -5,12 +5,9 @@ import torch
 
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from seeding import generator
 from solvers.dual_reference import Guess, coupled_pairs, quadratic_guess
 from solvers.gaussian_jko import jko_moments
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):

@@ -17,6 +17,7 @@ from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
+from seeding import generator
 from solvers.bootstrap_filter import BootstrapFilter
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
@@ -34,10 +35,6 @@ FILTERS = (
     GaussianJKO(),
     BootstrapFilter(particles=2000, step_size=0.01),
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def solve(solver, problem, seed=1):

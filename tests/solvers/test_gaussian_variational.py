@@ -18,6 +18,7 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.gaussian_averages import Averages, sobol_nodes
 from solvers.gaussian_jko import GaussianJKO, jko_moments
 from solvers.gaussian_variational import Course, forward_backward_step, implicit_step, jko_step, stationarity
@@ -25,10 +26,6 @@ from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
 BETA = 1.3
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(dim, variance=1.0):

@@ -16,6 +16,7 @@ from problems.logistic_regression import LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import Pushforward
 from solvers.gaussian_jko import GaussianJKO
 from solvers.icnn_jko import ICNNJKO
@@ -24,10 +25,6 @@ from solvers.solver import Diverged, Solution
 CPU = torch.device("cpu")
 
 SMALL = ICNNJKO(step_size=0.1, iterations=150, batch_size=256, width=16, rank=2, pool_size=4096)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def solved(solver: ICNNJKO, problem: Problem, seed: int = 0) -> Solution:

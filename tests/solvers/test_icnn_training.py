@@ -9,6 +9,7 @@ import torch
 from problems.laws import Gaussian, GaussianMixture
 from problems.placement import placed
 from problems.potentials import MixturePotential
+from seeding import generator
 from solvers.blocks import workers
 from solvers.icnn import Architecture
 from solvers.icnn_derivatives import derivatives, fold
@@ -17,10 +18,6 @@ from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
 from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.particle_pool import Batches, matched, spread_draws
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def covariance(points: torch.Tensor) -> torch.Tensor:

@@ -14,16 +14,13 @@ from problems.logistic_regression import LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, Block, mixing, normal_scores
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
 PRECISION = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
 CENTRE = torch.tensor([1.0, -2.0], dtype=torch.float64)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def eye(dim):

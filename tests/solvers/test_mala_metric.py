@@ -10,14 +10,11 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import MixturePotential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, WINDOWS, Block, windows
 
 CPU = torch.device("cpu")
 FACTOR = torch.tensor([[1.3, 0.2], [-0.7, 0.5]], dtype=torch.float64)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(dim):

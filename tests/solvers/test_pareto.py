@@ -11,13 +11,14 @@ from scipy import stats
 
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
+from seeding import numpy_generator
 from solvers.pareto import generalised_pareto, judged, pareto_smoothed
 
 
 @pytest.mark.parametrize("k", [-0.4, 0.1, 0.5, 0.9])
 def test_fit_recovers_shape_and_scale(k):
     """Twenty samples of 2000. For k > -½ the asymptotic variances are (1+k)²/n and 2σ²(1+k)/n; the mean is at five."""
-    rng = np.random.default_rng(0)
+    rng = numpy_generator(0)
     n, repeats, scale = 2000, 20, 3.0
     fits = [generalised_pareto(stats.genpareto.rvs(k, scale=scale, size=n, random_state=rng)) for _ in range(repeats)]
     shape, size = np.mean(fits, axis=0)
@@ -28,7 +29,7 @@ def test_fit_recovers_shape_and_scale(k):
 
 def normal_ratios(variance, size=100_000, seed=0):
     """log N(0, 1) - log N(0, s²), less its constant, at draws of N(0, s²): the tail index of the ratio is 1 - s²."""
-    x = math.sqrt(variance) * np.random.default_rng(seed).standard_normal(size)
+    x = math.sqrt(variance) * numpy_generator(seed).standard_normal(size)
     return -0.5 * x * x + 0.5 * x * x / variance
 
 

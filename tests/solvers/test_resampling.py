@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
+from seeding import generator
 from solvers.resampling import SCHEMES
 
 WEIGHTS = torch.tensor([0.05, 0.3, 0.0, 0.4, 0.25], dtype=torch.float64)
 
 
 def counts(scheme, weights, count, seed):
-    indices = SCHEMES[scheme](weights, count, torch.Generator().manual_seed(seed))
+    indices = SCHEMES[scheme](weights, count, generator(seed))
     assert indices.shape == (count,)
     return torch.bincount(indices, minlength=len(weights)).double()
 
@@ -40,7 +41,7 @@ def test_variances_of_copies():
 @pytest.mark.parametrize("seed", range(20))
 def test_bounds_that_hold_for_every_draw(seed):
     """Systematic: ⌊n w⌋ or ⌈n w⌉ copies; residual: at least ⌊n w⌋; stratified: within 2 of n w."""
-    weights = torch.rand(50, generator=torch.Generator().manual_seed(100 + seed), dtype=torch.float64)
+    weights = torch.rand(50, generator=generator(100 + seed), dtype=torch.float64)
     weights /= weights.sum()
     expected = 64 * weights
     systematic = counts("systematic", weights, 64, seed)

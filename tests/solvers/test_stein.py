@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from seeding import generator
 from solvers.stein import TILE_ELEMENTS, kernel_stein_discrepancy
 
 
 def normals(n, dim, seed=0):
-    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(n, dim, generator=generator(seed), dtype=torch.float64)
 
 
 def one_by_one(function, items):

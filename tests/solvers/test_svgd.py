@@ -14,6 +14,7 @@ from problems.logistic_regression import LogisticPosterior, LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers import svgd
 from solvers.blocks import workers
 from solvers.curvature_metric import HESSIAN_PARTICLES, mean_curvature
@@ -28,10 +29,6 @@ DEFINITIONS = {
     "rbf": lambda x, y, h: torch.exp(-((x - y) ** 2).sum() / h),
     "imq": lambda x, y, h: (1 + ((x - y) ** 2).sum() / h) ** -0.5,
 }
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(n, dim, seed=0):
@@ -311,9 +308,9 @@ def test_mixture_is_found():
 
 def test_minibatches_find_the_posterior_of_all_cases():
     """200 cases in batches of 20, Adam at a small rate: the posterior mean within 15 % of a posterior deviation."""
-    generator_ = generator(5)
-    features = torch.randn(200, 2, generator=generator_, dtype=torch.float64)
-    labels = 2 * torch.bernoulli(torch.sigmoid(features @ torch.tensor([1.0, -0.5]).double()), generator=generator_) - 1
+    source = generator(5)
+    features = torch.randn(200, 2, generator=source, dtype=torch.float64)
+    labels = 2 * torch.bernoulli(torch.sigmoid(features @ torch.tensor([1.0, -0.5]).double()), generator=source) - 1
     potential = LogisticPosterior(features * labels[:, None], 4.0, 4.0)
     initial = Gaussian(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
     problem = stationary(potential, initial)

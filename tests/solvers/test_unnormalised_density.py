@@ -4,13 +4,10 @@ import pytest
 import torch
 
 from problems.laws import Gaussian
+from seeding import generator
 from solvers.regions import Box, Ellipsoid
 from solvers.solver import Diverged
 from solvers.unnormalised_density import LARGEST_POOL, UnnormalisedDensity
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):

@@ -12,6 +12,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Prediction, Problem
+from seeding import generator, numpy_generator
 from solvers.estimates import Particles
 
 LAW = Gaussian(torch.zeros(1, dtype=torch.float64), torch.eye(1, dtype=torch.float64))
@@ -25,12 +26,12 @@ def measured(probability, seed=0):
     problem = Problem(flow, (), None, prediction=Prediction(lambda x: log_probability.expand(len(x), -1)))
     subject = Subject(Particles(torch.zeros(1, 1, dtype=torch.float64)), None, problem)
     assert CalibrationError().unsuited(subject) is None
-    return CalibrationError()(subject, 100, torch.Generator().manual_seed(seed))
+    return CalibrationError()(subject, 100, generator(seed))
 
 
 def cases(n, seed, said=lambda chance: chance):
     """Return the probability said of each label; the label is 1 with chance uniform on [.02, .98]."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed)
     chance = rng.uniform(0.02, 0.98, n)
     label = rng.random(n) < chance
     return np.where(label, said(chance), 1 - said(chance))
@@ -77,7 +78,7 @@ def test_overconfident_predictions():
 @pytest.mark.parametrize("gap", [0.0, 0.3, 2.0])
 def test_debiasing_by_simulation(gap):
     """2|d| less the mean of |N(d, s²)| over a million draws."""
-    draws = np.abs(gap + 0.5 * np.random.default_rng(0).standard_normal(1_000_000))
+    draws = np.abs(gap + 0.5 * numpy_generator(0).standard_normal(1_000_000))
     assert debiased(np.array([gap]), np.array([0.5]))[0] == pytest.approx(2 * gap - draws.mean(), abs=3e-3)
     assert debiased(np.array([-gap]), np.array([0.0]))[0] == gap
 

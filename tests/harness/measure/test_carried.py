@@ -17,11 +17,8 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import ParticleDensity, Particles
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def gaussian(shift=0.0, scale=1.0, dim=2):

@@ -10,6 +10,7 @@ from scipy import stats
 from harness.measure.classifier import C2ST, told_apart
 from harness.measure.measure import Subject
 from problems.laws import Empirical, Gaussian
+from seeding import generator
 from solvers.estimates import Exact, Particles
 
 
@@ -22,7 +23,7 @@ def gaussian(dim, shift=0.0):
 def measured(estimate, truth, draws=2000, seed=0):
     subject = Subject(estimate, truth, None)
     assert C2ST().unsuited(subject) is None
-    return C2ST()(subject, draws, torch.Generator().manual_seed(seed))
+    return C2ST()(subject, draws, generator(seed))
 
 
 def test_equal_laws_cannot_be_told_apart():
@@ -45,25 +46,24 @@ def test_separated_gaussians_are_told_apart_at_the_bayes_accuracy(shift):
 
 def test_correlation_and_tails_are_seen():
     """Marginals are the same in the first case; mean and covariance in the second."""
-    generator = torch.Generator().manual_seed(1)
-    correlated = gaussian(2).sample(1000, generator)
+    source = generator(1)
+    correlated = gaussian(2).sample(1000, source)
     correlated[:, 1] = 0.8 * correlated[:, 0] + 0.6 * correlated[:, 1]
     assert measured(Particles(correlated), gaussian(2)).value > 0.6
-    chi = torch.distributions.Chi2(torch.tensor(3.0, dtype=torch.float64))
-    torch.manual_seed(0)
-    heavy = gaussian(10).sample(1000, generator) / chi.sample((1000, 1)).sqrt()
+    chi_square = gaussian(3).sample(1000, source).square().sum(1, keepdim=True)
+    heavy = gaussian(10).sample(1000, source) / chi_square.sqrt()
     assert measured(Particles(heavy), gaussian(10)).value > 0.6
 
 
 def test_units_do_not_matter():
     """Whitened coordinates: a linear map of both laws, of condition 1e6, changes the figure by rounding at the most."""
-    x, y = (gaussian(3, shift).sample(300, torch.Generator().manual_seed(7)).numpy() for shift in (0.5, 0.0))
+    x, y = (gaussian(3, shift).sample(300, generator(7)).numpy() for shift in (0.5, 0.0))
     units = np.array([1e-3, 1.0, 1e3])
     assert told_apart(x * units, y * units, 3) == pytest.approx(told_apart(x, y, 3), abs=0.005)
 
 
 def test_a_finite_reference_and_its_own_draws():
-    points = gaussian(4).sample(800, torch.Generator().manual_seed(2))
+    points = gaussian(4).sample(800, generator(2))
     truth = Empirical(points, points.mean(0), torch.cov(points.T))
     figure = measured(Exact(truth), truth)
     assert figure.estimator.endswith("400 draws a side")
@@ -73,7 +73,7 @@ def test_a_finite_reference_and_its_own_draws():
 
 def test_collapsed_particles_are_told_apart():
     """Points in a plane, and one point repeated, against a law with a density."""
-    flat = gaussian(3).sample(200, torch.Generator().manual_seed(3))
+    flat = gaussian(3).sample(200, generator(3))
     flat[:, 2] = 0.0
     same = torch.zeros(200, 3, dtype=torch.float64)
     for points in (flat, same):
@@ -83,7 +83,7 @@ def test_collapsed_particles_are_told_apart():
 
 def test_what_is_unsuited_says_why():
     assert C2ST().unsuited(Subject(Exact(gaussian(2)), None, None)) == "the true law is not known"
-    few = Particles(gaussian(2).sample(19, torch.Generator().manual_seed(4)))
+    few = Particles(gaussian(2).sample(19, generator(4)))
     assert C2ST().unsuited(Subject(few, gaussian(2), None)) == "19 particle(s) are too few; 20 are needed"
 
 

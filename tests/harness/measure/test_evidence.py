@@ -15,6 +15,7 @@ from problems.laws import Empirical, Gaussian
 from problems.logistic_regression import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Evidence, Problem
+from seeding import generator
 from solvers.estimates import Exact, GridDensity, InvertibleMap, Particles, Pushforward
 from solvers.solver import Diverged
 
@@ -36,7 +37,7 @@ def problem(potential=None, evidence=None, beta=BETA):
 def measured(measure, estimate, posed, draws=1000, seed=0):
     subject = Subject(estimate, None, posed)
     assert measure.unsuited(subject) is None
-    return measure(subject, draws, torch.Generator().manual_seed(seed))
+    return measure(subject, draws, generator(seed))
 
 
 def divergence(p, q):
@@ -89,7 +90,7 @@ def test_pushforward_and_grid():
 
 
 def test_tiles_and_fewer_draws_of_many_cases(monkeypatch):
-    features = torch.randn(300, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    features = torch.randn(300, 2, generator=generator(1), dtype=torch.float64)
     posed = problem(LogisticPosterior(features, 1.0, 1.0), beta=1.0)
     fit = Exact(Gaussian(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)))
     whole = measured(ELBO(), fit, posed, 1500)
@@ -135,7 +136,7 @@ def test_nan_is_an_error():
 
 def test_what_is_unsuited_says_why():
     posed = problem()
-    points = POSTERIOR.sample(20, torch.Generator().manual_seed(0))
+    points = POSTERIOR.sample(20, generator(0))
     assert ELBO().unsuited(Subject(Particles(points), None, posed)) == "the estimate has no density"
     finite = Empirical(points, CENTRE, POSTERIOR.covariance)
     assert ELBO().unsuited(Subject(Exact(finite), None, posed)) == "the estimate has no density"
@@ -146,7 +147,7 @@ def test_what_is_unsuited_says_why():
 
 
 def test_same_bits_on_any_number_of_threads(on_threads):
-    features = torch.randn(500, 20, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    features = torch.randn(500, 20, generator=generator(2), dtype=torch.float64)
     posed = problem(LogisticPosterior(features, 1.0, 1.0), beta=1.0)
     fit = Exact(Gaussian(torch.zeros(21, dtype=torch.float64), torch.eye(21, dtype=torch.float64)))
     one, two = on_threads(lambda: measured(ELBO(), fit, posed, 3000), (1, 2))

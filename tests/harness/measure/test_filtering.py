@@ -23,14 +23,11 @@ from harness.measure.measure import Subject
 from problems.grid import discretised
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
+from seeding import generator
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import Exact, GridDensity, Particles
 
 FAMILY = LinearFiltering(observation_times=(0.0, 0.5, 1.0, 1.0), times=(0.5, 1.0))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

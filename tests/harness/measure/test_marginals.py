@@ -12,14 +12,11 @@ from harness.measure.marginals import MarginalW1, marginal_w1
 from harness.measure.measure import Subject
 from harness.measure.sides import separated, two_sides
 from problems.laws import Empirical, Gaussian
+from seeding import generator
 from solvers.estimates import Exact, Particles
 
 DEVIATIONS = torch.tensor([1.0, 20.0, 0.05], dtype=torch.float64)
 TRUTH = Gaussian(torch.tensor([0.0, 3.0, -1.0], dtype=torch.float64), torch.diag(DEVIATIONS**2))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def shifted(shift, scale=1.0):
@@ -29,16 +26,16 @@ def shifted(shift, scale=1.0):
 def measured(measure, estimate, truth=TRUTH, draws=2000, seed=0):
     subject = Subject(estimate, truth, None)
     assert measure.unsuited(subject) is None
-    return measure(subject, draws, seeded(seed))
+    return measure(subject, draws, generator(seed))
 
 
 def reference(n, seed=1):
-    return Empirical(TRUTH.sample(n, seeded(seed)), TRUTH.mean, TRUTH.covariance)
+    return Empirical(TRUTH.sample(n, generator(seed)), TRUTH.mean, TRUTH.covariance)
 
 
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (37, 80), (200, 3)])
 def test_w1_by_scipy(n, m):
-    x, y = torch.randn(n, 4, generator=seeded(2)).double(), 1 + torch.randn(m, 4, generator=seeded(3)).double()
+    x, y = torch.randn(n, 4, generator=generator(2)).double(), 1 + torch.randn(m, 4, generator=generator(3)).double()
     expected = np.mean([stats.wasserstein_distance(x[:, j], y[:, j]) for j in range(4)])
     assert marginal_w1(x, y)[0] == pytest.approx(expected, rel=1e-10)
     assert marginal_w1(x, x) == (0.0, 0.0)
@@ -86,28 +83,28 @@ def test_exact_draws_of_a_finite_reference_have_the_floor_of_any_exact_answer():
 
 
 def test_common_points_are_dealt_out():
-    points = torch.randn(100, 2, generator=seeded(4)).double()
-    halves = separated(points, points[torch.randperm(100, generator=seeded(5))], seeded(6))
+    points = torch.randn(100, 2, generator=generator(4)).double()
+    halves = separated(points, points[torch.randperm(100, generator=generator(5))], generator(6))
     assert [len(side) for side in halves] == [50, 50]
     assert len(torch.unique(torch.cat(halves), dim=0)) == 100
-    few, many = separated(points[:30], points, seeded(7))
+    few, many = separated(points[:30], points, generator(7))
     assert [len(few), len(many)] == [30, 70]
-    other = torch.randn(40, 2, generator=seeded(8)).double()
-    for kept, given in zip(separated(points, other, seeded(9)), (points, other), strict=True):
+    other = torch.randn(40, 2, generator=generator(8)).double()
+    for kept, given in zip(separated(points, other, generator(9)), (points, other), strict=True):
         assert torch.equal(kept, given)
     # repeated points of one side stay together
     twice = torch.cat([points[:10], points[:10], other])
-    x, y = separated(twice, points, seeded(10))
+    x, y = separated(twice, points, generator(10))
     assert not (set(map(tuple, x.tolist())) & set(map(tuple, y.tolist())))
     truth = Empirical(points, points.mean(0), torch.cov(points.T))
-    sides = two_sides(Subject(Particles(points[:20]), truth, None), 1000, seeded(11), halves=True)
+    sides = two_sides(Subject(Particles(points[:20]), truth, None), 1000, generator(11), halves=True)
     assert [len(side) for side in sides] == [20, 50]
 
 
 def test_dealing_out_is_by_chance():
     """The halves of a sample have its mean: a rule by place or size would not. 200 repetitions, 4 errors."""
     points = torch.arange(40.0, dtype=torch.float64)[:, None]
-    means = [float(separated(points, points, seeded(seed))[0].mean()) for seed in range(200)]
+    means = [float(separated(points, points, generator(seed))[0].mean()) for seed in range(200)]
     assert abs(np.mean(means) - 19.5) < 4 * np.std(means) / math.sqrt(200)
     assert np.std(means) > 1
 
@@ -136,7 +133,7 @@ def test_standard_error_of_moment_errors(measure, far):
     """In 20 dimensions against the spread of 200 repetitions: within 20 % away from the truth, up to 1.7 at it."""
     truth = Gaussian(torch.zeros(20, dtype=torch.float64), torch.eye(20, dtype=torch.float64))
     fit = Gaussian(truth.mean + 0.5 * far, truth.covariance * (1 + far))
-    figures = [measured(measure, Particles(fit.sample(500, seeded(seed))), truth) for seed in range(200)]
+    figures = [measured(measure, Particles(fit.sample(500, generator(seed))), truth) for seed in range(200)]
     ratio = np.mean([figure.standard_error for figure in figures]) / np.std([figure.value for figure in figures])
     assert (0.8 < ratio < 1.2) if far else (1.0 < ratio < 1.7)
 
@@ -145,13 +142,13 @@ def test_standard_error_of_moment_errors(measure, far):
 def test_floor_of_moment_errors(measure, constant):
     """On n exact draws the median of many coordinates is the median of |N(0, 1)|, over √n (for deviations √(2n))."""
     truth = Gaussian(torch.zeros(200, dtype=torch.float64), torch.eye(200, dtype=torch.float64))
-    values = [measured(measure, Particles(truth.sample(400, seeded(seed))), truth).value for seed in range(10)]
+    values = [measured(measure, Particles(truth.sample(400, generator(seed))), truth).value for seed in range(10)]
     assert np.mean(values) == pytest.approx(constant / 20, rel=0.1)
 
 
 def test_what_is_unsuited_says_why():
     assert MarginalW1().unsuited(Subject(Exact(TRUTH), None, None)) == "the true law is not known"
-    few = Particles(TRUTH.sample(3, seeded(0)))
+    few = Particles(TRUTH.sample(3, generator(0)))
     assert MarginalW1().unsuited(Subject(few, TRUTH, None)) == "3 particle(s) are too few; 4 are needed"
     assert "3 draw(s) of the truth" in MarginalW1().unsuited(Subject(Exact(TRUTH), reference(3), None))
 

@@ -11,12 +11,8 @@ from harness.measure.modes import ModeWeights, responsibilities
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.laws import GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from seeding import generator
 from solvers.estimates import Exact, Particles
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 # Six clusters in four dimensions, as good as disjoint.
 PROBLEM = GaussianMixtureFlow(instance="random", components=6, half_width=60.0).build(4, 0, generator())

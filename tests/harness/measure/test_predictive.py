@@ -13,10 +13,11 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Prediction, Problem
+from seeding import generator
 from solvers.estimates import Exact, Particles
 
 LAW = Gaussian(torch.tensor([0.5, -0.2], dtype=torch.float64), torch.eye(2, dtype=torch.float64))
-SIGNED_FEATURES = torch.randn(40, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+SIGNED_FEATURES = torch.randn(40, 2, generator=generator(1), dtype=torch.float64)
 
 
 def logistic(points):
@@ -32,13 +33,13 @@ def problem(log_likelihood):
 def measured(measure, estimate, draws=1000, seed=0, log_likelihood=logistic):
     subject = Subject(estimate, None, problem(log_likelihood))
     assert measure.unsuited(subject) is None
-    return measure(subject, draws, torch.Generator().manual_seed(seed))
+    return measure(subject, draws, generator(seed))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_by_hand(weighted):
-    points = LAW.sample(30, torch.Generator().manual_seed(2))
-    log_weights = torch.randn(30, generator=torch.Generator().manual_seed(3), dtype=torch.float64) if weighted else None
+    points = LAW.sample(30, generator(2))
+    log_weights = torch.randn(30, generator=generator(3), dtype=torch.float64) if weighted else None
     weights = np.full(30, 1 / 30) if log_weights is None else torch.softmax(log_weights, 0).numpy()
     probability = weights @ torch.sigmoid(points @ SIGNED_FEATURES.T).numpy()
     particles = Particles(points, log_weights)
@@ -52,7 +53,7 @@ def test_by_hand(weighted):
 
 
 def test_standard_error_is_a_delete_one_jackknife_and_the_spread_of_cases():
-    points = LAW.sample(20, torch.Generator().manual_seed(4))
+    points = LAW.sample(20, generator(4))
     likelihood = torch.sigmoid(points @ SIGNED_FEATURES.T).numpy()
     without_one = [np.log(np.delete(likelihood, k, axis=0).mean(0)).mean() for k in range(20)]
     over_cases = np.log(likelihood.mean(0)).var(ddof=1) / 40
@@ -86,7 +87,7 @@ def test_gaussian_law_against_quadrature():
 
 
 def test_tiles_do_not_change_the_figure(monkeypatch):
-    particles = Particles(LAW.sample(500, torch.Generator().manual_seed(5)))
+    particles = Particles(LAW.sample(500, generator(5)))
     whole = measured(LogPredictive(), particles)
     monkeypatch.setattr(predictive, "LIKELIHOODS_PER_TILE", 120)
     tiled = measured(LogPredictive(), particles)
@@ -95,7 +96,7 @@ def test_tiles_do_not_change_the_figure(monkeypatch):
 
 
 def test_more_particles_than_draws_are_subsampled():
-    particles = Particles(LAW.sample(500, torch.Generator().manual_seed(6)))
+    particles = Particles(LAW.sample(500, generator(6)))
     assert measured(LogPredictive(), particles, 100).estimator == "40 cases, 100 posterior draws"
     weighted = Particles(particles.points, torch.tensor([0.0] + [-1000.0] * 499, dtype=torch.float64))
     certain = logistic(particles.points[:1]).mean()

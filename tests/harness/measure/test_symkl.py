@@ -20,6 +20,7 @@ from problems.grid import GridLaw
 from problems.laws import Density, Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import Estimate, Exact, GridDensity, Particles
 from solvers.solver import Diverged
 
@@ -63,7 +64,7 @@ class BlackBox(Estimate):
 
 def gaussian(dim, shift=0.0, scale=1.0):
     """A correlated Gaussian, the same for every shift and scale but for those."""
-    mixing = torch.randn(dim, 2 * dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
+    mixing = torch.randn(dim, 2 * dim, generator=generator(dim), dtype=torch.float64)
     mean = torch.full((dim,), shift / dim**0.5, dtype=torch.float64)
     return Gaussian(mean, scale * mixing @ mixing.T / (2 * dim))
 
@@ -80,7 +81,7 @@ def subject(estimate, truth):
 
 
 def measured(measure, estimate, truth, draws, seed):
-    return measure(subject(estimate, truth), draws, torch.Generator().manual_seed(seed))
+    return measure(subject(estimate, truth), draws, generator(seed))
 
 
 @pytest.mark.parametrize(("dim", "shift", "scale"), [(2, 0.5, 1.2), (12, 0.3, 1.1)])
@@ -104,8 +105,8 @@ def test_j_beats_the_difference_of_two_averages(dim):
     values, naive = [], []
     for seed in range(100):
         values.append(measured(SymKL(), Exact(fit), truth, 512, seed).value)
-        generator = torch.Generator().manual_seed(seed)
-        x, y = fit.sample(512, generator), truth.sample(512, generator)
+        source = generator(seed)
+        x, y = fit.sample(512, source), truth.sample(512, source)
         naive.append(float((fit.log_prob(x) - truth.log_prob(x)).mean() - (fit.log_prob(y) - truth.log_prob(y)).mean()))
     assert min(values) > 0 > min(naive)
     assert np.std(naive) > 10 * np.std(values)
@@ -130,9 +131,7 @@ def test_infinite_where_one_law_excludes_the_other():
     count = int(figure.estimator.split("; ")[1].split()[0])
     assert abs(count - 200) < 5 * math.sqrt(200 * 0.9)
     assert measured(SymKL(), Exact(Box(0.0)), Box(0.0), 1000, 2).value == 0
-    published = measured(
-        PublishedSymKL(), Particles(Box(0.1).sample(500, torch.Generator().manual_seed(3))), Box(0), 1, 4
-    )
+    published = measured(PublishedSymKL(), Particles(Box(0.1).sample(500, generator(3))), Box(0), 1, 4)
     assert (published.value, published.standard_error) == (math.inf, 0.0)
     assert "true density is zero" in published.estimator
 
@@ -204,7 +203,7 @@ def test_particles_are_judged_on_fresh_draws():
     """In one dimension J of the KDE agrees with quadrature of the same KDE within 4 standard errors."""
     truth = gaussian(1)
     for log_weights in (None, torch.linspace(-2, 0, 300, dtype=torch.float64)):
-        particles = Particles(gaussian(1, 0.3).sample(300, torch.Generator().manual_seed(6)), log_weights)
+        particles = Particles(gaussian(1, 0.3).sample(300, generator(6)), log_weights)
         kde = KernelDensity(particles.points, particles.log_weights)
         x = torch.linspace(-12, 12, 40_001, dtype=torch.float64)[:, None]
         p, q = kde.log_prob(x), truth.log_prob(x)
@@ -223,7 +222,7 @@ def test_published_estimator_reports_its_own_density_error(dim, reported):
     draws of the same KDE gives another figure, about half.
     """
     truth = gaussian(dim)
-    draws = [Particles(truth.sample(1000, torch.Generator().manual_seed(seed))) for seed in range(60)]
+    draws = [Particles(truth.sample(1000, generator(seed))) for seed in range(60)]
     values = np.array(
         [measured(PublishedSymKL(), particles, truth, 1, 100 + seed).value for seed, particles in enumerate(draws)]
     )
@@ -235,14 +234,14 @@ def test_published_estimator_reports_its_own_density_error(dim, reported):
 
 
 def test_published_estimator_by_scipy():
-    truth, generator = gaussian(3), torch.Generator().manual_seed(9)
-    log_weights = torch.randn(400, generator=generator, dtype=torch.float64)
-    points = gaussian(3, 0.5, 1.4).sample(400, generator)
+    truth, source = gaussian(3), generator(9)
+    log_weights = torch.randn(400, generator=source, dtype=torch.float64)
+    points = gaussian(3, 0.5, 1.4).sample(400, source)
     for weighted in (False, True):
         figure = measured(PublishedSymKL(), Particles(points, log_weights if weighted else None), truth, 1, 10)
         weights = log_weights.exp().numpy() if weighted else np.ones(400)
         kde = stats.gaussian_kde(points.numpy().T, weights=weights)
-        fresh = truth.sample(400, torch.Generator().manual_seed(10))
+        fresh = truth.sample(400, generator(10))
         own = kde.logpdf(points.numpy().T) - truth.log_prob(points).numpy()
         theirs = truth.log_prob(fresh).numpy() - kde.logpdf(fresh.numpy().T)
         assert figure.value == pytest.approx(np.average(own, weights=weights) + theirs.mean(), abs=1e-10)
@@ -253,7 +252,7 @@ def test_published_estimator_by_scipy():
 
 def test_published_estimator_of_many_particles_takes_a_subset(monkeypatch):
     truth = gaussian(2)
-    particles = Particles(gaussian(2, 0.5).sample(4000, torch.Generator().manual_seed(11)))
+    particles = Particles(gaussian(2, 0.5).sample(4000, generator(11)))
     everything = measured(PublishedSymKL(), particles, truth, 1, 12)
     monkeypatch.setattr(published, "PUBLISHED_EVALUATIONS", 1000)
     subset = measured(PublishedSymKL(), particles, truth, 1, 12)
@@ -266,7 +265,7 @@ def test_published_estimator_of_many_particles_takes_a_subset(monkeypatch):
 
 
 def test_particles_in_a_plane_are_infinitely_far():
-    points = torch.randn(50, 2, generator=torch.Generator().manual_seed(13), dtype=torch.float64)
+    points = torch.randn(50, 2, generator=generator(13), dtype=torch.float64)
     points[:, 1] = 2 * points[:, 0]
     for measure in (SymKL(), PublishedSymKL()):
         figure = measured(measure, Particles(points), gaussian(2), 100, 14)
@@ -275,7 +274,7 @@ def test_particles_in_a_plane_are_infinitely_far():
 
 
 def test_float32_particles_are_measured_in_float64():
-    points = gaussian(2).sample(500, torch.Generator().manual_seed(15)).float()
+    points = gaussian(2).sample(500, generator(15)).float()
     for measure in (SymKL(), PublishedSymKL()):
         single = measured(measure, Particles(points), gaussian(2), 500, 16)
         assert single == measured(measure, Particles(points.double()), gaussian(2), 500, 16)
@@ -283,7 +282,7 @@ def test_float32_particles_are_measured_in_float64():
 
 def test_what_is_unsuited_says_why():
     truth = gaussian(2)
-    points = truth.sample(10, torch.Generator().manual_seed(17))
+    points = truth.sample(10, generator(17))
     sampled = Empirical(points, *truth.moments())
     for measure in (SymKL(), PublishedSymKL()):
         assert measure.unsuited(subject(Particles(points), None)) == "the true law is not known"
@@ -298,6 +297,6 @@ def test_what_is_unsuited_says_why():
 
 def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
     truth = gaussian(3)
-    particles = Particles(truth.sample(40_000, torch.Generator().manual_seed(18)))
+    particles = Particles(truth.sample(40_000, generator(18)))
     one, two = on_threads(lambda: measured(SymKL(), particles, truth, 500, 19), (1, 2))
     assert one == two

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from harness.measure.measure import Subject
 from harness.measure.transport import EnergyDistance, SlicedW2, energy_distance, sliced_w2
 from problems.laws import Empirical, Gaussian
+from seeding import generator
 from solvers.estimates import Exact, Particles
 
 
@@ -22,11 +23,11 @@ def gaussian(dim, shift=0.0, scale=1.0):
 def measured(measure, estimate, truth, draws, seed=0):
     subject = Subject(estimate, truth, None)
     assert measure.unsuited(subject) is None
-    return measure(subject, draws, torch.Generator().manual_seed(seed))
+    return measure(subject, draws, generator(seed))
 
 
 def draws(law, n, seed):
-    return law.sample(n, torch.Generator().manual_seed(seed))
+    return law.sample(n, generator(seed))
 
 
 def u_statistic(x, y):
@@ -149,12 +150,12 @@ def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
 
 def test_draws_shared_with_a_finite_reference_do_not_bias_the_floor():
     """Exact draws of an empirical law meet themselves in the truth's sample; over 200 sets the mean is still zero."""
-    generator = torch.Generator().manual_seed(7)
+    source = generator(7)
     values = []
     for _ in range(200):
-        pool = torch.randn(200, 3, generator=generator, dtype=torch.float64)
+        pool = torch.randn(200, 3, generator=source, dtype=torch.float64)
         law = Empirical(pool, pool.mean(0), torch.cov(pool.T))
-        values.append(energy_distance(law.sample(100, generator), law.sample(200, generator))[0])
+        values.append(energy_distance(law.sample(100, source), law.sample(200, source))[0])
     mean, error = np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
     assert abs(mean) < 4 * error
     assert error < 0.001
