@@ -25,13 +25,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(RESEED)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as ``random`` the tests of every file that imports a generator, and property tests."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as ``random`` the tests of every file that imports a generator, and property tests; drop calibrations."""
     for item in items:
         assert isinstance(item, pytest.Function)
         names = vars(item.module).values()
         if hasattr(item.obj, "hypothesis") or any(each is generator or each is numpy_generator for each in names):
             item.add_marker("random")
+    if "calibration" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("calibration")]
+        items[:] = [item for item in items if not item.get_closest_marker("calibration")]
+        config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture

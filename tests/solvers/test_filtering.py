@@ -98,7 +98,7 @@ def test_record_of_each_observation():
             mean, std = float(gaussian.mean), math.sqrt(float(gaussian.covariance))
             assert traces[f"{name}_mean"][place] == pytest.approx(mean)
             assert traces[f"{name}_std"][place] == pytest.approx(std)
-            assert traces[f"{name}_q95"][place] == pytest.approx(mean + 1.6448536 * std)
+            assert traces[f"{name}_q95"][place] == pytest.approx(mean + 1.644853626951473 * std)
     assert solution.diagnostics["smallest_effective_share"] == min(traces["effective_share"])
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
+from false_alarms import FALSE_ALARM, sigmas
 from harness.measure import kde
 from harness.measure.kde import KernelDensity, SingularPoints
 from seeding import generator
@@ -112,7 +113,7 @@ def test_bits_do_not_depend_on_threads(dim, on_threads):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_draws_follow_the_density(weighted):
-    """Kolmogorov-Smirnov against the mixture's distribution function; error rate 1e-3."""
+    """Kolmogorov-Smirnov against the mixture's distribution function."""
     points = skewed(40, 1, seed=10)
     log_weights = torch.linspace(-4, 0, 40, dtype=torch.float64) if weighted else None
     density = KernelDensity(points, log_weights)
@@ -123,21 +124,21 @@ def test_draws_follow_the_density(weighted):
 
     draws = density.sample(20_000, generator(11))
     assert draws.shape == (20_000, 1)
-    assert stats.kstest(draws[:, 0].numpy(), distribution).pvalue > 1e-3
+    assert stats.kstest(draws[:, 0].numpy(), distribution).pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_moments_are_those_of_the_draws(weighted):
-    """Mean of 200,000 draws and of their products, each within 5 standard errors (error rate below 1e-4)."""
+    """Mean of 200,000 draws and of their products, each within its standard errors."""
     log_weights = torch.linspace(-4, 0, 60, dtype=torch.float64) if weighted else None
     density = KernelDensity(skewed(60, 3, seed=12), log_weights)
     mean, covariance = density.moments()
     root = torch.linalg.cholesky(covariance)
     white = torch.linalg.solve_triangular(root, (density.sample(200_000, generator(13)) - mean).T, upper=False).T
-    assert white.mean(0).abs().max() < 5 / 200_000**0.5
+    assert white.mean(0).abs().max() < sigmas(12) / 200_000**0.5
     products = white[:, :, None] * white[:, None, :]
     errors = (products.mean(0) - torch.eye(3)).abs() / (products.std(0) / 200_000**0.5)
-    assert errors.max() < 5
+    assert errors.max() < sigmas(12)
 
 
 def test_singular_points_are_refused():

@@ -7,6 +7,7 @@ import ot.gaussian
 import pytest
 import torch
 
+from false_alarms import mean_error, repetitions, spread_error
 from harness.measure.measure import Subject
 from harness.measure.moments import BuresW2, GaussianSymKL, bures_w2, gaussian_symkl
 from problems.flow import Entropy, FreeEnergy, GradientFlow
@@ -63,25 +64,29 @@ def test_digits_are_kept_next_to_the_truth():
 
 
 @pytest.mark.parametrize("dim", [1, 3, 12])
-def test_floor_on_exact_draws(dim):
-    """The mean of 300 repetitions is D(D+3)/2n within 4 of its standard errors and the next order, O(1/n) relative."""
+@repetitions(300, 5000)
+def test_floor_on_exact_draws(dim, repetitions):
+    """The mean over repetitions is D(D+3)/2n but for the next order, O(1/n) relative."""
     truth, n = random_gaussian(dim, 4), 1000
-    figures = [measured(GaussianSymKL(), Particles(truth.sample(n, generator(seed))), truth) for seed in range(300)]
+    figures = [
+        measured(GaussianSymKL(), Particles(truth.sample(n, generator(seed))), truth) for seed in range(repetitions)
+    ]
     values = np.array([figure.value for figure in figures])
     floor = dim * (dim + 3) / (2 * n)
-    assert abs(values.mean() - floor) < 4 * values.std() / math.sqrt(300) + 2 * dim / n * floor
+    assert abs(values.mean() - floor) < mean_error(values) + 2 * dim / n * floor
     stated = np.mean([figure.standard_error for figure in figures])
     assert 1.0 < stated / values.std() < 1.8
 
 
 @pytest.mark.parametrize("measure", [GaussianSymKL(), BuresW2()])
-def test_standard_error_away_from_the_truth(measure):
-    """The mean stated error over 300 repetitions is the standard deviation of the values within 15 %."""
+@repetitions(300, 5000)
+def test_standard_error_away_from_the_truth(measure, repetitions):
+    """The mean stated error over repetitions is the standard deviation of the values within 3 %."""
     truth = random_gaussian(3, 5)
     fit = Gaussian(truth.mean + 0.5, truth.covariance * 1.5)
-    figures = [measured(measure, Particles(fit.sample(1000, generator(seed))), truth) for seed in range(300)]
-    spread = np.std([figure.value for figure in figures])
-    assert np.mean([figure.standard_error for figure in figures]) == pytest.approx(spread, rel=0.15)
+    figures = [measured(measure, Particles(fit.sample(1000, generator(seed))), truth) for seed in range(repetitions)]
+    ratio = np.std([figure.value for figure in figures]) / np.mean([figure.standard_error for figure in figures])
+    assert ratio == pytest.approx(1, abs=0.03 + spread_error(repetitions))
 
 
 def test_weights_act_as_repetitions():
