@@ -21,11 +21,15 @@ def sigmas(figures: int = 1) -> float:
     return float(stats.norm.isf(FALSE_ALARM / 2 / figures))
 
 
+def student(repetitions: int, figures: int = 1) -> float:
+    """Return how many standard errors, known from the repetitions themselves, their mean may be off (Student's t)."""
+    return float(stats.t.isf(FALSE_ALARM / 2 / figures, repetitions - 1))
+
+
 def mean_error(values: ArrayLike, figures: int = 1) -> float:
-    """Return how far the mean of repetitions may be from its expectation, by Student's t of their own spread."""
+    """Return how far the mean of repetitions may be from its expectation, by their own spread."""
     values = np.asarray(values)
-    quantile = stats.t.isf(FALSE_ALARM / 2 / figures, len(values) - 1)
-    return float(quantile * values.std(ddof=1)) / math.sqrt(len(values))
+    return student(len(values), figures) * float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def spread_error(repetitions: int, figures: int = 1) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from false_alarms import mean_error, repetitions, sigmas, spread_error
 from problems.bridge_sampling import acceptance_ratio, log_normaliser
 from problems.laws import Gaussian
 from problems.logistic_regression import LogisticPosterior
@@ -19,10 +20,10 @@ def gaussian(dim):
 
 @pytest.mark.parametrize("dim", [1, 5, 40])
 def test_gaussian_of_known_mass(dim):
-    """Within 4 standard errors of the constant, which are themselves below .1."""
+    """Within its standard errors of the constant, which are themselves below .1."""
     law = gaussian(dim)
     found = log_normaliser(lambda x: law.log_prob(x) - 123.4, law.sample(2000, generator(2)), generator(3))
-    assert abs(found.log_value + 123.4) < 4 * found.standard_error
+    assert abs(found.log_value + 123.4) < sigmas() * found.standard_error
     assert found.standard_error < 0.1
 
 
@@ -35,13 +36,17 @@ def student_draws(n, seed, degrees=5):
     return normals[:, :2] / ((normals[:, 2:] ** 2).sum(1, keepdim=True) / degrees).sqrt()
 
 
-def test_standard_error_covers_a_law_that_is_not_gaussian():
-    """A bivariate t of 5 degrees of freedom has mass 2π: 150 repetitions; mean, and their spread within 25 %."""
-    found = [log_normaliser(student, student_draws(1000, seed), generator(1000 + seed)) for seed in range(150)]
+@repetitions(300, 5000)
+def test_standard_error_covers_a_law_that_is_not_gaussian(repetitions):
+    """A bivariate t of 5 degrees of freedom has mass 2π: the mean over repetitions, and their spread within 10 %."""
+    found = [
+        log_normaliser(student, student_draws(1000, seed), generator(100_000 + seed)) for seed in range(repetitions)
+    ]
     values = np.array([each.log_value for each in found])
     spread = values.std(ddof=1)
-    assert abs(values.mean() - math.log(2 * math.pi)) < 4 * spread / math.sqrt(150)
-    assert np.mean([each.standard_error for each in found]) == pytest.approx(spread, rel=0.25)
+    assert abs(values.mean() - math.log(2 * math.pi)) < mean_error(values)
+    stated = np.mean([each.standard_error for each in found])
+    assert spread / stated == pytest.approx(1, abs=0.1 + spread_error(repetitions))
 
 
 def test_standard_error_knows_of_a_chain():
@@ -89,7 +94,7 @@ def test_marginal_of_the_weights_is_the_integral_over_the_precision(posterior):
 
 
 def test_evidence_of_a_posterior_by_quadrature(posterior):
-    """Draws of the weights by inversion on a grid; the bridge agrees with the integral within 4 standard errors."""
+    """Draws of the weights by inversion on a grid; the bridge agrees with the integral."""
     nodes, width = grid(-15.0, 15.0, 601)
     cells = torch.cartesian_prod(nodes, nodes)
     log_density = posterior.log_marginal(cells)
@@ -97,7 +102,7 @@ def test_evidence_of_a_posterior_by_quadrature(posterior):
     chosen = torch.multinomial(torch.softmax(log_density, 0), 3000, replacement=True, generator=generator(8))
     jitter = torch.rand(3000, 2, generator=generator(9), dtype=torch.float64) - 0.5
     found = log_normaliser(posterior.log_marginal, cells[chosen] + width * jitter, generator(10))
-    assert abs(found.log_value - exact) < 4 * found.standard_error + 1e-3
+    assert abs(found.log_value - exact) < sigmas() * found.standard_error + 1e-3
     assert found.standard_error < 0.05
 
 

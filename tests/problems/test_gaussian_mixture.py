@@ -68,7 +68,8 @@ def test_random_instances_follow_the_generator_and_the_settings():
     assert one.shape == (7, 5)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-    assert 1.5 < float(one.abs().max()) <= 2.0
+    # The largest of 35 uniform coordinates is below 1.3 once in four million times.
+    assert 1.3 < float(one.abs().max()) <= 2.0
 
 
 def test_dimensions():

@@ -56,7 +56,7 @@ def test_interpolation_is_of_sixth_order():
 
 
 def test_draws_of_a_gaussian():
-    """Kolmogorov-Smirnov on both whitened coordinates and the radius: three tests at 1e-4."""
+    """Kolmogorov-Smirnov on both whitened coordinates and the radius."""
     draws = on_grid(GAUSSIAN, 61).sample(20_000, generator(1))
     white = torch.linalg.solve_triangular(GAUSSIAN.cholesky, (draws - GAUSSIAN.mean).T, upper=False)
     for values, law in ((white[0], stats.norm()), (white[1], stats.norm()), ((white**2).sum(0), stats.chi2(2))):

@@ -6,6 +6,7 @@ import scipy.special
 import scipy.stats
 import torch
 
+from false_alarms import sigmas
 from problems.laws import Empirical, Gaussian, GaussianMixture, standard_normal
 from seeding import generator
 
@@ -93,9 +94,11 @@ def test_mixture_draws_have_its_shares_and_moments():
     others = GaussianMixture(torch.tensor([0.4, 0.6], dtype=torch.float64), law.means[[0, 2]], law.covariances[[0, 2]])
     spill = ((others.sample(n, generator(3)) - law.means[1]) / law.covariances[1].diagonal().sqrt()).norm(dim=1) < 1.0
     expected = 0.5 * inside + 0.5 * float(spill.double().mean())
-    assert float(near_second.double().mean()) == pytest.approx(expected, abs=5 * math.sqrt(0.5 / n))
+    assert float(near_second.double().mean()) == pytest.approx(expected, abs=sigmas(3) * math.sqrt(0.5 / n))
     mean, covariance = law.moments()
-    torch.testing.assert_close(draws.mean(0), mean, rtol=0, atol=5 * float(covariance.max()) ** 0.5 / math.sqrt(n))
+    torch.testing.assert_close(
+        draws.mean(0), mean, rtol=0, atol=sigmas(3) * float(covariance.max()) ** 0.5 / math.sqrt(n)
+    )
     torch.testing.assert_close(draws.T.cov(), covariance, rtol=0.05, atol=0.05)
 
 

@@ -22,7 +22,7 @@ from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
-from seeding import generator, numpy_generator
+from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian_jko import GaussianJKO
 from solvers.quantile_jko import QuantileJKO, StepObjective, minimise
 from solvers.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
@@ -119,7 +119,7 @@ def test_floor_of_the_published_filtering(instance):
 
 
 def test_filter_is_kalmans_as_steps_shrink():
-    problem = LinearFiltering(observation_times=(0.0, 0.3, 0.3, 1.1)).build(1, 1, generator(1))
+    problem = LinearFiltering(observation_times=(0.0, 0.3, 0.3, 1.1)).build(1, 1, fixed_generator(1))
     errors = [
         solve(QuantileJKO(step_size=h), problem).diagnostics["log_evidence"] - problem.log_evidence(2.0)
         for h in (0.1, 0.05)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from false_alarms import sigmas
 from problems.laws import Gaussian
 from seeding import generator
 from solvers.regions import Box, Ellipsoid
@@ -38,8 +39,8 @@ def test_constant_moments_and_draws_of_a_known_density(dim):
     torch.testing.assert_close(found.log_prob(x), law.log_prob(x), rtol=0, atol=5 * error + 1e-6)
     draws = found.sample(20_000, generator(4))
     white = torch.linalg.solve_triangular(law.cholesky, (draws - law.mean).T, upper=False)
-    assert float(white.mean(1).abs().max()) < 5 / math.sqrt(15_000)
-    assert float((white @ white.T / 20_000 - torch.eye(dim).double()).abs().max()) < 5 * math.sqrt(2 / 15_000)
+    assert float(white.mean(1).abs().max()) < sigmas(100) / math.sqrt(15_000)
+    assert float((white @ white.T / 20_000 - torch.eye(dim).double()).abs().max()) < sigmas(100) * math.sqrt(2 / 15_000)
 
 
 def test_proposal_finds_a_narrow_density_far_from_the_guess():
