@@ -140,7 +140,8 @@ class KernelDensity(Density):
         return self._whiten(self._weighted_points[0])
 
     def _whiten(self, x: torch.Tensor) -> torch.Tensor:
-        white: torch.Tensor = torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False)
+        with workers():  # the BLAS splits its products in a way that depends on its threads
+            white: torch.Tensor = torch.linalg.solve_triangular(self.kernel_cholesky, (x - self.mean).T, upper=False)
         return white.T.contiguous()
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -150,7 +151,9 @@ class KernelDensity(Density):
             chosen = torch.randint(len(points), (n,), generator=generator)
         else:
             chosen = torch.multinomial(log_weights.exp(), n, replacement=True, generator=generator)
-        return points[chosen] + standard_normal(n, self.dim, generator, points) @ self.kernel_cholesky.T
+        normal = standard_normal(n, self.dim, generator, points)
+        with workers():
+            return points[chosen] + normal @ self.kernel_cholesky.T
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.mean, (1 - self._sum_of_squared_weights + self.bandwidth**2) * self.covariance

@@ -17,6 +17,7 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import Empirical, Law
+from solvers.blocks import workers
 from solvers.estimates import Estimate, Particles
 
 # A square of distances (8 MiB) at a time.
@@ -95,13 +96,19 @@ def energy_distance(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
 
 def _distance_sums(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ_j |x_i - y_j| for every i, and Σ_i |x_i - y_j| for every j."""
-    rows, columns = torch.zeros(len(x), dtype=torch.float64), torch.zeros(len(y), dtype=torch.float64)
-    for tile, tile_rows in zip(x.split(ROWS_PER_TILE), rows.split(ROWS_PER_TILE), strict=True):
+
+    def of_tile(tile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, columns = torch.zeros(len(tile), dtype=torch.float64), torch.zeros(len(y), dtype=torch.float64)
         for block, block_columns in zip(y.split(ROWS_PER_TILE), columns.split(ROWS_PER_TILE), strict=True):
             distances = torch.cdist(tile, block)
-            tile_rows += distances.sum(1)
+            rows += distances.sum(1)
             block_columns += distances.sum(0)
-    return rows.numpy(), columns.numpy()
+        return rows, columns
+
+    # On one thread each: the BLAS splits its products in a way that depends on its threads.
+    with workers() as run:
+        rows, columns = zip(*run(of_tile, x.split(ROWS_PER_TILE)), strict=True)
+    return torch.cat(rows).numpy(), torch.stack(columns).sum(0).numpy()
 
 
 def _pairs_apart(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

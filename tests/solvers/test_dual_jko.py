@@ -207,7 +207,7 @@ def test_mass_that_leaves_the_box_is_reported_and_then_refused():
     # The well is 3.5 to the right; the box reaches 3 and 0.9 on either side of the start.
     problem = one_dimensional(centre=3.0, rate=1.0, times=(0.3,))
     solution = DualJKO(samples=4000, reference="uniform", box_variance=3.0).solve(problem, generator(), CPU)
-    assert 0.02 < solution.diagnostics["largest_step_outside"] < 0.5
+    assert 0.001 < solution.diagnostics["largest_step_outside"] < 0.5
     with pytest.raises(Diverged, match=r"step 3 .*% of the mass is outside the region"):
         DualJKO(samples=4000, reference="uniform", box_variance=0.25).solve(problem, generator(), CPU)
 

@@ -286,9 +286,12 @@ def test_results_follow_the_generator_and_not_the_threads(on_threads):
 def test_a_pool_too_small_shows_in_the_fresh_gap():
     problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
     keys = {"step_size": 0.1, "iterations": 400, "batch_size": 64, "width": 32, "rank": 2, "shrinkage": 0.0}
-    small = solved(ICNNJKO(pool_size=64, **keys), problem).diagnostics["fresh_gap"]
-    large = solved(ICNNJKO(pool_size=8192, **keys), problem).diagnostics["fresh_gap"]
-    assert large < 3 < small
+    # In standard errors: of one run 3 to 4 and 0 to 2.
+    small, large = (
+        sum(solved(ICNNJKO(pool_size=size, **keys), problem, seed).diagnostics["fresh_gap"] for seed in range(5)) / 5
+        for size in (64, 8192)
+    )
+    assert large < 2.4 < small
 
 
 @dataclass(frozen=True)
