@@ -74,10 +74,10 @@ def test_standard_error_of_marginal_w1_between_equal_laws(repetitions):
 
 @repetitions(200, 5000)
 def test_floor_of_marginal_w1_is_the_one_stated(repetitions):
-    """Equal Gaussian laws: 1.29 √(1/n + 1/m) within 1 %, but for the error of the mean over the repetitions."""
+    """Equal Gaussian laws: 1.29 √(1/n + 1/m) for many draws, at 200 within 3 %."""
     values = [measured(MarginalW1(), Exact(TRUTH), draws=200, seed=seed).value for seed in range(repetitions)]
     floor = 1.29 * math.sqrt(2 / 200)
-    assert np.mean(values) == pytest.approx(floor, abs=0.01 * floor + mean_error(values))
+    assert np.mean(values) == pytest.approx(floor, abs=0.03 * floor + mean_error(values))
 
 
 def test_exact_draws_of_a_finite_reference_have_the_floor_of_any_exact_answer():
@@ -91,7 +91,7 @@ def test_exact_draws_of_a_finite_reference_have_the_floor_of_any_exact_answer():
     own, fresh = (np.array([figure.value for figure in figures]) for figures in (own, fresh))
     floor = 1.29 * math.sqrt(2 / 300)
     assert abs(np.mean(own - fresh)) < mean_error(own - fresh)
-    assert np.mean(own) == pytest.approx(floor, abs=0.01 * floor + mean_error(own))
+    assert np.mean(own) == pytest.approx(floor, abs=0.03 * floor + mean_error(own))
 
 
 def test_common_points_are_dealt_out():
