@@ -82,10 +82,10 @@ def test_conditioning_is_bayes_rule(dim):
     gain = law.covariance @ torch.linalg.inv(law.covariance + noise)
     exact = Gaussian(law.mean + gain @ (seen - law.mean), law.covariance - gain @ law.covariance)
     evidence = float(Gaussian(law.mean, law.covariance + noise).log_prob(seen[None]))
-    assert log_evidence == pytest.approx(evidence, abs=0.03)
+    assert log_evidence == pytest.approx(evidence, abs=0.08)  # five deviations over 50 seeds; one dimension is exact
     assert 0 < share < 1
     x = exact.sample(200, generator(2))
-    torch.testing.assert_close(posterior.log_prob(x), exact.log_prob(x), rtol=0, atol=0.05)
+    torch.testing.assert_close(posterior.log_prob(x), exact.log_prob(x), rtol=0, atol=0.03)
 
 
 def test_undefined_densities_are_refused():
