@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test lint format bench gpu clean
+.PHONY: help demo test calibration lint format bench gpu clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -15,8 +15,11 @@ demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write rep
 	$(BIN)/wgfbench show demo
 	$(BIN)/wgfbench report demo
 
-test: $(VENV)/.dev  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+test: $(VENV)/.dev  ## run all tests (RESEED=n: on other random draws)
+	$(if $(RESEED),RESEED=$(RESEED) )OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+calibration: $(VENV)/.dev  ## repeat thousands of times what claims coverage, spread or no bias (RESEED=n as well)
+	$(if $(RESEED),RESEED=$(RESEED) )OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m calibration
 
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .

@@ -12,8 +12,35 @@ from solvers.reproducibility import hold
 hold()  # before torch works out anything, as cells have it
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from seeding import RESEED, generator, numpy_generator  # noqa: E402
 
 Answer = TypeVar("Answer")
+
+# The same examples in every plain run; under RESEED others, which that number decides.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("reseeded", derandomize=False, deadline=None, database=None, print_blob=True)
+settings.load_profile("reseeded" if RESEED else "same")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if RESEED and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(RESEED)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as ``random`` the tests of every file that imports a generator, and property tests; drop calibrations."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        names = vars(item.module).values()
+        if hasattr(item.obj, "hypothesis") or any(each is generator or each is numpy_generator for each in names):
+            item.add_marker("random")
+    if "calibration" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("calibration")]
+        items[:] = [item for item in items if not item.get_closest_marker("calibration")]
+        config.hook.pytest_deselected(items=long)
 
 
 @pytest.fixture

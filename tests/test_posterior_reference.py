@@ -15,6 +15,7 @@ from scipy import special, stats
 from problems.bridge_sampling import log_normaliser
 from problems.datasets import FOLDER_VARIABLE, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
+from seeding import generator, numpy_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT.parent / "shared" / "datasets"
@@ -38,7 +39,7 @@ def arrays_of(family, seed):
 
 
 def problem_of(family, seed):
-    return family.build(31, seed, torch.Generator().manual_seed(0))
+    return family.build(31, seed, generator(0))
 
 
 def draws_of(family, seed):
@@ -80,7 +81,7 @@ def test_every_file_met_the_bar_and_is_that_of_its_settings(path, monkeypatch):
     assert summary["checksum"] == split.checksum
     if family.data != "breast-cancer":
         monkeypatch.setenv(FOLDER_VARIABLE, str(FOLDER))
-    law = family.build(dim, seed, torch.Generator().manual_seed(0)).truth(1.0)
+    law = family.build(dim, seed, generator(0)).truth(1.0)
     torch.testing.assert_close(law.moments()[0], torch.from_numpy(mean))
 
 
@@ -126,7 +127,7 @@ def test_truth_is_the_reference_at_every_time(family, seed):
     mean, covariance = problem.truth(10.0).moments()
     np.testing.assert_array_equal(mean.numpy(), arrays["mean"])
     np.testing.assert_array_equal(covariance.numpy(), arrays["covariance"])
-    drawn = law.sample(2000, torch.Generator().manual_seed(1)).numpy()
+    drawn = law.sample(2000, generator(1)).numpy()
     np.testing.assert_array_equal(np.sort(drawn[:, 0]), np.sort(arrays["draws"][:, 0].astype(np.float64)))
 
 
@@ -188,7 +189,7 @@ def test_stored_prediction_is_that_of_the_draws(family, seed):
     """Mean log predictive probability of 2000 draws against that of the full run, in jackknife standard errors."""
     stated = summary_of(family, seed)["prediction"]
     log_likelihood = problem_of(family, seed).prediction.log_likelihood(draws_of(family, seed)).numpy()
-    blocks = np.array_split(np.random.default_rng(0).permutation(len(log_likelihood)), 50)
+    blocks = np.array_split(numpy_generator(0).permutation(len(log_likelihood)), 50)
 
     def log_predictive(rows):
         return special.logsumexp(log_likelihood[rows], axis=0) - math.log(len(rows))
@@ -222,9 +223,7 @@ def test_stored_evidence_is_that_of_the_weights_alone(family, seed):
     Both rest on the same draws, so that 4 of their errors together are on the safe side.
     """
     problem = problem_of(family, seed)
-    found = log_normaliser(
-        problem.flow.potential.log_marginal, draws_of(family, seed)[:, :-1], torch.Generator().manual_seed(5)
-    )
+    found = log_normaliser(problem.flow.potential.log_marginal, draws_of(family, seed)[:, :-1], generator(5))
     assert problem.evidence is not None
     apart = abs(found.log_value - problem.evidence.log_value)
     assert apart < 4 * math.hypot(found.standard_error, problem.evidence.standard_error)
@@ -249,7 +248,7 @@ def test_evidence_is_added_to_a_reference_and_to_no_other(tmp_path):
 def test_moments_exist_where_classes_overlap():
     split = load("breast-cancer").split(0)
     flipped = split.training_labels.copy()
-    flipped[np.random.default_rng(0).permutation(455)[:100]] *= -1
+    flipped[numpy_generator(0).permutation(455)[:100]] *= -1
     noisy = type(split)(**{**vars(split), "training_labels": flipped})
     assert script.moments_exist_below(PUBLISHED, noisy) is None
     assert script.moments_exist_below(PUBLISHED, split) == 2.0
@@ -274,7 +273,7 @@ def test_moments_exist_where_classes_overlap():
 )
 def test_a_poor_run_is_not_written(change, message, tmp_path, monkeypatch):
     good = {**summary_of(LIGHT, 0)["diagnostics"], **change}
-    rng = np.random.default_rng(0)
+    rng = numpy_generator(0)
     monkeypatch.setattr(script, "assert_agreement", lambda family, split: 0.0)
     monkeypatch.setattr(script, "sample", lambda *_: (rng.normal(size=(4, 1000, 31)), {}))
     monkeypatch.setattr(script, "diagnose", lambda draws, statistics: script.Diagnostics(**good))
@@ -284,7 +283,7 @@ def test_a_poor_run_is_not_written(change, message, tmp_path, monkeypatch):
 
 
 def test_condensed_run_keeps_moments_quantiles_and_draws():
-    draws = np.random.default_rng(0).normal(size=(4, 1000, 3))
+    draws = numpy_generator(0).normal(size=(4, 1000, 3))
     kept = script.condense(draws)
     flat = draws.reshape(-1, 3)
     np.testing.assert_allclose(kept["mean"], flat.mean(0))
@@ -348,7 +347,7 @@ def test_sampler_knows_the_jacobian_of_its_coordinates():
     near = np.array([False, True, True, False, False])
     coordinates = posterior_nuts.Coordinates(np.array([0.0, 1, -1, 1, -1]), matrix, near, far)
     ratios = []
-    for point in 3 * np.random.default_rng(0).standard_normal((20, 6)):
+    for point in 3 * numpy_generator(0).standard_normal((20, 6)):
         jacobian = jax.jacobian(lambda at: coordinates.placed(at)[0])(point)
         ratios.append(np.linalg.slogdet(jacobian)[1] - float(coordinates.placed(point)[1]))
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-10)

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from harness.catalogue import catalogue
@@ -19,6 +18,7 @@ from harness.schedule import run_cells as run_scheduled
 from harness.suite import Suite
 from harness.supervise import Limits, check_data, supervise
 from harness.usage import UsageError
+from seeding import numpy_generator
 
 SUITE = """\
 title = "data"
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder that holds a banana of the right shape, and nothing else."""
     monkeypatch.delenv("WGFBENCH_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    features = np.random.default_rng(0).normal(size=(5300, 2)).round(3)
+    features = numpy_generator(0).normal(size=(5300, 2)).round(3)
     path = tmp_path / "data"
     path.mkdir()
     with gzip.open(path / "banana.csv.gz", "wt") as file:

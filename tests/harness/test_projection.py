@@ -12,12 +12,9 @@ from harness.plan import Cell, Component, Evaluation
 from harness.projection import PLACES, POINTS, STORED, curve, principal_plane, projected
 from problems.laws import Density, Gaussian
 from problems.problem import View
+from seeding import generator
 from solvers.estimates import Exact, Particles
 from solvers.solver import Diverged
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def tensor(values) -> torch.Tensor:

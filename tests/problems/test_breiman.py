@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from false_alarms import FALSE_ALARM, sigmas
 from problems.breiman import GENERATORS, PAIRS, POSITIONS, SHIFT, WAVES, Uniforms
 
 ROWS = 100_000
@@ -18,20 +19,20 @@ def drawn():
 
 
 def assert_moments(x, mean, covariance):
-    """Means and second moments within 5.5 standard errors: 230 tests at most, false alarm below 1e-5."""
+    """Means and second moments within their standard errors: 230 figures at most."""
     centred = x - mean
-    assert np.abs(centred.mean(0) / np.sqrt(np.diag(covariance) / len(x))).max() < 5.5
+    assert np.abs(centred.mean(0) / np.sqrt(np.diag(covariance) / len(x))).max() < sigmas(230)
     rows, columns = np.triu_indices(x.shape[1])
     products = centred[:, rows] * centred[:, columns]
     error = products.std(0) / math.sqrt(len(x))
-    assert np.abs((products.mean(0) - covariance[rows, columns]) / error).max() < 5.5
+    assert np.abs((products.mean(0) - covariance[rows, columns]) / error).max() < sigmas(230)
 
 
 @pytest.mark.parametrize(("name", "share"), [("twonorm", 1 / 2), ("ringnorm", 1 / 2), ("waveform", 1 / 3)])
 def test_share_of_positive_labels(name, share, drawn):
     _, labels = drawn[name]
     assert set(labels) == {-1.0, 1.0}
-    assert abs((labels > 0).mean() - share) < 5 * math.sqrt(share * (1 - share) / ROWS)
+    assert abs((labels > 0).mean() - share) < sigmas() * math.sqrt(share * (1 - share) / ROWS)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_normal_classes_have_their_moments(name, label, mean, variance, drawn):
     features, labels = drawn[name]
     assert_moments(features[labels == label], np.full(20, mean), variance * np.eye(20))
     standardised = (features[labels == label, 0] - mean) / math.sqrt(variance)
-    assert stats.kstest(standardised, "norm").pvalue > 1e-4
+    assert stats.kstest(standardised, "norm").pvalue > FALSE_ALARM
 
 
 def test_waveform_classes_have_their_moments(drawn):
@@ -69,7 +70,7 @@ def test_bayes_error_of_twonorm_is_exact(drawn):
     """The best rule is the sign of Σx, wrong with probability Φ(-2) = .02275."""
     features, labels = drawn["twonorm"]
     error = stats.norm.cdf(-2)
-    assert abs((features.sum(1) * labels < 0).mean() - error) < 5 * math.sqrt(error * (1 - error) / ROWS)
+    assert abs((features.sum(1) * labels < 0).mean() - error) < sigmas() * math.sqrt(error * (1 - error) / ROWS)
 
 
 def test_bayes_error_of_ringnorm_is_exact(drawn):
@@ -85,7 +86,7 @@ def test_bayes_error_of_ringnorm_is_exact(drawn):
     false_alarm = stats.ncx2.sf(bound, 20, squared / 9)
     error = 0.5 * (missed + false_alarm)
     assert error == pytest.approx(0.0124, abs=1e-4)
-    assert abs((ratio * labels < 0).mean() - error) < 5 * math.sqrt(error * (1 - error) / ROWS)
+    assert abs((ratio * labels < 0).mean() - error) < sigmas() * math.sqrt(error * (1 - error) / ROWS)
 
 
 def test_streams_are_those_of_their_names_and_fixed():
@@ -101,7 +102,7 @@ def test_uniform_numbers_are_uniform_and_never_0_or_1():
     numbers = Uniforms("test").uniform(ROWS)
     assert numbers.min() > 0
     assert numbers.max() < 1
-    assert stats.kstest(numbers, "uniform").pvalue > 1e-4
+    assert stats.kstest(numbers, "uniform").pvalue > FALSE_ALARM
 
 
 def test_kept_digits_and_no_negative_zero(drawn):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from problems.datasets import SHAPES, Classification, load, whereabouts
+from seeding import numpy_generator
 
 FEATURES = np.arange(20.0).reshape(10, 2) ** 1.5
 LABELS = np.array([1.0, -1.0] * 5)
@@ -198,7 +199,7 @@ def test_feature_that_never_varies_is_refused_or_zero():
 def test_feature_constant_in_the_training_part_only():
     """It would be infinite in the held-out part; zeroed, it is 0 there too."""
     features = np.column_stack([np.arange(10.0), np.zeros(10)])
-    held_out = Classification("toy", np.random.default_rng(0).normal(size=(10, 2)), LABELS).split(0).held_out
+    held_out = Classification("toy", numpy_generator(0).normal(size=(10, 2)), LABELS).split(0).held_out
     features[held_out[0], 1] = 1.0
     data = Classification("toy", features, LABELS)
     with pytest.raises(

@@ -10,10 +10,7 @@ from problems.double_well import DoubleWell, DoubleWellPotential
 from problems.fokker_planck import reference_marginal
 from problems.grid import GridLaw, symmetric_divergence
 from problems.potentials import Potential
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def build(seed=0, **settings):

@@ -25,10 +25,7 @@ from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def vector(*values):

@@ -17,14 +17,11 @@ from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Potential, Quadratic
 from problems.reference_2d import effective_frame, reference_marginals
+from seeding import generator
 
 
 def tensor(values) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.float64)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 PRECISION = tensor([[2.0, 0.7], [0.7, 1.0]])

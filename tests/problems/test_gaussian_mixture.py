@@ -10,12 +10,9 @@ from problems.gaussian_mixture import PUBLISHED, GaussianMixtureFlow, published_
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
+from seeding import generator
 
 CHECK = Path(__file__).parents[2] / "../shared/published/instance_check.csv"
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_published_instances_match_the_released_values():
@@ -71,7 +68,8 @@ def test_random_instances_follow_the_generator_and_the_settings():
     assert one.shape == (7, 5)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-    assert 1.5 < float(one.abs().max()) <= 2.0
+    # The largest of 35 uniform coordinates is below 1.3 once in four million times.
+    assert 1.3 < float(one.abs().max()) <= 2.0
 
 
 def test_dimensions():

@@ -14,10 +14,7 @@ from problems.gaussian_expectations import KnownUnderGaussians
 from problems.laws import Gaussian
 from problems.logistic_expectations import averaged_loss, kolmogorov_density
 from problems.logistic_regression import LogisticPosterior
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def posterior(cases=30, d=3, weight=1.0):

@@ -8,16 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
+from false_alarms import FALSE_ALARM, sigmas
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering, published_path, simulated_path
 from problems.product import Product
 from problems.wells import RingWell, SineWell
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from seeding import generator
 
 
 def test_published_instance_is_that_of_the_paper():
@@ -34,12 +32,12 @@ def test_published_instance_is_that_of_the_paper():
 
 
 def test_all_published_paths_are_there():
-    """135 residuals of unit variance: their mean square has standard error √(2/135); five of them."""
+    """135 residuals of unit variance: their mean square has standard error √(2/135)."""
     residuals = []
     for instance in range(15):
         values, hidden = published_path(instance)
         residuals.append(values - hidden.states)
-    assert abs(float(torch.cat(residuals).square().mean()) - 1) < 5 * math.sqrt(2 / 135)
+    assert abs(float(torch.cat(residuals).square().mean()) - 1) < sigmas() * math.sqrt(2 / 135)
     with pytest.raises(ValueError, match="the published instances are 0 to 14, got 15"):
         published_path(15)
 
@@ -55,17 +53,17 @@ def test_derivatives_are_those_of_the_value(potential):
 
 
 def test_simulated_paths_follow_the_flow():
-    """Kolmogorov-Smirnov at 1e-4 of 2000 independent coordinates at t = 0, 0.4 and 1 against the grid's marginals."""
+    """Kolmogorov-Smirnov of 2000 independent coordinates at t = 0, 0.4 and 1 against the grid's marginals."""
     family = NonlinearFiltering(instance="random", observation_times=(), times=(1.0,))
     truth = family.build(1, 0, generator()).truth
     many = Gaussian(torch.zeros(2000, dtype=torch.float64), torch.eye(2000, dtype=torch.float64))
     path = simulated_path(GradientFlow(many, FreeEnergy(SineWell(2000), Entropy()), (1.0,)), (0.4,), generator(3))
     assert path.times == (0.0, 0.4, 1.0)
-    assert stats.kstest(path.at(0.0).numpy(), "norm").pvalue > 1e-4
+    assert stats.kstest(path.at(0.0).numpy(), "norm").pvalue > FALSE_ALARM / 3
     for time in (0.4, 1.0):
         law = truth(time)
         distribution = [path.at(time).numpy(), lambda x: law.cumulative(torch.from_numpy(x)).numpy()]  # noqa: B023
-        assert stats.kstest(*distribution).pvalue > 1e-4
+        assert stats.kstest(*distribution).pvalue > FALSE_ALARM / 3
 
 
 @pytest.mark.parametrize("observed", ["identity", "tanh", "cubic", "distance"])
@@ -164,16 +162,16 @@ def test_product_is_its_factors():
 
 
 def test_linear_paths_have_the_flow_s_moments():
-    """400 paths at t = 1, one instance: mean and covariance within five standard errors of the exact marginal."""
+    """400 paths at t = 1, one instance: mean and covariance within standard errors of the exact marginal."""
     family = LinearFiltering(observation_times=(), times=(1.0,))
     problem = family.build(2, 0, generator())
     source = generator(8)
     ends = torch.stack([family._path(problem.flow, problem.flow.potential, source).at(1.0) for _ in range(400)])
     mean, covariance = problem.truth(1.0).moments()
     error = (covariance.diagonal() / 400).sqrt()
-    assert bool(((ends.mean(0) - mean).abs() < 5 * error).all())
+    assert bool(((ends.mean(0) - mean).abs() < sigmas(6) * error).all())
     products = torch.outer(covariance.diagonal(), covariance.diagonal()) + covariance**2
-    assert bool(((torch.cov(ends.T) - covariance).abs() < 5 * (products / 400).sqrt()).all())
+    assert bool(((torch.cov(ends.T) - covariance).abs() < sigmas(6) * (products / 400).sqrt()).all())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+from false_alarms import FALSE_ALARM, sigmas
 from problems.observations import (
     Coordinatewise,
     Distance,
@@ -19,11 +20,7 @@ from problems.observations import (
     StudentNoise,
     distinct_times,
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
+from seeding import generator
 
 IDENTITY = LinearObservation(torch.eye(1, dtype=torch.float64))
 
@@ -50,10 +47,10 @@ def test_log_densities_are_scipys():
     [(GaussianNoise(0.7), stats.norm(scale=0.7)), (StudentNoise(0.7, 3), stats.t(df=3, scale=0.7))],
 )
 def test_draws_follow_the_density(noise, law):
-    """Kolmogorov-Smirnov at 1e-4 for either coordinate, and their ranks are uncorrelated (5 standard errors)."""
+    """Kolmogorov-Smirnov for either coordinate, and their ranks are uncorrelated."""
     draws = noise.sample(20_000, 2, generator(1)).numpy()
-    assert all(stats.kstest(draws[:, place], law.cdf).pvalue > 1e-4 for place in (0, 1))
-    assert abs(stats.spearmanr(draws).statistic) < 5 / math.sqrt(20_000)
+    assert all(stats.kstest(draws[:, place], law.cdf).pvalue > FALSE_ALARM / 3 for place in (0, 1))
+    assert abs(stats.spearmanr(draws).statistic) < sigmas(3) / math.sqrt(20_000)
 
 
 def test_likelihood_of_each_function():

@@ -10,6 +10,7 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.placement import placed
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.validation import require_choice, require_counts, require_positive, require_times
+from seeding import generator
 
 CPU = torch.device("cpu")
 PRECISION = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
@@ -48,7 +49,7 @@ POTENTIALS = {
 
 
 def points(n=7, scale=2.0):
-    return scale * torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return scale * torch.randn(n, 2, generator=generator(0), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", POTENTIALS)

@@ -11,6 +11,7 @@ from problems.grid import symmetric_divergence
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import GridDensity
 
@@ -137,7 +138,7 @@ def test_declared_error_is_the_error_within_a_factor_of_two(points, settings):
 
 def test_declared_symkl_is_within_a_factor_of_two_on_random_instances():
     for seed in range(1, 4):
-        problem = DoubleWell(times=(1.0,)).build(1, seed, torch.Generator().manual_seed(seed))
+        problem = DoubleWell(times=(1.0,)).build(1, seed, generator(seed))
         solution = solve(problem, points=300)
         law, truth = solution.estimates[0].law, problem.truth(1.0)
         masses = truth.cumulative(law.edges()).diff()

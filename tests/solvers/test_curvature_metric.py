@@ -10,6 +10,7 @@ from problems.laws import Gaussian
 from problems.logistic_regression import LogisticRegression
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.curvature_metric import Metric, metric_of
 from solvers.estimates import InvertibleMap, Pushforward
 from solvers.gaussian_jko import GaussianJKO
@@ -21,10 +22,6 @@ CPU = torch.device("cpu")
 PRECISION = torch.tensor([[900.0, 4.0], [4.0, 0.02]], dtype=torch.float64)
 CENTRE = torch.tensor([0.3, -40.0], dtype=torch.float64)
 METRIC = Metric.of(PRECISION, CENTRE)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -2,11 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from seeding import generator
 from solvers.dual_basis import Factored, GaussianKernels, Layout, Polynomials, one_dimensional, polynomial_count
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):

@@ -3,14 +3,12 @@ import math
 import pytest
 import torch
 
+from false_alarms import sigmas
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from seeding import generator
 from solvers.dual_reference import Guess, coupled_pairs, quadratic_guess
 from solvers.gaussian_jko import jko_moments
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):
@@ -42,7 +40,7 @@ def test_pairs_have_the_densities_that_they_are_weighted_by(dim):
     for x, marginal, target in ((pairs.x, pairs.of_x, after), (pairs.y, pairs.of_y, law)):
         weights = (target.log_prob(x) - marginal.log_prob(x)).exp()
         error = float(weights.std()) / math.sqrt(len(x))
-        assert abs(float(weights.mean()) - 1) < 5 * error
+        assert abs(float(weights.mean()) - 1) < sigmas(2) * error
         assert 0.5 < float(weights.sum() ** 2 / (weights * weights).sum()) / len(x) < 1
         assert float((marginal.region.gauge(x) > 1).double().mean()) < 0.05
     residual = pairs.x - guess.stepped - 0.8 * (pairs.y - law.mean)

@@ -13,15 +13,12 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import Particles
 from solvers.euler_maruyama import BLOCK_ELEMENTS, EulerMaruyama, GradientDrift, LinearDrift
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def eye(dim):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import solvers
+from false_alarms import sigmas
 from harness.catalogue import import_target
 from problems.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.laws import Gaussian, GaussianMixture
@@ -17,6 +18,7 @@ from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
+from seeding import fixed_generator, generator
 from solvers.bootstrap_filter import BootstrapFilter
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
@@ -32,12 +34,8 @@ FILTERS = (
     ChangCooper(points=600),
     QuantileJKO(nodes=300),
     GaussianJKO(),
-    BootstrapFilter(particles=2000, step_size=0.01),
+    BootstrapFilter(particles=20_000, step_size=0.01),
 )
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def solve(solver, problem, seed=1):
@@ -101,7 +99,7 @@ def test_record_of_each_observation():
             mean, std = float(gaussian.mean), math.sqrt(float(gaussian.covariance))
             assert traces[f"{name}_mean"][place] == pytest.approx(mean)
             assert traces[f"{name}_std"][place] == pytest.approx(std)
-            assert traces[f"{name}_q95"][place] == pytest.approx(mean + 1.6448536 * std)
+            assert traces[f"{name}_q95"][place] == pytest.approx(mean + 1.644853626951473 * std)
     assert solution.diagnostics["smallest_effective_share"] == min(traces["effective_share"])
 
 
@@ -115,14 +113,16 @@ def test_record_in_two_dimensions():
 @pytest.mark.parametrize("solver", FILTERS, ids=lambda solver: solver.name)
 def test_every_filter_meets_kalman_in_one_dimension(solver):
     """Mean, deviation and evidence, within what steps, cells and particles allow."""
-    problem = LinearFiltering(observation_times=(0.0, 0.37, 0.37, 1.2), times=(0.37, 2.0)).build(1, 6, generator(6))
+    problem = LinearFiltering(observation_times=(0.0, 0.37, 0.37, 1.2), times=(0.37, 2.0)).build(
+        1, 6, fixed_generator(6)
+    )
     solution = solve(solver, problem)
     for time, estimate in zip(solution.times, solution.estimates, strict=True):
         mean, covariance = moments(estimate)
         exact_mean, exact_covariance = problem.truth(time).moments()
         assert float(mean - exact_mean) == pytest.approx(0, abs=0.06)
         assert math.sqrt(float(covariance / exact_covariance)) == pytest.approx(1, abs=0.06)
-    assert solution.diagnostics["log_evidence"] == pytest.approx(problem.log_evidence(2.0), abs=0.15)
+    assert solution.diagnostics["log_evidence"] == pytest.approx(problem.log_evidence(2.0), abs=0.25)
     assert solution.diagnostics["observations"] == 4
 
 
@@ -203,17 +203,19 @@ LIKELIHOOD = Likelihood(
 
 
 def test_conditioning_of_draws_and_densities_is_bayes():
-    """Weighted draws, a reweighted density and unsupported laws meet the closed form within five standard errors."""
+    """Weighted draws, a reweighted density and unsupported laws meet the closed form within standard errors."""
     exact = condition_gaussian(LAW, LIKELIHOOD)
     mixture = GaussianMixture(torch.ones(1, dtype=torch.float64), LAW.mean[None], LAW.covariance[None])
     for estimate in (Pushforward(LAW, ()), Exact(mixture), Particles(LAW.sample(2**15, generator(9)))):
         posterior, log_evidence, share = estimate.condition(LIKELIHOOD, generator(2))
         error = math.sqrt((1 / exact.effective_share - 1) / 2**15)
-        assert abs(log_evidence - exact.log_evidence) < 5 * error
+        assert abs(log_evidence - exact.log_evidence) < sigmas(6) * error
         assert share == pytest.approx(exact.effective_share, rel=0.03)
         draws = posterior.sample(20_000, generator(3))
         spread = math.sqrt(float(exact.law.covariance))
-        assert abs(float(draws.mean() - exact.law.mean)) < 5 * spread * math.sqrt(1 / 20_000 + 2 / (share * 2**15))
+        assert abs(float(draws.mean() - exact.law.mean)) < sigmas(6) * spread * math.sqrt(
+            1 / 20_000 + 2 / (share * 2**15)
+        )
         assert posterior.defect() is None
     assert isinstance(Pushforward(LAW, ()).condition(LIKELIHOOD, generator()).estimate, Reweighted)
 
@@ -248,7 +250,7 @@ def test_weights_are_never_silently_uniform():
 
 
 def test_quantiles_and_ranks_of_every_kind():
-    """Closed forms of a Gaussian, of its grid, and of 2e4 draws (five standard errors)."""
+    """Closed forms of a Gaussian, of its grid, and of 2e4 draws."""
     grid = solve(ChangCooper(points=800), LinearFiltering(observation_times=(), times=(1.0,)).build(1, 0, generator()))
     (estimate,) = grid.estimates
     assert isinstance(estimate, GridDensity)
@@ -259,11 +261,11 @@ def test_quantiles_and_ranks_of_every_kind():
     expected = quantiles(gaussian, levels)
     assert quantiles(estimate, levels) == pytest.approx(expected, abs=1e-4)
     std = math.sqrt(float(covariance))
-    assert quantiles(particles, levels) == pytest.approx(expected, abs=5 * std * 2.1 / math.sqrt(20_000))
+    assert quantiles(particles, levels) == pytest.approx(expected, abs=sigmas(10) * std * 2.1 / math.sqrt(20_000))
     for level, value in zip(levels, expected, strict=True):
         assert cumulative(gaussian, value) == pytest.approx(level)
         assert cumulative(estimate, value) == pytest.approx(level, abs=1e-4)
-        assert cumulative(particles, value) == pytest.approx(level, abs=5 * 0.5 / math.sqrt(20_000))
+        assert cumulative(particles, value) == pytest.approx(level, abs=sigmas(10) * 0.5 / math.sqrt(20_000))
     ranked = QuantileMap(float(mean) + std * scores(300))
     assert quantiles(ranked, levels) == pytest.approx(expected)
     assert cumulative(ranked, expected[1]) == pytest.approx(levels[1])

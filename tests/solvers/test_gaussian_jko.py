@@ -7,16 +7,13 @@ import torch
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Quadratic
+from seeding import generator
 from solvers.estimates import Exact
 from solvers.gaussian_jko import GaussianJKO, jko_moments
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
 FAMILY = OrnsteinUhlenbeck()
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def symmetric_kl(p, q):

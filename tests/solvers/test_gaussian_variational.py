@@ -18,6 +18,7 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
+from seeding import fixed_generator, generator
 from solvers.gaussian_averages import Averages, sobol_nodes
 from solvers.gaussian_jko import GaussianJKO, jko_moments
 from solvers.gaussian_variational import Course, forward_backward_step, implicit_step, jko_step, stationarity
@@ -25,10 +26,6 @@ from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
 BETA = 1.3
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(dim, variance=1.0):
@@ -266,9 +263,9 @@ def test_nodes_have_the_moments_of_a_standard_normal(count, dim):
 
 
 def test_averages_by_nodes_approach_those_known():
-    """Each of value, gradient and Hessian, in five dimensions, where the nodes are Sobol points."""
-    potential = LogisticPosterior(torch.randn(50, 4, generator=generator(), dtype=torch.float64), 2.0, 3.0)
-    mean, covariance = torch.zeros(5).double(), spd(5, 2, 0.1)
+    """Each of value, gradient and Hessian, in five dimensions, where the nodes are Sobol points: of one instance."""
+    potential = LogisticPosterior(torch.randn(50, 4, generator=fixed_generator(), dtype=torch.float64), 2.0, 3.0)
+    mean, covariance = torch.zeros(5).double(), 0.1 * torch.eye(5).double()
     exact = potential.expectations(mean, covariance)
     errors = []
     for count in (256, 8192):

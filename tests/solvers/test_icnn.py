@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seeding import generator
 from solvers.icnn import Architecture, Weights, potential
 from solvers.icnn_derivatives import derivatives, fold, gradient, pullback, pullback_of_fold
 
@@ -15,10 +16,6 @@ architectures = st.builds(
     depth=st.integers(1, 4),
     rank=st.integers(1, 7),
 )
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def random_parameters(architecture: Architecture, networks: int, seed: int) -> torch.Tensor:

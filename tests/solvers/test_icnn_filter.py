@@ -9,6 +9,7 @@ import torch
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.problem import Problem
+from seeding import generator
 from solvers.icnn_filter import FilteredPushforward
 from solvers.icnn_jko import ICNNJKO
 from solvers.quantile_jko import QuantileJKO
@@ -16,10 +17,6 @@ from solvers.solver import Diverged, Solution
 
 CPU = torch.device("cpu")
 SMALL = ICNNJKO(step_size=0.1, order=2, iterations=120, batch_size=256, width=8, rank=1, pool_size=8192)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @cache

@@ -8,6 +8,7 @@ from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.gaussian_jko import GaussianJKO
 from solvers.icnn import Architecture
 from solvers.icnn_derivatives import fold, gradient
@@ -20,10 +21,6 @@ CPU = torch.device("cpu")
 UNTRAINED = ICNNJKO(
     step_size=0.1, iterations=1, learning_rate=1e-12, batch_size=256, width=8, pool_size=65_536, start="affine"
 )
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_start_is_the_exact_step_of_a_gaussian():

@@ -5,12 +5,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from seeding import generator
 from solvers.icnn import STRONG_CONVEXITY, Architecture
 from solvers.inverse_map import ConvexMap
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def random_map(architecture: Architecture, scale: float, seed: int) -> ConvexMap:

@@ -17,14 +17,11 @@ from problems.logistic_regression import LogisticPosterior, LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.laplace import Laplace
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def stationary(potential, start, beta=1.0, times=(1.0, 2.0)):

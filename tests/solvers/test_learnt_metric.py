@@ -1,11 +1,8 @@
 import pytest
 import torch
 
+from seeding import generator
 from solvers.learnt_metric import refined
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def curvature(dim, condition, seed=1):

@@ -6,18 +6,16 @@ import math
 import pytest
 import torch
 
+from false_alarms import sigmas, student
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import MixturePotential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, WINDOWS, Block, windows
 
 CPU = torch.device("cpu")
 FACTOR = torch.tensor([[1.3, 0.2], [-0.7, 0.5]], dtype=torch.float64)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(dim):
@@ -78,7 +76,7 @@ def test_probability_of_acceptance_is_the_ratio_of_densities():
 
 
 def test_exact_law_is_left_as_it_is():
-    """Exact draws keep all moments of order 1 and 2 over 10 large steps: z below 4.5, level 7e-6 each, of 5."""
+    """Exact draws keep all moments of order 1 and 2 over 10 large steps."""
     law = two_modes()
     block = block_at(law.sample(100_000, generator(2)))
     acceptance = block.advance(0.3, 10) / 1e6
@@ -87,8 +85,8 @@ def test_exact_law_is_left_as_it_is():
     centred = block.points - mean
     for i, j in ((0, 0), (0, 1), (1, 1)):
         products = centred[:, i] * centred[:, j]
-        assert abs(float((products.mean() - covariance[i, j]) / products.std())) * math.sqrt(1e5) < 4.5
-    assert float((centred.mean(0) / centred.std(0)).abs().max()) * math.sqrt(1e5) < 4.5
+        assert abs(float((products.mean() - covariance[i, j]) / products.std())) * math.sqrt(1e5) < sigmas(5)
+    assert float((centred.mean(0) / centred.std(0)).abs().max()) * math.sqrt(1e5) < sigmas(5)
 
 
 BUDGET = {"particles": 4000, "chains": 100, "warmup": 400, "thinning": 20}
@@ -96,7 +94,7 @@ BUDGET = {"particles": 4000, "chains": 100, "warmup": 400, "thinning": 20}
 
 @pytest.mark.parametrize("beta", [1.0, 25.0])
 def test_moments_of_an_ill_conditioned_gaussian(beta):
-    """Means and variances along its axes within 4.5 standard errors over chains: level 7e-6 each, of 20.
+    """Means and variances along its axes within their standard errors over chains.
 
     The variances are 1e-2 to 1e2. What the identity makes of the same budget is far from them, and R̂ says so.
     """
@@ -110,7 +108,7 @@ def test_moments_of_an_ill_conditioned_gaussian(beta):
         return torch.stack([each.mean(0) / (each.std(0) / math.sqrt(100)) for each in (means, squares)])
 
     dense = run(problem_of(law, beta), metric="dense", **BUDGET)
-    assert float(z_scores(dense).abs().max()) < 4.5
+    assert float(z_scores(dense).abs().max()) < student(100, 20)
     assert dense.diagnostics["acceptance"] == pytest.approx(OPTIMAL_ACCEPTANCE, abs=0.02)
     assert dense.diagnostics["rhat"] < 1.02
     assert dense.diagnostics["ess"] > 2000

@@ -7,14 +7,11 @@ import pytest
 import torch
 
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from seeding import generator
 from solvers.proximal_fixed_point import GibbsKernel, proximal_step
 from solvers.proximal_recursion import ProximalRecursion
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def solve(problem, seed=0, **settings):

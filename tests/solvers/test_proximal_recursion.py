@@ -19,15 +19,12 @@ from problems.laws import Density, Empirical, Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import ParticleDensity
 from solvers.proximal_recursion import ProximalRecursion
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def relaxing(rate=4.0, times=(0.2,)):

@@ -22,16 +22,13 @@ from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
+from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian_jko import GaussianJKO
 from solvers.quantile_jko import QuantileJKO, StepObjective, minimise
 from solvers.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def solve(solver, problem):
@@ -98,7 +95,7 @@ def test_minimiser_is_that_of_a_general_optimiser():
     objective = StepObjective(problem.flow.potential, 1.0, 0.1, before)
     gradient, diagonal, beside = objective.derivatives(before)
     hessian = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
-    state = np.random.default_rng(0)
+    state = numpy_generator(0)
     direction = state.normal(size=64) * 1e-2
     numeric = (objective.value(before + 1e-4 * direction) - objective.value(before - 1e-4 * direction)) / 2e-4
     assert gradient @ direction == pytest.approx(numeric, rel=1e-5)
@@ -122,7 +119,7 @@ def test_floor_of_the_published_filtering(instance):
 
 
 def test_filter_is_kalmans_as_steps_shrink():
-    problem = LinearFiltering(observation_times=(0.0, 0.3, 0.3, 1.1)).build(1, 1, generator(1))
+    problem = LinearFiltering(observation_times=(0.0, 0.3, 0.3, 1.1)).build(1, 1, fixed_generator(1))
     errors = [
         solve(QuantileJKO(step_size=h), problem).diagnostics["log_evidence"] - problem.log_evidence(2.0)
         for h in (0.1, 0.05)

@@ -3,14 +3,12 @@ import math
 import pytest
 import torch
 
+from false_alarms import sigmas
 from problems.laws import Gaussian
+from seeding import generator
 from solvers.regions import Box, Ellipsoid
 from solvers.solver import Diverged
 from solvers.unnormalised_density import LARGEST_POOL, UnnormalisedDensity
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normals(*shape, seed=0):
@@ -41,8 +39,8 @@ def test_constant_moments_and_draws_of_a_known_density(dim):
     torch.testing.assert_close(found.log_prob(x), law.log_prob(x), rtol=0, atol=5 * error + 1e-6)
     draws = found.sample(20_000, generator(4))
     white = torch.linalg.solve_triangular(law.cholesky, (draws - law.mean).T, upper=False)
-    assert float(white.mean(1).abs().max()) < 5 / math.sqrt(15_000)
-    assert float((white @ white.T / 20_000 - torch.eye(dim).double()).abs().max()) < 5 * math.sqrt(2 / 15_000)
+    assert float(white.mean(1).abs().max()) < sigmas(100) / math.sqrt(15_000)
+    assert float((white @ white.T / 20_000 - torch.eye(dim).double()).abs().max()) < sigmas(100) * math.sqrt(2 / 15_000)
 
 
 def test_proposal_finds_a_narrow_density_far_from_the_guess():
@@ -84,10 +82,10 @@ def test_conditioning_is_bayes_rule(dim):
     gain = law.covariance @ torch.linalg.inv(law.covariance + noise)
     exact = Gaussian(law.mean + gain @ (seen - law.mean), law.covariance - gain @ law.covariance)
     evidence = float(Gaussian(law.mean, law.covariance + noise).log_prob(seen[None]))
-    assert log_evidence == pytest.approx(evidence, abs=0.03)
+    assert log_evidence == pytest.approx(evidence, abs=0.08)  # five deviations over 50 seeds; one dimension is exact
     assert 0 < share < 1
     x = exact.sample(200, generator(2))
-    torch.testing.assert_close(posterior.log_prob(x), exact.log_prob(x), rtol=0, atol=0.05)
+    torch.testing.assert_close(posterior.log_prob(x), exact.log_prob(x), rtol=0, atol=0.03)
 
 
 def test_undefined_densities_are_refused():

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from false_alarms import mean_error, repetitions, spread_error
 from harness.measure.calibration import CalibrationError, binned, debiased
 from harness.measure.measure import Subject
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Prediction, Problem
+from seeding import generator, numpy_generator
 from solvers.estimates import Particles
 
 LAW = Gaussian(torch.zeros(1, dtype=torch.float64), torch.eye(1, dtype=torch.float64))
@@ -25,12 +27,12 @@ def measured(probability, seed=0):
     problem = Problem(flow, (), None, prediction=Prediction(lambda x: log_probability.expand(len(x), -1)))
     subject = Subject(Particles(torch.zeros(1, 1, dtype=torch.float64)), None, problem)
     assert CalibrationError().unsuited(subject) is None
-    return CalibrationError()(subject, 100, torch.Generator().manual_seed(seed))
+    return CalibrationError()(subject, 100, generator(seed))
 
 
 def cases(n, seed, said=lambda chance: chance):
     """Return the probability said of each label; the label is 1 with chance uniform on [.02, .98]."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed)
     chance = rng.uniform(0.02, 0.98, n)
     label = rng.random(n) < chance
     return np.where(label, said(chance), 1 - said(chance))
@@ -50,35 +52,41 @@ def test_plain_sum_by_hand():
     assert measured(probability).estimator == "2 bins of equal mass, debiased; 40 cases, 1 posterior draws"
 
 
-def test_calibrated_predictions_have_none_but_the_bias_that_is_stated():
-    """.47 of Σ share·s is left and .80 of the plain sum: means of 200 repetitions within 10 %."""
-    figures = [measured(cases(1000, seed), seed) for seed in range(200)]
-    noise = np.mean([share @ spread for share, _, spread in (binned(cases(1000, seed)) for seed in range(200))])
+@repetitions(300, 5000)
+def test_calibrated_predictions_have_none_but_the_bias_that_is_stated(repetitions):
+    """.47 of Σ share·s is left and .80 of the plain sum: means over repetitions, within 3 %."""
+    figures = [measured(cases(1000, seed), seed) for seed in range(repetitions)]
+    noise = np.mean([share @ spread for share, _, spread in (binned(cases(1000, seed)) for seed in range(repetitions))])
     values = np.array([figure.value for figure in figures])
-    assert values.mean() == pytest.approx((2 - math.sqrt(2)) * math.sqrt(2 / math.pi) * noise, rel=0.1)
-    assert np.mean([plain(cases(1000, seed)) for seed in range(200)]) == pytest.approx(0.798 * noise, rel=0.1)
-    assert 0.8 < np.mean([figure.standard_error for figure in figures]) / values.std() < 1.6
+    left, plain_left = (2 - math.sqrt(2)) * math.sqrt(2 / math.pi) * noise, math.sqrt(2 / math.pi) * noise
+    sums = [plain(cases(1000, seed)) for seed in range(repetitions)]
+    assert values.mean() == pytest.approx(left, abs=0.03 * left + mean_error(values, 3))
+    assert np.mean(sums) == pytest.approx(plain_left, abs=0.03 * plain_left + mean_error(sums, 3))
+    ratio = values.std() / np.mean([figure.standard_error for figure in figures])
+    assert 0.65 - spread_error(repetitions, 3) < ratio < 1 + spread_error(repetitions, 3)
 
 
 def overconfident(chance):
     return 1 / (1 + ((1 - chance) / chance) ** 3)
 
 
-def test_overconfident_predictions():
-    """Log-odds three times too large: E|said - chance| by quadrature; 100 repetitions, bias under 2 %, 4 errors."""
+@repetitions(200, 5000)
+def test_overconfident_predictions(repetitions):
+    """Log-odds three times too large: E|said - chance| by quadrature, bias under 2 %; the spread is that stated."""
     chance = np.linspace(0.02, 0.98, 200_001)
     exact = np.abs(overconfident(chance) - chance).mean()
-    figures = [measured(cases(2000, seed, overconfident), seed) for seed in range(100)]
+    figures = [measured(cases(2000, seed, overconfident), seed) for seed in range(repetitions)]
     values = np.array([figure.value for figure in figures])
-    assert abs(values.mean() - exact) < 4 * values.std() / 10 + 0.02 * exact
-    assert np.mean([figure.standard_error for figure in figures]) == pytest.approx(values.std(), rel=0.25)
+    assert abs(values.mean() - exact) < mean_error(values) + 0.02 * exact
+    stated = np.mean([figure.standard_error for figure in figures])
+    assert values.std() / stated == pytest.approx(1, abs=0.05 + spread_error(repetitions))
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.3, 2.0])
 def test_debiasing_by_simulation(gap):
     """2|d| less the mean of |N(d, s²)| over a million draws."""
-    draws = np.abs(gap + 0.5 * np.random.default_rng(0).standard_normal(1_000_000))
-    assert debiased(np.array([gap]), np.array([0.5]))[0] == pytest.approx(2 * gap - draws.mean(), abs=3e-3)
+    draws = np.abs(gap + 0.5 * numpy_generator(0).standard_normal(1_000_000))
+    assert debiased(np.array([gap]), np.array([0.5]))[0] == pytest.approx(2 * gap - draws.mean(), abs=mean_error(draws))
     assert debiased(np.array([-gap]), np.array([0.0]))[0] == gap
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from false_alarms import FALSE_ALARM, is_share, repetitions, sigmas, spread_error
 from harness.measure.filtering import (
     CRPS,
     PIT,
@@ -23,19 +24,16 @@ from harness.measure.measure import Subject
 from problems.grid import discretised
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
+from seeding import fixed_generator, generator
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import Exact, GridDensity, Particles
 
 FAMILY = LinearFiltering(observation_times=(0.0, 0.5, 1.0, 1.0), times=(0.5, 1.0))
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 @pytest.fixture(scope="module")
 def problem():
-    return FAMILY.build(1, 7, generator(7))
+    return FAMILY.build(1, 7, fixed_generator(7))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +52,7 @@ def gaussian_crps(mean, std, x):
 
 
 def test_crps_of_a_gaussian(problem):
-    """A grid has the closed form; draws, particles and equal weights are within five standard errors of it."""
+    """A grid has the closed form; draws, particles and equal weights are within its standard errors of it."""
     x = float(problem.observations.hidden.at(1.0))
     law = Gaussian(torch.tensor([x - 0.4], dtype=torch.float64), torch.tensor([[0.49]], dtype=torch.float64))
     exact = gaussian_crps(x - 0.4, 0.7, x)
@@ -66,9 +64,16 @@ def test_crps_of_a_gaussian(problem):
     for estimate in (Exact(law), Particles(draws), Particles(draws, uniform)):
         figure = CRPS()(subject(problem, estimate), 20_000, generator(2))
         assert 1e-4 < figure.standard_error < 0.01
-        assert abs(figure.value - exact) < 5 * figure.standard_error
-    repeated = [CRPS()(subject(problem, Exact(law)), 500, generator(seed)) for seed in range(200)]
-    assert np.std([figure.value for figure in repeated]) == pytest.approx(repeated[0].standard_error, rel=0.25)
+        assert abs(figure.value - exact) < sigmas(3) * figure.standard_error
+
+
+@repetitions(300, 5000)
+def test_standard_error_of_crps(problem, repetitions):
+    x = float(problem.observations.hidden.at(1.0))
+    law = Gaussian(torch.tensor([x - 0.4], dtype=torch.float64), torch.tensor([[0.49]], dtype=torch.float64))
+    figures = [CRPS()(subject(problem, Exact(law)), 500, generator(seed)) for seed in range(repetitions)]
+    ratio = np.std([figure.value for figure in figures]) / np.mean([figure.standard_error for figure in figures])
+    assert ratio == pytest.approx(1, abs=0.03 + spread_error(repetitions))
 
 
 def test_crps_by_weight_is_crps_by_repetition(problem):
@@ -112,16 +117,17 @@ def test_pit_is_the_rank(problem):
         assert PIT()(subject(problem, Exact(law)), 1, generator()).value == pytest.approx(level, abs=1e-6)
 
 
-def test_exact_filter_is_calibrated():
-    """400 instances: ranks uniform (Kolmogorov-Smirnov at 1e-4), and 50 and 90 % intervals hold as many (5 sd)."""
+@repetitions(400, 10_000)
+def test_exact_filter_is_calibrated(repetitions):
+    """Over instances ranks are uniform (Kolmogorov-Smirnov), and 50 and 90 % intervals hold as many."""
     ranks = []
-    for seed in range(400):
-        problem = FAMILY.build(1, seed, generator(1000 + seed))
+    for seed in range(repetitions):
+        problem = FAMILY.build(1, seed, generator(100_000 + seed))
         ranks.append(PIT()(subject(problem, Exact(problem.truth(1.0))), 1, generator()).value)
-    assert stats.kstest(ranks, "uniform").pvalue > 1e-4
-    inside = [np.mean(np.abs(np.array(ranks) - 0.5) < level / 2) for level in (0.5, 0.9)]
-    for level, share in zip((0.5, 0.9), inside, strict=True):
-        assert abs(share - level) < 5 * math.sqrt(level * (1 - level) / 400)
+    assert stats.kstest(ranks, "uniform").pvalue > FALSE_ALARM / 3
+    for level in (0.5, 0.9):
+        inside = int((np.abs(np.array(ranks) - 0.5) < level / 2).sum())
+        assert is_share(inside, repetitions, level, level, figures=3)
 
 
 def test_coverage_counts_intervals_that_hold_the_state(problem, solution):

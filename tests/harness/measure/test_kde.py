@@ -5,16 +5,18 @@ import pytest
 import torch
 from scipy import stats
 
+from false_alarms import FALSE_ALARM, sigmas
 from harness.measure import kde
 from harness.measure.kde import KernelDensity, SingularPoints
+from seeding import generator
 
 
 def skewed(n, dim, seed):
     """Correlated, skewed points of unequal scales, away from the origin."""
-    generator = torch.Generator().manual_seed(seed)
-    mixing = torch.randn(dim, dim, generator=generator, dtype=torch.float64) + 2 * torch.eye(dim)
+    source = generator(seed)
+    mixing = torch.randn(dim, dim, generator=source, dtype=torch.float64) + 2 * torch.eye(dim)
     mixing = torch.logspace(-2, 2, dim, dtype=torch.float64)[:, None] * mixing
-    white = torch.randn(n, dim, generator=generator, dtype=torch.float64)
+    white = torch.randn(n, dim, generator=source, dtype=torch.float64)
     return (white + 0.3 * white.square()) @ mixing.T + 50.0
 
 
@@ -41,7 +43,7 @@ def direct_log_prob(density, x):
 def test_agrees_with_scipy(dim, weighted):
     points, fresh = skewed(3300, dim, seed=dim).split([3000, 300])
     queries = torch.cat([fresh, points[:300]])
-    log_weights = torch.randn(3000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    log_weights = torch.randn(3000, generator=generator(1), dtype=torch.float64)
     weights = log_weights.exp().numpy() if weighted else None
     reference = stats.gaussian_kde(points.numpy().T, weights=weights)
     ours = KernelDensity(points, log_weights if weighted else None)
@@ -54,7 +56,7 @@ def test_right_at_every_distance():
     """From the middle to 10⁴ standard deviations: all three ways of summing, and no floor under any of them."""
     for dim, weighted in ((1, False), (2, True), (6, False)):
         points = skewed(700, dim, seed=dim)
-        log_weights = -5 * torch.rand(700, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        log_weights = -5 * torch.rand(700, generator=generator(2), dtype=torch.float64)
         density = KernelDensity(points, log_weights if weighted else None)
         direction = torch.linalg.cholesky(density.covariance) @ torch.ones(dim, dtype=torch.float64) / dim**0.5
         distances = torch.cat([torch.linspace(0, 40, 161, dtype=torch.float64), torch.tensor([1e2, 1e3, 1e4])])
@@ -88,7 +90,7 @@ def test_integrates_to_one():
 
 def test_weightless_points_do_not_count():
     points = skewed(500, 3, seed=5)
-    log_weights = torch.randn(500, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    log_weights = torch.randn(500, generator=generator(6), dtype=torch.float64)
     log_weights[400:] = -torch.inf
     queries = skewed(50, 3, seed=7)
     with_them = KernelDensity(points, log_weights).log_prob(queries)
@@ -102,7 +104,7 @@ def test_bits_do_not_depend_on_threads(dim, on_threads):
 
     def answers():
         density = KernelDensity(points)
-        return density.log_prob(queries), density.sample(100, torch.Generator().manual_seed(1))
+        return density.log_prob(queries), density.sample(100, generator(1))
 
     first, *others = on_threads(answers, (1, 2, 4))
     for other in others:
@@ -111,7 +113,7 @@ def test_bits_do_not_depend_on_threads(dim, on_threads):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_draws_follow_the_density(weighted):
-    """Kolmogorov-Smirnov against the mixture's distribution function; error rate 1e-3."""
+    """Kolmogorov-Smirnov against the mixture's distribution function."""
     points = skewed(40, 1, seed=10)
     log_weights = torch.linspace(-4, 0, 40, dtype=torch.float64) if weighted else None
     density = KernelDensity(points, log_weights)
@@ -120,29 +122,27 @@ def test_draws_follow_the_density(weighted):
     def distribution(x):
         return stats.norm.cdf(x[:, None], points[:, 0].numpy(), float(density.kernel_cholesky)) @ weights
 
-    draws = density.sample(20_000, torch.Generator().manual_seed(11))
+    draws = density.sample(20_000, generator(11))
     assert draws.shape == (20_000, 1)
-    assert stats.kstest(draws[:, 0].numpy(), distribution).pvalue > 1e-3
+    assert stats.kstest(draws[:, 0].numpy(), distribution).pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_moments_are_those_of_the_draws(weighted):
-    """Mean of 200,000 draws and of their products, each within 5 standard errors (error rate below 1e-4)."""
+    """Mean of 200,000 draws and of their products, each within its standard errors."""
     log_weights = torch.linspace(-4, 0, 60, dtype=torch.float64) if weighted else None
     density = KernelDensity(skewed(60, 3, seed=12), log_weights)
     mean, covariance = density.moments()
     root = torch.linalg.cholesky(covariance)
-    white = torch.linalg.solve_triangular(
-        root, (density.sample(200_000, torch.Generator().manual_seed(13)) - mean).T, upper=False
-    ).T
-    assert white.mean(0).abs().max() < 5 / 200_000**0.5
+    white = torch.linalg.solve_triangular(root, (density.sample(200_000, generator(13)) - mean).T, upper=False).T
+    assert white.mean(0).abs().max() < sigmas(12) / 200_000**0.5
     products = white[:, :, None] * white[:, None, :]
     errors = (products.mean(0) - torch.eye(3)).abs() / (products.std(0) / 200_000**0.5)
-    assert errors.max() < 5
+    assert errors.max() < sigmas(12)
 
 
 def test_singular_points_are_refused():
-    normal = torch.randn(100, 3, generator=torch.Generator().manual_seed(14), dtype=torch.float64)
+    normal = torch.randn(100, 3, generator=generator(14), dtype=torch.float64)
     with pytest.raises(SingularPoints, match=r"3 point\(s\) of non-zero weight do not span dimension 3"):
         KernelDensity(normal[:3])
     with pytest.raises(SingularPoints, match="coordinate 0 of the points is constant"):

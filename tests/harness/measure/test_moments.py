@@ -7,6 +7,7 @@ import ot.gaussian
 import pytest
 import torch
 
+from false_alarms import mean_error, repetitions, spread_error
 from harness.measure.measure import Subject
 from harness.measure.moments import BuresW2, GaussianSymKL, bures_w2, gaussian_symkl
 from problems.flow import Entropy, FreeEnergy, GradientFlow
@@ -14,13 +15,14 @@ from problems.grid import GridLaw
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import Exact, GridDensity, Particles
 
 
 def random_gaussian(dim, seed):
-    generator = torch.Generator().manual_seed(seed)
-    mixing = torch.randn(dim, dim + 3, generator=generator, dtype=torch.float64)
-    return Gaussian(torch.randn(dim, generator=generator, dtype=torch.float64), mixing @ mixing.T / dim)
+    source = generator(seed)
+    mixing = torch.randn(dim, dim + 3, generator=source, dtype=torch.float64)
+    return Gaussian(torch.randn(dim, generator=source, dtype=torch.float64), mixing @ mixing.T / dim)
 
 
 def moments(law):
@@ -33,7 +35,7 @@ def measured(measure, estimate, truth, draws=100, seed=0):
     problem = Problem(GradientFlow(law, FreeEnergy(potential, Entropy()), (1.0,)), (), None)
     subject = Subject(estimate, truth, problem)
     assert measure.unsuited(subject) is None
-    return measure(subject, draws, torch.Generator().manual_seed(seed))
+    return measure(subject, draws, generator(seed))
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7])
@@ -62,38 +64,36 @@ def test_digits_are_kept_next_to_the_truth():
 
 
 @pytest.mark.parametrize("dim", [1, 3, 12])
-def test_floor_on_exact_draws(dim):
-    """The mean of 300 repetitions is D(D+3)/2n within 4 of its standard errors and the next order, O(1/n) relative."""
+@repetitions(300, 5000)
+def test_floor_on_exact_draws(dim, repetitions):
+    """The mean over repetitions is D(D+3)/2n but for the next order, O(1/n) relative."""
     truth, n = random_gaussian(dim, 4), 1000
     figures = [
-        measured(GaussianSymKL(), Particles(truth.sample(n, torch.Generator().manual_seed(seed))), truth)
-        for seed in range(300)
+        measured(GaussianSymKL(), Particles(truth.sample(n, generator(seed))), truth) for seed in range(repetitions)
     ]
     values = np.array([figure.value for figure in figures])
     floor = dim * (dim + 3) / (2 * n)
-    assert abs(values.mean() - floor) < 4 * values.std() / math.sqrt(300) + 2 * dim / n * floor
+    assert abs(values.mean() - floor) < mean_error(values) + 2 * dim / n * floor
     stated = np.mean([figure.standard_error for figure in figures])
     assert 1.0 < stated / values.std() < 1.8
 
 
 @pytest.mark.parametrize("measure", [GaussianSymKL(), BuresW2()])
-def test_standard_error_away_from_the_truth(measure):
-    """The mean stated error over 300 repetitions is the standard deviation of the values within 15 %."""
+@repetitions(300, 5000)
+def test_standard_error_away_from_the_truth(measure, repetitions):
+    """The mean stated error over repetitions is the standard deviation of the values within 3 %."""
     truth = random_gaussian(3, 5)
     fit = Gaussian(truth.mean + 0.5, truth.covariance * 1.5)
-    figures = [
-        measured(measure, Particles(fit.sample(1000, torch.Generator().manual_seed(seed))), truth)
-        for seed in range(300)
-    ]
-    spread = np.std([figure.value for figure in figures])
-    assert np.mean([figure.standard_error for figure in figures]) == pytest.approx(spread, rel=0.15)
+    figures = [measured(measure, Particles(fit.sample(1000, generator(seed))), truth) for seed in range(repetitions)]
+    ratio = np.std([figure.value for figure in figures]) / np.mean([figure.standard_error for figure in figures])
+    assert ratio == pytest.approx(1, abs=0.03 + spread_error(repetitions))
 
 
 def test_weights_act_as_repetitions():
     """Integer weights give the moments of repeated points, but for the factor of the unbiased covariance."""
     truth = random_gaussian(2, 6)
-    points = truth.sample(200, torch.Generator().manual_seed(7))
-    counts = torch.randint(1, 5, (200,), generator=torch.Generator().manual_seed(8))
+    points = truth.sample(200, generator(7))
+    counts = torch.randint(1, 5, (200,), generator=generator(8))
     weighted = measured(BuresW2(), Particles(points, counts.double().log() + 300), truth)
     covariance = np.cov(points.numpy().T, aweights=counts.numpy())
     mean = np.average(points.numpy(), axis=0, weights=counts.numpy())
@@ -108,7 +108,7 @@ def test_weights_act_as_repetitions():
 def test_far_from_the_origin():
     truth = random_gaussian(3, 9)
     far = Gaussian(truth.mean + 1e6, truth.covariance)
-    points = truth.sample(500, torch.Generator().manual_seed(10))
+    points = truth.sample(500, generator(10))
     for measure in (GaussianSymKL(), BuresW2()):
         here, there = measured(measure, Particles(points), truth), measured(measure, Particles(points + 1e6), far)
         assert there.value == pytest.approx(here.value, rel=1e-6)
@@ -122,14 +122,14 @@ def test_grid_and_reference_draws():
     masses = torch.special.ndtr((edges - truth.mean) / deviation).diff()
     grid = GridDensity(GridLaw(float(edges[0]), float(edges[-1]), masses / masses.sum()))
     assert measured(GaussianSymKL(), grid, truth).value < 1e-10
-    points = truth.sample(50, torch.Generator().manual_seed(12))
+    points = truth.sample(50, generator(12))
     shifted = Empirical(points, truth.mean + 1.0, truth.covariance)
     assert measured(BuresW2(), Exact(truth), shifted).value == pytest.approx(1.0, rel=1e-12)
 
 
 def test_singular_covariance_is_infinitely_far_in_symkl_only():
     truth = random_gaussian(3, 13)
-    points = truth.sample(100, torch.Generator().manual_seed(14))
+    points = truth.sample(100, generator(14))
     plane = points.clone()
     plane[:, 2] = plane[:, 0] + plane[:, 1]
     for degenerate in (plane, points[:3], torch.ones(100, 3, dtype=torch.float64)):
@@ -152,5 +152,5 @@ def test_what_is_unsuited_says_why():
     truth = random_gaussian(2, 15)
     for measure in (GaussianSymKL(), BuresW2()):
         assert measure.unsuited(Subject(Exact(truth), None, None)) == "the true law is not known"
-        lone = Particles(truth.sample(1, torch.Generator().manual_seed(0)))
+        lone = Particles(truth.sample(1, generator(0)))
         assert measure.unsuited(Subject(lone, truth, None)) == "one particle has no covariance"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from false_alarms import repetitions, sigmas, spread_error
 from harness.measure import predictive
 from harness.measure.measure import Subject
 from harness.measure.predictive import Accuracy, LogPredictive
@@ -13,10 +14,11 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Prediction, Problem
+from seeding import fixed_generator, generator
 from solvers.estimates import Exact, Particles
 
 LAW = Gaussian(torch.tensor([0.5, -0.2], dtype=torch.float64), torch.eye(2, dtype=torch.float64))
-SIGNED_FEATURES = torch.randn(40, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+SIGNED_FEATURES = torch.randn(40, 2, generator=fixed_generator(1), dtype=torch.float64)
 
 
 def logistic(points):
@@ -32,13 +34,13 @@ def problem(log_likelihood):
 def measured(measure, estimate, draws=1000, seed=0, log_likelihood=logistic):
     subject = Subject(estimate, None, problem(log_likelihood))
     assert measure.unsuited(subject) is None
-    return measure(subject, draws, torch.Generator().manual_seed(seed))
+    return measure(subject, draws, generator(seed))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_by_hand(weighted):
-    points = LAW.sample(30, torch.Generator().manual_seed(2))
-    log_weights = torch.randn(30, generator=torch.Generator().manual_seed(3), dtype=torch.float64) if weighted else None
+    points = LAW.sample(30, generator(2))
+    log_weights = torch.randn(30, generator=generator(3), dtype=torch.float64) if weighted else None
     weights = np.full(30, 1 / 30) if log_weights is None else torch.softmax(log_weights, 0).numpy()
     probability = weights @ torch.sigmoid(points @ SIGNED_FEATURES.T).numpy()
     particles = Particles(points, log_weights)
@@ -52,7 +54,7 @@ def test_by_hand(weighted):
 
 
 def test_standard_error_is_a_delete_one_jackknife_and_the_spread_of_cases():
-    points = LAW.sample(20, torch.Generator().manual_seed(4))
+    points = LAW.sample(20, generator(4))
     likelihood = torch.sigmoid(points @ SIGNED_FEATURES.T).numpy()
     without_one = [np.log(np.delete(likelihood, k, axis=0).mean(0)).mean() for k in range(20)]
     over_cases = np.log(likelihood.mean(0)).var(ddof=1) / 40
@@ -60,33 +62,38 @@ def test_standard_error_is_a_delete_one_jackknife_and_the_spread_of_cases():
     assert measured(LogPredictive(), Particles(points)).standard_error == pytest.approx(expected, rel=1e-9)
 
 
-def test_noise_of_posterior_draws_is_in_the_standard_error():
-    """Cases alike but for rounding: what is left is the noise of the draws, known from 300 repetitions to 20 %."""
+@repetitions(300, 5000)
+def test_noise_of_posterior_draws_is_in_the_standard_error(repetitions):
+    """Cases alike but for rounding: what is left is the noise of the draws, known from repetitions."""
 
     def one_case_40_times(points):
         return torch.nn.functional.logsigmoid(3 * points[:, :1]).expand(-1, 40)
 
-    figures = [measured(LogPredictive(), Exact(LAW), 320, seed, one_case_40_times) for seed in range(300)]
+    figures = [measured(LogPredictive(), Exact(LAW), 320, seed, one_case_40_times) for seed in range(repetitions)]
     spread = np.std([figure.value for figure in figures])
-    assert np.mean([figure.standard_error for figure in figures]) == pytest.approx(spread, rel=0.2)
+    stated = np.mean([figure.standard_error for figure in figures])
+    assert spread / stated == pytest.approx(1, abs=0.03 + spread_error(repetitions))
 
 
 def test_gaussian_law_against_quadrature():
-    """E sigmoid(a·x) for Gaussian x is a one-dimensional integral; 20,000 draws agree within 5 standard errors."""
+    """E sigmoid(a·x) for Gaussian x is a one-dimensional integral; 20,000 draws agree within their noise."""
     mean, deviation = (SIGNED_FEATURES @ LAW.mean).numpy(), SIGNED_FEATURES.norm(dim=1).numpy()
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     logits = mean[:, None] + deviation[:, None] * nodes
     probability = (1 / (1 + np.exp(-logits))) @ weights / math.sqrt(2 * math.pi)
     figure = measured(LogPredictive(), Exact(LAW), 20_000)
+    influence = (torch.sigmoid(LAW.sample(20_000, generator(7)) @ SIGNED_FEATURES.T).numpy() / probability).mean(1)
+    over_draws = influence.std() / math.sqrt(20_000)
+    assert abs(figure.value - np.log(probability).mean()) < sigmas() * over_draws < 0.02
     over_cases = np.log(probability).std(ddof=1) / math.sqrt(40)
-    over_draws = math.sqrt(figure.standard_error**2 - over_cases**2 + 1e-6)
-    assert abs(figure.value - np.log(probability).mean()) < 5 * over_draws
-    assert over_draws < 0.02
-    assert measured(Accuracy(), Exact(LAW), 20_000).value == pytest.approx((probability > 0.5).mean(), abs=0.051)
+    assert figure.standard_error == pytest.approx(math.hypot(over_cases, over_draws), rel=0.05)
+    doubtful = (np.abs(probability - 0.5) < 0.02).mean()
+    correct = (probability > 0.5).mean()
+    assert measured(Accuracy(), Exact(LAW), 20_000).value == pytest.approx(correct, abs=doubtful + 1e-9)
 
 
 def test_tiles_do_not_change_the_figure(monkeypatch):
-    particles = Particles(LAW.sample(500, torch.Generator().manual_seed(5)))
+    particles = Particles(LAW.sample(500, generator(5)))
     whole = measured(LogPredictive(), particles)
     monkeypatch.setattr(predictive, "LIKELIHOODS_PER_TILE", 120)
     tiled = measured(LogPredictive(), particles)
@@ -95,7 +102,7 @@ def test_tiles_do_not_change_the_figure(monkeypatch):
 
 
 def test_more_particles_than_draws_are_subsampled():
-    particles = Particles(LAW.sample(500, torch.Generator().manual_seed(6)))
+    particles = Particles(LAW.sample(500, generator(6)))
     assert measured(LogPredictive(), particles, 100).estimator == "40 cases, 100 posterior draws"
     weighted = Particles(particles.points, torch.tensor([0.0] + [-1000.0] * 499, dtype=torch.float64))
     certain = logistic(particles.points[:1]).mean()

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seeding import numpy_generator
+
 OU = json.dumps(
     {"times": [0.5, 0.9], "instance": "mokrov2021", "inverse_temperature": 1.0, "spectrum": "well-conditioned"}
 )
@@ -172,7 +174,7 @@ def make_realistic():
     """Return a builder of a frame like that of a real sweep: three problems, all kinds of outcomes."""
 
     def build(dims=(2, 4, 6, 8, 12), seeds=15):
-        rng = np.random.default_rng(20250314)
+        rng = numpy_generator(20250314)
         return tidy(ornstein_uhlenbeck_rows(rng, dims, seeds) + double_well_rows(rng, 5) + posterior_rows(rng, 5))
 
     return build
@@ -186,7 +188,7 @@ def realistic(make_realistic):
 @pytest.fixture(scope="session")
 def large():
     """A frame of 50,000 cells, two times and three measures each, three in a hundred failed."""
-    rng = np.random.default_rng(7)
+    rng = numpy_generator(7)
     cells, dims = 50_000, np.array([1, 2, 4, 8, 16])
     solvers = [f"euler-maruyama particles={n}" for n in (1000, 2000, 5000, 10000, 20000, 50000, 100000)]
     solvers += [f"svgd kernel=rbf bandwidth={width}" for width in (0.1, 0.3, 1)]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.report.page import write_page
+from seeding import numpy_generator
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
@@ -245,7 +246,7 @@ def test_closer_look(browser, make_cell, make_frame, tmp_path):
                 "label": name,
                 "size": size,
             }
-            points = np.random.default_rng(place).standard_normal((30, 2)) + 10 * place
+            points = numpy_generator(place).standard_normal((30, 2)) + 10 * place
             draws += [base | {"t": t, "share": 0.5, "points": points + t} for t in (0.5, 1.0)]
             if solver == "jko":
                 steps += [

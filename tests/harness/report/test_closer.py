@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.report import closer, closer_figures, figures, page
+from seeding import numpy_generator
 
 PROBLEM = ("warming", json.dumps({"instance": "a"}))
 FITS = {"oracle": "oracle", "oracle particles=200": "oracle", "em n=200": "em", "jko": "jko", "initial": "initial"}
@@ -23,7 +24,7 @@ def columns(label, size, seed):
 
 @pytest.fixture(scope="module")
 def projections():
-    rng = np.random.default_rng(3)
+    rng = numpy_generator(3)
     return pd.DataFrame(
         columns(label, size, 0)
         | {"t": t, "share": 2 / size, "points": (place + rng.standard_normal((40, 2))).astype(np.float32)}
@@ -156,7 +157,7 @@ def test_exact_draws_are_no_exact_density(curves):
 
 
 def test_the_smoothed_density_is_one_and_flat_for_points_on_a_line():
-    points = np.random.default_rng(0).standard_normal((500, 2)) * [3.0, 0.5]
+    points = numpy_generator(0).standard_normal((500, 2)) * [3.0, 0.5]
     x, y, density = closer.smoothed(points)
     assert density.sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, abs=0.02)
     for few in (np.outer(np.arange(5.0), [1, 2]), np.zeros((9, 2)), np.eye(2)):

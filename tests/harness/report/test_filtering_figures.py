@@ -14,6 +14,7 @@ from harness.catalogue import all_settings
 from harness.report import figures as drawing
 from harness.report.filtering import draw_filtering
 from problems.nonlinear_filtering import NonlinearFiltering, published_path
+from seeding import generator
 from solvers.chang_cooper import ChangCooper
 from solvers.gaussian_jko import GaussianJKO
 
@@ -27,7 +28,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     for seed in (0, 1):
         problem = NonlinearFiltering().build(1, seed, torch.Generator())
         for place, solver in enumerate((ChangCooper(points=200), GaussianJKO(step_size=0.1))):
-            solution = solver.solve(problem, torch.Generator().manual_seed(0), torch.device("cpu"))
+            solution = solver.solve(problem, generator(0), torch.device("cpu"))
             cell = {"problem": "nonlinear-filtering", "problem_settings": SETTINGS, "size": 1, "seed": seed}
             cell |= {"solver": solver.name, "label": solver.name, "key": f"{solver.name} {seed}"}
             scores.append(cell | {"t": 5.0, "metric": "symkl", "value": 10.0 ** (-3 * place - seed - 1)})

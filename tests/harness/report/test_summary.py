@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.report import published, summary
+from seeding import numpy_generator
 
 OU = json.dumps({"instance": "mokrov2021", "inverse_temperature": 1.0, "times": [0.5]})
 EM = {"particles": 1000, "step_size": 0.001, "dtype": "float32"}
@@ -91,7 +92,7 @@ def test_cell_of_two_suites_is_one_run(four_seeds):
 
 
 def test_quartiles_are_those_of_numpy():
-    rng = np.random.default_rng(5)
+    rng = numpy_generator(5)
     frame = pd.DataFrame({"group": rng.integers(0, 40, 700), "value": rng.standard_cauchy(700)})
     found = summary.quartiles(frame, ["group"], "value").set_index("group")
     for group, values in frame.groupby("group")["value"]:

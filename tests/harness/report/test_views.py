@@ -9,6 +9,7 @@ import torch
 
 from harness.report import closer, closer_figures, views
 from problems.problem import View
+from seeding import numpy_generator
 
 PROBLEM = ("in-a-view", "{}")
 COVARIANCE = np.array([[1.0, 0.6], [0.6, 2.0]])
@@ -27,7 +28,7 @@ def built(monkeypatch):
 
 
 def draws(seed, n=400):
-    return np.random.default_rng(seed).multivariate_normal(np.zeros(2), COVARIANCE, n)
+    return numpy_generator(seed).multivariate_normal(np.zeros(2), COVARIANCE, n)
 
 
 @pytest.fixture
