@@ -21,7 +21,6 @@ from problems.laws import Density
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.placement import placed
 from problems.problem import Problem
-from solvers.blocks import workers
 from solvers.icnn import Architecture, Weights, potential
 from solvers.icnn_descent import Schedule
 from solvers.icnn_jko import ICNNJKO
@@ -30,6 +29,7 @@ from solvers.icnn_training import Trainer
 from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective
 from solvers.particle_pool import spread_draws
+from solvers.threads import workers
 
 THREADS = 2
 STEP_SIZE = 0.05

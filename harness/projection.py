@@ -18,9 +18,9 @@ import torch
 from harness.measure.kde import KernelDensity, SingularPoints
 from problems.laws import Density, Law
 from problems.problem import View
-from solvers.blocks import workers
 from solvers.estimates import DensityEstimate, Estimate, Particles, density_of
 from solvers.solver import Diverged
+from solvers.threads import workers
 
 POINTS = 500
 INSTANCE = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from solvers.blocks import pools
+from solvers.threads import pools
 
 pools()
 

@@ -23,9 +23,9 @@ from problems.exact_filter import ImpossibleObservation, condition_gaussian, log
 from problems.laws import Gaussian
 from problems.observations import Likelihood
 from problems.potentials import Potential
-from solvers.blocks import workers
 from solvers.estimates import Conditioned, Exact, LogLikelihood
 from solvers.solver import Diverged
+from solvers.threads import workers
 
 NODES = {1: 64, 2: 32, 3: 16}
 MOST_ITERATIONS = 500

@@ -19,13 +19,13 @@ from problems.exact_filter import ImpossibleObservation
 from problems.flow import GradientFlow
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.blocks import workers
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.resampling import SCHEMES
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, step_counts
+from solvers.threads import workers
 
 
 @dataclass(frozen=True, kw_only=True)

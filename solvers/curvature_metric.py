@@ -22,10 +22,10 @@ from problems.gaussian_expectations import Expectations, KnownUnderGaussians
 from problems.placement import placed
 from problems.potentials import Potential
 from problems.problem import Problem
-from solvers.blocks import Run, workers
 from solvers.estimates import InvertibleMap
 from solvers.laplace import find_mode
 from solvers.solver import Diverged
+from solvers.threads import Run, workers
 
 METRICS = ("identity", "hessian")
 

@@ -29,8 +29,8 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from solvers.blocks import Run
 from solvers.dual_basis import Table
+from solvers.threads import Run
 
 REGULARISATIONS = ("quadratic", "entropic")
 

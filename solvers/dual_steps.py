@@ -18,7 +18,6 @@ from scipy.special import logsumexp
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
 from problems.potentials import Potential
-from solvers.blocks import Run, workers
 from solvers.dual_basis import Basis, GaussianKernels, Table
 from solvers.dual_objective import DualObjective, Optimum, Stopping, block_pairs
 from solvers.dual_reference import SLOPE_DRAWS, Pairs, coupled_pairs, quadratic_guess, uniform_pairs
@@ -26,6 +25,7 @@ from solvers.estimates import Estimate, Exact, density_of
 from solvers.filtering import Propagation, equal_steps
 from solvers.regions import Box, Region
 from solvers.solver import Cost, Diverged
+from solvers.threads import Run, workers
 from solvers.unnormalised_density import (
     BLOCK_POINTS,
     FEWEST_PER_DIMENSION,

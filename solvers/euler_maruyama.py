@@ -31,11 +31,11 @@ from problems.placement import placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.blocks import workers
 from solvers.curvature_metric import METRICS, metric_of, unsupported_metric
 from solvers.estimates import Particles
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
+from solvers.threads import workers
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -36,13 +36,13 @@ from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.assumed_density import NODES, AssumedGaussian, restricted_step
-from solvers.blocks import workers
 from solvers.estimates import Estimate, Exact
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.gaussian_averages import Averages, needs_nodes
 from solvers.gaussian_variational import SCHEMES, Course, Moments, come_to_rest, follow, stationarity
 from solvers.pareto import judged
 from solvers.solver import Cost, Diverged, Solution, step_counts
+from solvers.threads import workers
 
 
 def jko_covariance(covariance: torch.Tensor, rates: torch.Tensor, step_size: float, temperature: float) -> torch.Tensor:

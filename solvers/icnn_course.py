@@ -12,7 +12,6 @@ import torch
 
 from problems.laws import Law
 from problems.potentials import FiniteSum, Potential
-from solvers.blocks import Run
 from solvers.curvature_metric import Metric
 from solvers.estimates import InvertibleMap
 from solvers.icnn import Weights
@@ -24,6 +23,7 @@ from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.particle_pool import spread_draws
 from solvers.solver import Diverged
+from solvers.threads import Run
 
 # Particles, of the pool and fresh ones, on which a trained step is looked at.
 EXAMINED = 8192

@@ -31,7 +31,6 @@ from problems.placement import placed
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.blocks import Run, workers
 from solvers.checkpoint import Checkpoint
 from solvers.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.estimates import Pushforward
@@ -46,6 +45,7 @@ from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
+from solvers.threads import Run, workers
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

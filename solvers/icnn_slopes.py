@@ -8,10 +8,10 @@ from functools import partial
 
 import torch
 
-from solvers.blocks import Run
 from solvers.icnn import Architecture, Weights
 from solvers.icnn_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.threads import Run
 
 # Entries of a Jacobian (B, D, W) that one thread works on at a time: what it is made into then stays in a core's
 # second-level cache. A constant, because the sums of the blocks' derivatives decide the last bits of the results.

@@ -16,11 +16,11 @@ from functools import partial
 
 import torch
 
-from solvers.blocks import workers
 from solvers.estimates import InvertibleMap
 from solvers.icnn import Weights
 from solvers.icnn_derivatives import Folded, derivatives, fold, gradient
 from solvers.solver import Diverged
+from solvers.threads import workers
 
 # Residual of an inverted point, relative to the largest coordinate of the point where that is above 1.
 RESIDUAL = 1e-10

@@ -22,10 +22,10 @@ from problems.laws import Gaussian
 from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
 from problems.validation import require_counts
-from solvers.blocks import workers
 from solvers.estimates import Exact
 from solvers.pareto import judged
 from solvers.solver import Cost, Diverged, Solution, Solver
+from solvers.threads import workers
 
 # The Newton decrement √(β gᵀ|H|⁻¹g), in standard deviations of the fit, at which the mode is reached, and the ratio to
 # the one before that it must be below: where the Hessian vanishes at the mode, or far out where V falls for ever, the

@@ -33,10 +33,10 @@ from problems.placement import placed
 from problems.potentials import Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts
-from solvers.blocks import Run, workers
 from solvers.estimates import Particles
 from solvers.learnt_metric import refined
 from solvers.solver import Cost, Diverged, Solution, Solver
+from solvers.threads import Run, workers
 
 OPTIMAL_ACCEPTANCE = 0.574
 

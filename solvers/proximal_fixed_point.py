@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers.blocks import Run
+from solvers.threads import Run
 
 # A tile of exponents stays in cache through the passes that are made over it; on smaller ones, threads would spend
 # their time waiting for each other between operations, and products would have few rows to share their columns.

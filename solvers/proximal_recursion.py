@@ -36,11 +36,11 @@ from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_counts, require_positive
-from solvers.blocks import Run, workers
 from solvers.estimates import ParticleDensity
 from solvers.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
+from solvers.threads import Run, workers
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ Guide, "Getting Started with Conditional Numerical Reproducibility"). MKL reads 
 so it must be there before. Where PyTorch is built without MKL, as on Arm, it multiplies the matrices of a batch one
 after the other, and there is nothing to set.
 
-Two things hold under no setting, and our code avoids them: products on several threads (`solvers/blocks.py` gives each
+Two things hold under no setting, and our code avoids them: products on several threads (`solvers/threads.py` gives each
 product one), and products of a batch with single vectors, n × k by k × 1 (sums of elementwise products stand for them).
 """
 
@@ -50,7 +50,7 @@ def batches_are_alike() -> bool:
     """Return whether products of a batch have the bits that each has alone on one thread, as tried in this process."""
     import torch
 
-    from solvers.blocks import workers
+    from solvers.threads import workers
 
     source = torch.Generator().manual_seed(0)
     with workers():

@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 
-from solvers.blocks import Run
+from solvers.threads import Run
 
 # Elements of an array of pairs: on a CPU it stays in a core's second-level cache, while a GPU wants few large ones. The
 # sizes are constants, because they decide in which order numbers are added.

@@ -45,7 +45,6 @@ from problems.placement import placed
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.blocks import Run, workers
 from solvers.curvature_metric import METRICS, Metric, mean_curvature, without_hessian
 from solvers.estimates import Particles
 from solvers.solver import Cost, Diverged, Solution, Solver
@@ -58,6 +57,7 @@ from solvers.stein import (
     squared_distances,
     squared_norms,
 )
+from solvers.threads import Run, workers
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -18,10 +18,10 @@ import torch
 from scipy.special import logsumexp
 
 from problems.laws import Gaussian, standard_normal
-from solvers.blocks import workers
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
 from solvers.regions import Region
 from solvers.solver import Diverged
+from solvers.threads import workers
 
 LogDensity = Callable[[torch.Tensor], torch.Tensor]
 

@@ -18,9 +18,9 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import sample_mean
 from problems.flow import GradientFlow
 from problems.potentials import FiniteSum
-from solvers.blocks import workers
 from solvers.estimates import density_of, draws_of
 from solvers.solver import Diverged
+from solvers.threads import workers
 
 # Terms (points × cases) of a sum over cases that are added in all, and at a time (32 MiB).
 MOST_TERMS = 2**30

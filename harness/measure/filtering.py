@@ -22,9 +22,9 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.transport import ROWS_PER_TILE
 from problems.grid import GridLaw
 from problems.observations import same_time
-from solvers.blocks import workers
 from solvers.estimates import Particles
 from solvers.quantiles import cumulative, grid_of
+from solvers.threads import workers
 
 
 @dataclass(frozen=True)

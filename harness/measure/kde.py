@@ -23,7 +23,7 @@ import torch
 
 from problems.laws import Density, standard_normal
 from problems.validation import require_finite
-from solvers.blocks import one_thread, workers
+from solvers.threads import one_thread, workers
 
 # A tile of exponents (1 MiB) stays in a core's cache through the four passes that are made over it.
 QUERIES_PER_TILE = 256

@@ -17,8 +17,8 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import Empirical, Law
-from solvers.blocks import one_thread, workers
 from solvers.estimates import Estimate, Particles
+from solvers.threads import one_thread, workers
 
 # A square of distances (8 MiB) at a time.
 ROWS_PER_TILE = 1024

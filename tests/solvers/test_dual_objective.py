@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from seeding import generator
-from solvers.blocks import workers
 from solvers.dual_basis import Polynomials
 from solvers.dual_objective import DualObjective, Line, Stopping, continued_exp
+from solvers.threads import workers
 
 
 def normals(*shape, seed=0):

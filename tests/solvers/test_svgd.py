@@ -16,11 +16,11 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers import svgd
-from solvers.blocks import workers
 from solvers.curvature_metric import HESSIAN_PARTICLES, mean_curvature
 from solvers.solver import Diverged
 from solvers.stein import KERNELS, median
 from solvers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, METRICS, OPTIMISERS, SVGD, Coincident, stein_direction
+from solvers.threads import workers
 
 CPU = torch.device("cpu")
 PRECISION = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)

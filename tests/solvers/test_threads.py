@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from solvers.blocks import pools, workers
+from solvers.threads import pools, workers
 
 
 @pytest.fixture(autouse=True)
