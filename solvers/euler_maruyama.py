@@ -14,7 +14,7 @@ to relax. With a metric Q the same scheme in y = Q^{½} x,
     X_{k+1} = X_k - h Q⁻¹∇V(X_k) + √(2h/β) Q^{-½} ξ_k,
 
 follows another flow with the same stationary law (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002), see
-``solvers.curvature_metric``.
+``solvers.preconditioning.curvature_metric``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from problems.placement import placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.curvature_metric import METRICS, metric_of, unsupported_metric
 from solvers.estimates import Particles
+from solvers.preconditioning.curvature_metric import METRICS, metric_of, unsupported_metric
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import workers

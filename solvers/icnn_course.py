@@ -12,7 +12,6 @@ import torch
 
 from problems.laws import Law
 from problems.potentials import FiniteSum, Potential
-from solvers.curvature_metric import Metric
 from solvers.estimates import InvertibleMap
 from solvers.icnn import Weights
 from solvers.icnn_derivatives import derivatives, fold
@@ -22,6 +21,7 @@ from solvers.icnn_training import Training
 from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.particle_pool import spread_draws
+from solvers.preconditioning.curvature_metric import Metric
 from solvers.solver import Diverged
 from solvers.threads import Run
 

@@ -32,7 +32,6 @@ from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.checkpoint import Checkpoint
-from solvers.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
 from solvers.icnn import Architecture
@@ -43,6 +42,7 @@ from solvers.icnn_slopes import slopes_on
 from solvers.icnn_start import best_affine
 from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
+from solvers.preconditioning.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers
@@ -67,8 +67,8 @@ class ICNNJKO(Solver):
     ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
     ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
     ``solvers.icnn_start``. ``metric = "hessian"`` is for stationary laws that are much wider in some directions than in
-    others: the flow is then that in the coordinates of ``solvers.curvature_metric``, with times and ``step_size`` in
-    units of its relaxation, and the units begin as steep as the stationary law is wide there.
+    others: the flow is then that in the coordinates of ``solvers.preconditioning.curvature_metric``, with times and
+    ``step_size`` in units of its relaxation, and the units begin as steep as the stationary law is wide there.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest

@@ -14,8 +14,8 @@ others. With a metric Σ = AAᵀ it goes (Roberts, Stramer, Methodol. Comput. Ap
 
     Y = X - hΣ∇V(X) + √(2h/β) A ξ,
 
-the step above for z = A⁻¹x, in which ∇V becomes Aᵀ∇V. Σ, too, is learnt in the warm-up (``solvers.learnt_metric``)
-and then fixed.
+the step above for z = A⁻¹x, in which ∇V becomes Aᵀ∇V. Σ, too, is learnt in the warm-up
+(``solvers.preconditioning.learnt_metric``) and then fixed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from problems.potentials import Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts
 from solvers.estimates import Particles
-from solvers.learnt_metric import refined
+from solvers.preconditioning.learnt_metric import refined
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, workers
 

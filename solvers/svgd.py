@@ -16,7 +16,7 @@ Information Processing Systems 32, 2019, section 3.2), and
     φ(x) = n⁻¹ Q⁻¹ Σ_j [ κ_j s(x_j) + ∇_{x_j} κ_j ],
 
 which is the same as moving y = Q^{½} x by the scores Q^{-½} s with the plain kernel. Where Q is the mean curvature of
-βV (``solvers.curvature_metric``), narrow and wide directions relax equally fast.
+βV (``solvers.preconditioning.curvature_metric``), narrow and wide directions relax equally fast.
 
 With few particles in many dimensions the second term is too weak, and the particles' variance collapses (Ba et al.,
 International Conference on Learning Representations, 2022). At the fixed point of 500 particles for N(0, I) the mean
@@ -45,8 +45,8 @@ from problems.placement import placed
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.curvature_metric import METRICS, Metric, mean_curvature, without_hessian
 from solvers.estimates import Particles
+from solvers.preconditioning.curvature_metric import METRICS, Metric, mean_curvature, without_hessian
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.stein import (
     KERNELS,

@@ -16,7 +16,7 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers import svgd
-from solvers.curvature_metric import HESSIAN_PARTICLES, mean_curvature
+from solvers.preconditioning.curvature_metric import HESSIAN_PARTICLES, mean_curvature
 from solvers.solver import Diverged
 from solvers.stein import KERNELS, median
 from solvers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, METRICS, OPTIMISERS, SVGD, Coincident, stein_direction

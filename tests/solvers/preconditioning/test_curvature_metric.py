@@ -11,10 +11,10 @@ from problems.logistic_regression import LogisticRegression
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.curvature_metric import Metric, metric_of
 from solvers.estimates import InvertibleMap, Pushforward
 from solvers.gaussian_jko import GaussianJKO
 from solvers.icnn_jko import ICNNJKO
+from solvers.preconditioning.curvature_metric import Metric, metric_of
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
