@@ -21,13 +21,13 @@ from problems.laws import Density
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.placement import placed
 from problems.problem import Problem
-from solvers.icnn import Architecture, Weights, potential
 from solvers.icnn_descent import Schedule
 from solvers.icnn_jko import ICNNJKO
 from solvers.icnn_slopes import Batch, slopes_at_once, slopes_on
 from solvers.icnn_training import Trainer
-from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective
+from solvers.networks.convex_map import ConvexMap
+from solvers.networks.convex_network import Architecture, Weights, potential
 from solvers.particle_pool import spread_draws
 from solvers.threads import workers
 

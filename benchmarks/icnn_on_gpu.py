@@ -13,7 +13,7 @@ import torch
 from benchmarks.bounds import at_least
 from benchmarks.icnn_jko import flow, trainer
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
-from solvers.icnn import Architecture
+from solvers.networks.convex_network import Architecture
 
 BATCH = 1024
 

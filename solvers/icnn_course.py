@@ -13,13 +13,13 @@ import torch
 from problems.laws import Law
 from problems.potentials import FiniteSum, Potential
 from solvers.estimates import InvertibleMap
-from solvers.icnn import Weights
-from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_slopes import pieces, pushed
 from solvers.icnn_start import start_at
 from solvers.icnn_training import Training
-from solvers.inverse_map import ConvexMap
 from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.networks.convex_derivatives import derivatives, fold
+from solvers.networks.convex_map import ConvexMap
+from solvers.networks.convex_network import Weights
 from solvers.particle_pool import spread_draws
 from solvers.preconditioning.curvature_metric import Metric
 from solvers.solver import Diverged

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers.icnn import Architecture
 from solvers.icnn_slopes import Batch, Slopes
 from solvers.jko_objective import StepObjective
+from solvers.networks.convex_network import Architecture
 
 # An epsilon far above the usual 1e-8: near the optimum of a step the derivatives by hidden units vanish, and what Adam
 # would otherwise blow up to full steps is their noise. The couplings then wander off from one JKO step to the next.

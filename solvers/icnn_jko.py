@@ -34,7 +34,6 @@ from problems.validation import require_choice, require_counts, require_positive
 from solvers.checkpoint import Checkpoint
 from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
-from solvers.icnn import Architecture
 from solvers.icnn_course import TRACES, Course, Guess
 from solvers.icnn_descent import Schedule
 from solvers.icnn_filter import NetworkSteps
@@ -42,6 +41,7 @@ from solvers.icnn_slopes import slopes_on
 from solvers.icnn_start import best_affine
 from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
+from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts

@@ -8,9 +8,9 @@ from functools import partial
 
 import torch
 
-from solvers.icnn import Architecture, Weights
-from solvers.icnn_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
+from solvers.networks.convex_network import Architecture, Weights
 from solvers.threads import Run
 
 # Entries of a Jacobian (B, D, W) that one thread works on at a time: what it is made into then stays in a core's

@@ -17,7 +17,7 @@ import torch
 from problems.potentials import Potential
 from solvers.gaussian_averages import Averages
 from solvers.gaussian_variational import Course, jko_step
-from solvers.icnn import STRONG_CONVEXITY, Weights
+from solvers.networks.convex_network import STRONG_CONVEXITY, Weights
 
 # Nodes that potentials are averaged by where they know no closed form.
 NODES = 1024

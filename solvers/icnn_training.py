@@ -10,11 +10,11 @@ from functools import partial
 
 import torch
 
-from solvers.icnn import Architecture, Weights
-from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_descent import Descent, Recorded, Schedule
 from solvers.icnn_slopes import Slopes
 from solvers.jko_objective import StepObjective
+from solvers.networks.convex_derivatives import derivatives, fold
+from solvers.networks.convex_network import Architecture, Weights
 from solvers.particle_pool import Batches
 
 # A step is judged at every tenth of its schedule; one that has converged skips to the last fifth, where the rate falls.

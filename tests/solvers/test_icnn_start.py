@@ -10,10 +10,10 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
 from solvers.gaussian_jko import GaussianJKO
-from solvers.icnn import Architecture
-from solvers.icnn_derivatives import fold, gradient
 from solvers.icnn_jko import ICNNJKO
 from solvers.icnn_start import start_at
+from solvers.networks.convex_derivatives import fold, gradient
+from solvers.networks.convex_network import Architecture
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

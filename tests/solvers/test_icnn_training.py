@@ -10,12 +10,12 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.placement import placed
 from problems.potentials import MixturePotential
 from seeding import generator
-from solvers.icnn import Architecture
-from solvers.icnn_derivatives import derivatives, fold
 from solvers.icnn_descent import ADAM_EPSILON, Adam, Schedule
 from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
 from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.networks.convex_derivatives import derivatives, fold
+from solvers.networks.convex_network import Architecture
 from solvers.particle_pool import Batches, matched, spread_draws
 from solvers.threads import workers
 

@@ -17,8 +17,8 @@ from functools import partial
 import torch
 
 from solvers.estimates import InvertibleMap
-from solvers.icnn import Weights
-from solvers.icnn_derivatives import Folded, derivatives, fold, gradient
+from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient
+from solvers.networks.convex_network import Weights
 from solvers.solver import Diverged
 from solvers.threads import workers
 

@@ -6,8 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seeding import generator
-from solvers.icnn import STRONG_CONVEXITY, Architecture
-from solvers.inverse_map import ConvexMap
+from solvers.networks.convex_map import ConvexMap
+from solvers.networks.convex_network import STRONG_CONVEXITY, Architecture
 
 
 def random_map(architecture: Architecture, scale: float, seed: int) -> ConvexMap:

@@ -7,8 +7,9 @@ w_lj, b_lj). The first layer has no activation, so that it *folds* into the seco
     a_1 = C_1 q_0 + q_1 = φᵀ(Θ_1 + Θ_0 C_1ᵀ).
 
 What is left for every particle is a network of one layer less, and for two layers no product with C at all. In the
-notation of ``solvers.icnn``, with s' and s'' at a_l, Jacobians P_l = C_l J_{l-1} + ∇q_l of a_l (without the first term
-for l = 1) and J_l = diag(s') P_l of z_l, and adjoints v_L = f, u_l = v_l ⊙ s', v_{l-1} = C_lᵀu_l,
+notation of ``solvers.networks.convex_network``, with s' and s'' at a_l, Jacobians P_l = C_l J_{l-1} + ∇q_l of a_l
+(without the first term for l = 1) and J_l = diag(s') P_l of z_l, and adjoints v_L = f,
+u_l = v_l ⊙ s', v_{l-1} = C_lᵀu_l,
 
     (R, r, ·) = Θ_Q + Σ_l Θ_l u_l,   Θ_Q = (Q, m, 0),   ∇ψ = Rx + r,   ∇²ψ = R + Σ_l P_lᵀ diag(v_l ⊙ s'') P_l.
 
@@ -25,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import softplus
 
-from solvers.icnn import LINEAR_ABOVE, Weights, quadratic_matrix
+from solvers.networks.convex_network import LINEAR_ABOVE, Weights, quadratic_matrix
 
 
 class Folded(NamedTuple):

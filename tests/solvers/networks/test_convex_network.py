@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seeding import generator
-from solvers.icnn import Architecture, Weights, potential
-from solvers.icnn_derivatives import derivatives, fold, gradient, pullback, pullback_of_fold
+from solvers.networks.convex_derivatives import derivatives, fold, gradient, pullback, pullback_of_fold
+from solvers.networks.convex_network import Architecture, Weights, potential
 
 architectures = st.builds(
     Architecture,

@@ -1,0 +1,1 @@
+"""Input-convex networks: their derivatives, and the invertible maps that are their gradients."""
