@@ -16,7 +16,7 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.euler_maruyama import DTYPES, EulerMaruyama
+from solvers.particles.euler_maruyama import DTYPES, EulerMaruyama
 
 DIM = 12
 STEP_SIZE = 1e-3

@@ -17,8 +17,8 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.problem import Problem
-from solvers.bootstrap_filter import BootstrapFilter
 from solvers.chang_cooper import ChangCooper
+from solvers.particles.bootstrap_filter import BootstrapFilter
 from solvers.quantile_jko import QuantileJKO
 
 THREADS = 2

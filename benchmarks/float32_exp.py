@@ -18,7 +18,7 @@ from harness.threads import fix_threads
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.placement import placed
 from problems.potentials import MixturePotential
-from solvers.proximal_fixed_point import GibbsKernel
+from solvers.particles.proximal_fixed_point import GibbsKernel
 
 DIM = 12
 REGULARISATION = 0.05

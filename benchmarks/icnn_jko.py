@@ -28,7 +28,7 @@ from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Architecture, Weights, potential
-from solvers.particle_pool import spread_draws
+from solvers.particles.particle_pool import spread_draws
 from solvers.threads import workers
 
 THREADS = 2

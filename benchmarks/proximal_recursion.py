@@ -16,7 +16,7 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.proximal_recursion import ProximalRecursion
+from solvers.particles.proximal_recursion import ProximalRecursion
 
 DIM = 6
 STEP_SIZE = 1e-3

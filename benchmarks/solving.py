@@ -15,8 +15,8 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from solvers.chang_cooper import ChangCooper
-from solvers.euler_maruyama import EulerMaruyama
 from solvers.gaussian_jko import GaussianJKO
+from solvers.particles.euler_maruyama import EulerMaruyama
 
 DRAWS = 8192
 MEASURES = {"euler-maruyama": "symkl-gaussian", "gaussian-jko": "symkl", "chang-cooper": "symkl"}

@@ -20,7 +20,7 @@ from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
-from solvers.particle_pool import spread_draws
+from solvers.particles.particle_pool import spread_draws
 from solvers.preconditioning.curvature_metric import Metric
 from solvers.solver import Diverged
 from solvers.threads import Run

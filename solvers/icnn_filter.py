@@ -31,7 +31,7 @@ from solvers.estimates import (
 )
 from solvers.filtering import Propagation, equal_steps
 from solvers.icnn_course import Course
-from solvers.resampling import systematic
+from solvers.particles.resampling import systematic
 from solvers.solver import Cost, Diverged
 
 

@@ -15,7 +15,7 @@ from solvers.icnn_slopes import Slopes
 from solvers.jko_objective import StepObjective
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture, Weights
-from solvers.particle_pool import Batches
+from solvers.particles.particle_pool import Batches
 
 # A step is judged at every tenth of its schedule; one that has converged skips to the last fifth, where the rate falls.
 JUDGEMENTS = 10

@@ -15,7 +15,7 @@ import solvers
 from harness.catalogue import all_settings, catalogue, import_target, make
 from harness.usage import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from solvers.euler_maruyama import EulerMaruyama
+from solvers.particles.euler_maruyama import EulerMaruyama
 from solvers.solver import Solver
 
 HEAD = """

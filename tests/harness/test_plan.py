@@ -18,7 +18,7 @@ from harness.plan import Cell, Selection, one_cell, plan
 from harness.suite import Suite
 from harness.usage import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from solvers.euler_maruyama import EulerMaruyama
+from solvers.particles.euler_maruyama import EulerMaruyama
 
 EM = {"use": "euler-maruyama", "settings": {"particles": 100}}
 

@@ -19,11 +19,11 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
-from solvers.bootstrap_filter import BootstrapFilter
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline
 from solvers.gaussian_jko import GaussianJKO
+from solvers.particles.bootstrap_filter import BootstrapFilter
 from solvers.quantile_jko import QuantileJKO
 from solvers.quantile_map import QuantileMap, scores
 from solvers.quantiles import cumulative, moments, quantiles

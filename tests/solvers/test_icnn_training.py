@@ -16,7 +16,7 @@ from solvers.icnn_training import Trainer
 from solvers.jko_objective import StepObjective, derivatives_of
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture
-from solvers.particle_pool import Batches, matched, spread_draws
+from solvers.particles.particle_pool import Batches, matched, spread_draws
 from solvers.threads import workers
 
 

@@ -21,7 +21,7 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
 from solvers.estimates import ParticleDensity
-from solvers.proximal_recursion import ProximalRecursion
+from solvers.particles.proximal_recursion import ProximalRecursion
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

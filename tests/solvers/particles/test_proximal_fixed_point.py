@@ -8,8 +8,8 @@ import torch
 
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from seeding import generator
-from solvers.proximal_fixed_point import GibbsKernel, proximal_step
-from solvers.proximal_recursion import ProximalRecursion
+from solvers.particles.proximal_fixed_point import GibbsKernel, proximal_step
+from solvers.particles.proximal_recursion import ProximalRecursion
 
 CPU = torch.device("cpu")
 
@@ -93,7 +93,7 @@ def test_float32_sweeps_leave_no_trace(dim, monkeypatch):
         return proximal_step(GibbsKernel(before, after, 0.05), log_density, log_gibbs, 50.0, start, 1e-9, 300, in_turn)
 
     mixed = step()
-    monkeypatch.setattr("solvers.proximal_fixed_point.COARSE_RESIDUAL", math.inf)
+    monkeypatch.setattr("solvers.particles.proximal_fixed_point.COARSE_RESIDUAL", math.inf)
     pure = step()
     assert float((mixed.log_scaling - pure.log_scaling).abs().max()) > 0
     assert float((mixed.log_density - pure.log_density).abs().max()) < 2e-9
@@ -108,13 +108,13 @@ def test_tiles_do_not_matter(monkeypatch):
         return proximal_step(kernel, log_density, log_gibbs, 50.0, start, 1e-11, 300, in_turn).log_density
 
     whole = step()
-    monkeypatch.setattr("solvers.proximal_fixed_point.TILE_BYTES", 8 * 700 * 3)
+    monkeypatch.setattr("solvers.particles.proximal_fixed_point.TILE_BYTES", 8 * 700 * 3)
     assert float((step() - whole).abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("stiffness", [0.5, 5.0, 50.0])
 def test_sweeps_contract(stiffness, monkeypatch):
-    monkeypatch.setattr("solvers.proximal_fixed_point.COARSE_RESIDUAL", math.inf)
+    monkeypatch.setattr("solvers.particles.proximal_fixed_point.COARSE_RESIDUAL", math.inf)
     before, after, log_density, log_gibbs = cloud(2)
     kernel = GibbsKernel(before, after, 0.05)
     start = torch.zeros_like(log_density)

@@ -15,7 +15,7 @@ from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
 from solvers.estimates import Particles
-from solvers.euler_maruyama import BLOCK_ELEMENTS, EulerMaruyama, GradientDrift, LinearDrift
+from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, EulerMaruyama, GradientDrift, LinearDrift
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

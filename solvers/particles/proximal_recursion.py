@@ -14,7 +14,7 @@ which the dual variables y, z > 0 of the two marginals solve through
 (Caluya, Halder, Proximal recursion for solving the Fokker-Planck equation, arXiv:1809.10844, 2019; Gradient flow
 algorithms for density propagation in stochastic systems, IEEE Trans. Automatic Control 65, 2020). As there, and in
 the code of Mokrov et al. (NeurIPS 2021), where it is called EM PR, ψ_{k-1}(j) = ψ(x_{k-1}^j) is the potential at the
-place that particle j comes from. `solvers/proximal_fixed_point.py` solves the system.
+place that particle j comes from. `solvers/particles/proximal_fixed_point.py` solves the system.
 
 What the values are worth. The clouds are draws of the law μ_k of the particles, and sums over them stand for integrals
 against it, so that M transports ρμ. With many particles and ε of the order of h, ρ_k is μ_k up to O(h) where both are
@@ -37,7 +37,7 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_counts, require_positive
 from solvers.estimates import ParticleDensity
-from solvers.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
+from solvers.particles.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers

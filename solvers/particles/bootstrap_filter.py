@@ -20,9 +20,9 @@ from problems.flow import GradientFlow
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
-from solvers.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.resampling import SCHEMES
+from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
+from solvers.particles.resampling import SCHEMES
 from solvers.restrictions import interaction_between_particles
 from solvers.solver import Cost, step_counts
 from solvers.threads import workers

@@ -16,10 +16,10 @@ from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from seeding import fixed_generator, generator
-from solvers.bootstrap_filter import BootstrapFilter
-from solvers.euler_maruyama import EulerMaruyama
+from solvers.particles.bootstrap_filter import BootstrapFilter
+from solvers.particles.euler_maruyama import EulerMaruyama
+from solvers.particles.resampling import SCHEMES
 from solvers.quantiles import moments
-from solvers.resampling import SCHEMES
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 
 from false_alarms import mean_error, sigmas
 from seeding import generator
-from solvers.resampling import SCHEMES
+from solvers.particles.resampling import SCHEMES
 
 WEIGHTS = torch.tensor([0.05, 0.3, 0.0, 0.4, 0.25], dtype=torch.float64)
 

@@ -1,0 +1,1 @@
+"""Methods that follow particles along the flow, and how particles are drawn and resampled."""
