@@ -17,7 +17,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.logistic_regression import LogisticPosterior
 from problems.problem import Problem
-from solvers.svgd import SVGD
+from solvers.samplers.svgd import SVGD
 
 DIM = 22
 CASES = 5000

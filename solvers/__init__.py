@@ -7,11 +7,11 @@ BUILTIN = {
     "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.chang_cooper:ChangCooper",
     "icnn-jko": "solvers.icnn_jko:ICNNJKO",
-    "svgd": "solvers.svgd:SVGD",
+    "svgd": "solvers.samplers.svgd:SVGD",
     "bootstrap-filter": "solvers.particles.bootstrap_filter:BootstrapFilter",
     "quantile-jko": "solvers.quantile_jko:QuantileJKO",
     "dual-jko": "solvers.dual_jko:DualJKO",
     "proximal-recursion": "solvers.particles.proximal_recursion:ProximalRecursion",
-    "mala": "solvers.mala:MALA",
+    "mala": "solvers.samplers.mala:MALA",
     "laplace": "solvers.laplace:Laplace",
 }

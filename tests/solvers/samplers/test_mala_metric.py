@@ -12,7 +12,7 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import MixturePotential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, WINDOWS, Block, windows
+from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, WINDOWS, Block, windows
 
 CPU = torch.device("cpu")
 FACTOR = torch.tensor([[1.3, 0.2], [-0.7, 0.5]], dtype=torch.float64)

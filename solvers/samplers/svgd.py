@@ -47,8 +47,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
 from solvers.preconditioning.curvature_metric import METRICS, Metric, mean_curvature, without_hessian
-from solvers.solver import Cost, Diverged, Solution, Solver
-from solvers.stein import (
+from solvers.samplers.stein import (
     KERNELS,
     TILE_ELEMENTS,
     Kernel,
@@ -57,6 +56,7 @@ from solvers.stein import (
     squared_distances,
     squared_norms,
 )
+from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, workers
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -8,7 +8,7 @@ import torch
 
 from false_alarms import mean_error, repetitions
 from seeding import generator
-from solvers.stein import TILE_ELEMENTS, kernel_stein_discrepancy
+from solvers.samplers.stein import TILE_ELEMENTS, kernel_stein_discrepancy
 
 
 def normals(n, dim, seed=0):

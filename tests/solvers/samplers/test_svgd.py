@@ -15,11 +15,19 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
-from solvers import svgd
 from solvers.preconditioning.curvature_metric import HESSIAN_PARTICLES, mean_curvature
+from solvers.samplers import svgd
+from solvers.samplers.stein import KERNELS, median
+from solvers.samplers.svgd import (
+    GRADIENT_BLOCK,
+    MEDIAN_PARTICLES,
+    METRICS,
+    OPTIMISERS,
+    SVGD,
+    Coincident,
+    stein_direction,
+)
 from solvers.solver import Diverged
-from solvers.stein import KERNELS, median
-from solvers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, METRICS, OPTIMISERS, SVGD, Coincident, stein_direction
 from solvers.threads import workers
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""Samplers of stationary laws: Langevin chains and Stein variational descent."""
