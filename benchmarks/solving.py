@@ -15,7 +15,7 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from solvers.chang_cooper import ChangCooper
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.particles.euler_maruyama import EulerMaruyama
 
 DRAWS = 8192

@@ -15,7 +15,7 @@ from harness.measure.symkl import SymKL
 from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 
 
 class SymKLEstimator(Profiled):

@@ -3,7 +3,7 @@
 BUILTIN = {
     "oracle": "solvers.oracle:Oracle",
     "initial": "solvers.initial:Initial",
-    "gaussian-jko": "solvers.gaussian_jko:GaussianJKO",
+    "gaussian-jko": "solvers.gaussian.gaussian_jko:GaussianJKO",
     "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.chang_cooper:ChangCooper",
     "icnn-jko": "solvers.icnn_jko:ICNNJKO",
@@ -13,5 +13,5 @@ BUILTIN = {
     "dual-jko": "solvers.dual_jko:DualJKO",
     "proximal-recursion": "solvers.particles.proximal_recursion:ProximalRecursion",
     "mala": "solvers.samplers.mala:MALA",
-    "laplace": "solvers.laplace:Laplace",
+    "laplace": "solvers.gaussian.laplace:Laplace",
 }

@@ -9,9 +9,9 @@ Technometrics 37, 1995): ρ⁺ must be small there too, and polynomials grow fas
 
     x = m⁺ + T (y - m) + √(2h/β) T^{½} ξ,
 
-where m⁺ and T are the mean and the map of the exact step of N(m, Σ) in a quadratic potential (``solvers.gaussian_jko``)
-with the average slope of ∇V. In that step x = T(y) + δ leaves a slack of δᵀT⁻¹δ in the constraint. So pairs lie where
-the constraint binds and x where ρ⁺ is; the guess decides on nothing else.
+where m⁺ and T are the mean and the map of the exact step of N(m, Σ) in a quadratic potential
+(``solvers.gaussian.gaussian_jko``) with the average slope of ∇V. In that step x = T(y) + δ leaves a slack of δᵀT⁻¹δ in
+the constraint. So pairs lie where the constraint binds and x where ρ⁺ is; the guess decides on nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from problems.laws import Gaussian, GaussianMixture, standard_normal
 from problems.potentials import Potential
 from solvers.dual_basis import Basis, Polynomials
-from solvers.gaussian_jko import jko_covariance
+from solvers.gaussian.gaussian_jko import jko_covariance
 from solvers.regions import Box, Ellipsoid, Region
 from solvers.solver import Diverged
 

@@ -8,7 +8,7 @@ Q^{-½} g. Two curvatures serve:
     Q = |E β∇²V|    the mean over particles, every eigenvalue λ of it replaced by max(|λ|, 10⁻⁸ λ_max): all directions
                     of N(b, (βA)⁻¹) are equally wide. Where V is not convex the mean curvature need not be positive: |λ|
                     is then as large as the rate at which particles leave the saddle, and Newton's method uses it so
-                    (``solvers.laplace``).
+                    (``solvers.gaussian.laplace``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from problems.placement import placed
 from problems.potentials import Potential
 from problems.problem import Problem
 from solvers.estimates import InvertibleMap
-from solvers.laplace import find_mode
+from solvers.gaussian.laplace import find_mode
 from solvers.solver import Diverged
 from solvers.threads import Run, workers
 

@@ -19,7 +19,7 @@ from seeding import generator
 from solvers.dual_jko import DualJKO
 from solvers.dual_steps import DualPropagation
 from solvers.estimates import Exact, Particles
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.regions import Box, Ellipsoid
 from solvers.solver import Diverged
 from solvers.unnormalised_density import UnnormalisedDensity

@@ -22,7 +22,7 @@ from seeding import fixed_generator, generator
 from solvers.chang_cooper import ChangCooper
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.particles.bootstrap_filter import BootstrapFilter
 from solvers.quantile_jko import QuantileJKO
 from solvers.quantile_map import QuantileMap, scores

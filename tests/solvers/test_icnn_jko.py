@@ -18,7 +18,7 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers.estimates import Pushforward
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn_jko import ICNNJKO
 from solvers.solver import Diverged, Solution
 

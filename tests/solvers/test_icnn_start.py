@@ -9,7 +9,7 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn_jko import ICNNJKO
 from solvers.icnn_start import start_at
 from solvers.networks.convex_derivatives import fold, gradient

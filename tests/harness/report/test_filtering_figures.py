@@ -16,7 +16,7 @@ from harness.report.filtering import draw_filtering
 from problems.nonlinear_filtering import NonlinearFiltering, published_path
 from seeding import generator
 from solvers.chang_cooper import ChangCooper
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 
 SETTINGS = json.dumps(all_settings(NonlinearFiltering()), sort_keys=True)
 

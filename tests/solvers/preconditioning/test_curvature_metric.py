@@ -12,7 +12,7 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
 from solvers.estimates import InvertibleMap, Pushforward
-from solvers.gaussian_jko import GaussianJKO
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn_jko import ICNNJKO
 from solvers.preconditioning.curvature_metric import Metric, metric_of
 from solvers.solver import Diverged

@@ -13,7 +13,7 @@ from false_alarms import sigmas
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from seeding import numpy_generator
-from solvers.pareto import generalised_pareto, judged, pareto_smoothed
+from solvers.gaussian.pareto_smoothing import generalised_pareto, judged, pareto_smoothed
 
 
 @pytest.mark.parametrize("k", [-0.4, 0.1, 0.5, 0.9])

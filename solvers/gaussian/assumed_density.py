@@ -89,7 +89,7 @@ def restricted_step(
 
     Raises ``Diverged`` when the fixed point is not found.
     """
-    from solvers.gaussian_jko import jko_covariance  # that file is the solver, which uses this one
+    from solvers.gaussian.gaussian_jko import jko_covariance  # that file is the solver, which uses this one
 
     nodes, log_weights = hermite(law.dim)
     weights = log_weights.exp()

@@ -23,7 +23,7 @@ from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
 from problems.validation import require_counts
 from solvers.estimates import Exact
-from solvers.pareto import judged
+from solvers.gaussian.pareto_smoothing import judged
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import workers
 

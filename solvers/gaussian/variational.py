@@ -17,9 +17,9 @@ M = I + hA and C = M^{-½} Σ M^{-½},
     S = M^{-½} [C + 2τI + R] [C + R]⁻¹ M^{-½},   R = (C² + 4τC)^{½},   Σ⁺ = S Σ S.
 
 The frozen problem has the gradient of J at the point where it is frozen and is strictly convex for M > 0, so that the
-way to its solution is one of descent: it is frozen anew, extrapolated (``solvers.anderson``), and a line search keeps J
-falling, until nothing moves. For convex V no step is too large; in others a step of h > 1/|λ|, λ the least eigenvalue
-of A, may have no minimum, and is halved. Only the flow's own laws of rest are at rest.
+way to its solution is one of descent: it is frozen anew, extrapolated (``solvers.gaussian.anderson``), and a line
+search keeps J falling, until nothing moves. For convex V no step is too large; in others a step of h > 1/|λ|, λ the
+least eigenvalue of A, may have no minimum, and is halved. Only the flow's own laws of rest are at rest.
 
 *forward-backward* (Diao, Balasubramanian, Chewi, Salim, International Conference on Machine Learning, 2023): explicit
 in V, implicit in the entropy, with expectations over N(m, Σ), for h below 1/|A|:
@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 import torch
 
 from problems.gaussian_expectations import Expectations
-from solvers.anderson import History
-from solvers.gaussian_averages import Averages
+from solvers.gaussian.anderson import History
+from solvers.gaussian.averages import Averages
 from solvers.solver import Diverged
 
 Moments = tuple[torch.Tensor, torch.Tensor]

@@ -17,7 +17,7 @@ import torch
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
 from problems.laws import Gaussian
 from problems.potentials import Potential, Quadratic
-from solvers.assumed_density import NODES, hermite
+from solvers.gaussian.assumed_density import NODES, hermite
 from solvers.particles.particle_pool import spread_draws
 
 Along = Callable[[torch.Tensor, torch.Tensor], Expectations]

@@ -17,8 +17,8 @@ from problems.observations import Coordinatewise, GaussianNoise, Likelihood, Lin
 from problems.potentials import Quadratic
 from problems.wells import RingWell, SineWell
 from seeding import fixed_generator, generator
-from solvers.assumed_density import AssumedGaussian, hermite, restricted_step
-from solvers.gaussian_jko import GaussianJKO, jko_moments
+from solvers.gaussian.assumed_density import AssumedGaussian, hermite, restricted_step
+from solvers.gaussian.gaussian_jko import GaussianJKO, jko_moments
 
 CPU = torch.device("cpu")
 

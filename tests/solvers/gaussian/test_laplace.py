@@ -18,7 +18,7 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.laplace import Laplace
+from solvers.gaussian.laplace import Laplace
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

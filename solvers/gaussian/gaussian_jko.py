@@ -15,10 +15,10 @@ whether or not A and Σ commute: the optimal map from ρ⁺ to ρ_k is x + h∇V
 The stationary law N(b, β⁻¹A⁻¹) is a fixed point. This is what any JKO method of the same step can at best attain.
 
 In the stationary problems, for any V, it is Gaussian variational inference: the same steps restricted to Gaussians, by
-``solvers.gaussian_variational``, which end in the Gaussian of least KL(· ‖ exp(-βV)).
+``solvers.gaussian.variational``, which end in the Gaussian of least KL(· ‖ exp(-βV)).
 
 With observations it is a filter: exact in its conditioning where they are linear with Gaussian noise, and in the other
-cases, or in a potential that is not quadratic, the assumed-density filter of ``solvers.assumed_density``.
+cases, or in a potential that is not quadratic, the assumed-density filter of ``solvers.gaussian.assumed_density``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.assumed_density import NODES, AssumedGaussian, restricted_step
 from solvers.estimates import Estimate, Exact
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.gaussian_averages import Averages, needs_nodes
-from solvers.gaussian_variational import SCHEMES, Course, Moments, come_to_rest, follow, stationarity
-from solvers.pareto import judged
+from solvers.gaussian.assumed_density import NODES, AssumedGaussian, restricted_step
+from solvers.gaussian.averages import Averages, needs_nodes
+from solvers.gaussian.pareto_smoothing import judged
+from solvers.gaussian.variational import SCHEMES, Course, Moments, come_to_rest, follow, stationarity
 from solvers.solver import Cost, Diverged, Solution, step_counts
 from solvers.threads import workers
 

@@ -1,0 +1,1 @@
+"""Methods whose answer is a Gaussian: exact JKO steps, variational inference, Laplace."""
