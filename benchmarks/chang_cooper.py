@@ -16,7 +16,7 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from solvers.chang_cooper import ChangCooper
+from solvers.one_dimensional.chang_cooper import ChangCooper
 
 HORIZON = 5.0
 DOMAIN = (-8.0, 8.0)

@@ -17,9 +17,9 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.problem import Problem
-from solvers.chang_cooper import ChangCooper
+from solvers.one_dimensional.chang_cooper import ChangCooper
+from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.particles.bootstrap_filter import BootstrapFilter
-from solvers.quantile_jko import QuantileJKO
 
 THREADS = 2
 HORIZON = 5.0

@@ -14,8 +14,8 @@ from harness.measure.measure import Subject
 from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from solvers.chang_cooper import ChangCooper
 from solvers.gaussian.gaussian_jko import GaussianJKO
+from solvers.one_dimensional.chang_cooper import ChangCooper
 from solvers.particles.euler_maruyama import EulerMaruyama
 
 DRAWS = 8192

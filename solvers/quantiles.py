@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 from problems.grid import GridLaw
 from problems.laws import Gaussian
 from solvers.estimates import Estimate, Exact, GridDensity, Particles
-from solvers.quantile_map import QuantileMap
+from solvers.one_dimensional.quantile_map import QuantileMap
 
 DRAWS = 2**14
 

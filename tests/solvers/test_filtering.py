@@ -19,13 +19,13 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
-from solvers.chang_cooper import ChangCooper
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline
 from solvers.gaussian.gaussian_jko import GaussianJKO
+from solvers.one_dimensional.chang_cooper import ChangCooper
+from solvers.one_dimensional.quantile_jko import QuantileJKO
+from solvers.one_dimensional.quantile_map import QuantileMap, scores
 from solvers.particles.bootstrap_filter import BootstrapFilter
-from solvers.quantile_jko import QuantileJKO
-from solvers.quantile_map import QuantileMap, scores
 from solvers.quantiles import cumulative, moments, quantiles
 from solvers.solver import Diverged, Solver
 

@@ -12,7 +12,7 @@ from problems.problem import Problem
 from seeding import generator
 from solvers.icnn_filter import FilteredPushforward
 from solvers.icnn_jko import ICNNJKO
-from solvers.quantile_jko import QuantileJKO
+from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.solver import Diverged, Solution
 
 CPU = torch.device("cpu")

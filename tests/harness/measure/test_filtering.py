@@ -25,8 +25,8 @@ from problems.grid import discretised
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from seeding import fixed_generator, generator
-from solvers.chang_cooper import ChangCooper
 from solvers.estimates import Exact, GridDensity, Particles
+from solvers.one_dimensional.chang_cooper import ChangCooper
 
 FAMILY = LinearFiltering(observation_times=(0.0, 0.5, 1.0, 1.0), times=(0.5, 1.0))
 

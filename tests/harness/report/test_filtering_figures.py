@@ -15,8 +15,8 @@ from harness.report import figures as drawing
 from harness.report.filtering import draw_filtering
 from problems.nonlinear_filtering import NonlinearFiltering, published_path
 from seeding import generator
-from solvers.chang_cooper import ChangCooper
 from solvers.gaussian.gaussian_jko import GaussianJKO
+from solvers.one_dimensional.chang_cooper import ChangCooper
 
 SETTINGS = json.dumps(all_settings(NonlinearFiltering()), sort_keys=True)
 

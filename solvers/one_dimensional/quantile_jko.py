@@ -30,7 +30,7 @@ from problems.problem import Problem
 from problems.validation import require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.quantile_map import QuantileMap, initial_values, node_masses
+from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, node_masses
 from solvers.restrictions import beyond_linear_on_the_line
 from solvers.solver import Cost, Diverged, step_counts
 

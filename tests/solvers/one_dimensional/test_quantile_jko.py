@@ -24,8 +24,8 @@ from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
 from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.quantile_jko import QuantileJKO, StepObjective, minimise
-from solvers.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
+from solvers.one_dimensional.quantile_jko import QuantileJKO, StepObjective, minimise
+from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

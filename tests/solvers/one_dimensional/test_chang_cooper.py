@@ -12,8 +12,8 @@ from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.chang_cooper import ChangCooper
 from solvers.estimates import GridDensity
+from solvers.one_dimensional.chang_cooper import ChangCooper
 
 
 def tensor(*values):

@@ -1,0 +1,1 @@
+"""Methods for flows on the line: finite volumes and JKO steps of quantile functions."""
