@@ -21,11 +21,11 @@ from problems.laws import Density
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.placement import placed
 from problems.problem import Problem
-from solvers.icnn_descent import Schedule
-from solvers.icnn_jko import ICNNJKO
-from solvers.icnn_slopes import Batch, slopes_at_once, slopes_on
-from solvers.icnn_training import Trainer
-from solvers.jko_objective import StepObjective
+from solvers.icnn.descent import Schedule
+from solvers.icnn.icnn_jko import ICNNJKO
+from solvers.icnn.parameter_gradients import Batch, slopes_at_once, slopes_on
+from solvers.icnn.step_objective import StepObjective
+from solvers.icnn.training import Trainer
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Architecture, Weights, potential
 from solvers.particles.particle_pool import spread_draws

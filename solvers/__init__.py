@@ -6,7 +6,7 @@ BUILTIN = {
     "gaussian-jko": "solvers.gaussian.gaussian_jko:GaussianJKO",
     "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.one_dimensional.chang_cooper:ChangCooper",
-    "icnn-jko": "solvers.icnn_jko:ICNNJKO",
+    "icnn-jko": "solvers.icnn.icnn_jko:ICNNJKO",
     "svgd": "solvers.samplers.svgd:SVGD",
     "bootstrap-filter": "solvers.particles.bootstrap_filter:BootstrapFilter",
     "quantile-jko": "solvers.one_dimensional.quantile_jko:QuantileJKO",

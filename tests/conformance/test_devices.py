@@ -19,7 +19,7 @@ from harness.conformance.runs import CPU, bits
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import FiniteSum, Potential, Quadratic
 from problems.problem import Problem
-from solvers.icnn_jko import ICNNJKO
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.solver import Solution, Solver
 from tests.pretended_gpu import GPU, OnGPU, PretendedGraph, pretended_gpu
 

@@ -14,9 +14,9 @@ import torch
 from harness.streams import stream
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers import icnn_jko
 from solvers.estimates import Pushforward
-from solvers.icnn_jko import ICNNJKO
+from solvers.icnn import icnn_jko
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.reproducibility import BEST_CODE_PATH, VARIABLE, arithmetic, batches_are_alike, hold
 from solvers.solver import Diverged, Solution
 
@@ -67,7 +67,7 @@ def test_a_process_that_was_not_told_keeps_the_bits_and_says_what_it_could_not_d
 import warnings, torch
 from harness.streams import stream
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from solvers.icnn_jko import ICNNJKO
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.reproducibility import batches_are_alike
 torch.set_num_threads(1)
 solver = ICNNJKO(step_size=0.05, iterations=5, batch_size=300, pool_size=700, width=16)

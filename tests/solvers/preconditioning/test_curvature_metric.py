@@ -13,7 +13,7 @@ from problems.problem import Problem
 from seeding import generator
 from solvers.estimates import InvertibleMap, Pushforward
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.icnn_jko import ICNNJKO
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.preconditioning.curvature_metric import Metric, metric_of
 from solvers.solver import Diverged
 

@@ -10,8 +10,8 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.icnn_jko import ICNNJKO
-from solvers.icnn_start import start_at
+from solvers.icnn.affine_start import start_at
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.networks.convex_derivatives import fold, gradient
 from solvers.networks.convex_network import Architecture
 from solvers.solver import Diverged

@@ -19,7 +19,7 @@ from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers.estimates import Pushforward
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.icnn_jko import ICNNJKO
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.solver import Diverged, Solution
 
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.placement import placed
 from problems.potentials import MixturePotential
 from seeding import generator
-from solvers.icnn_descent import ADAM_EPSILON, Adam, Schedule
-from solvers.icnn_slopes import Batch, slopes_at_once, slopes_in_blocks
-from solvers.icnn_training import Trainer
-from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.icnn.descent import ADAM_EPSILON, Adam, Schedule
+from solvers.icnn.parameter_gradients import Batch, slopes_at_once, slopes_in_blocks
+from solvers.icnn.step_objective import StepObjective, derivatives_of
+from solvers.icnn.training import Trainer
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture
 from solvers.particles.particle_pool import Batches, matched, spread_draws

@@ -6,11 +6,11 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
     T = argmin_{T=∇ψ, ψ convex} E_{x~ρ_k} [ ‖T(x)-x‖²/2h + V(T(x)) - β⁻¹ log det ∇T(x) ],
 
 with ψ an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
-2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.jko_objective``. It is for steps that
-are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next stretches
-it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a quadratic
-skip connection to the output, which makes affine maps exact and the identity the start of training, and a pool of
-particles that every map is applied to once.
+2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.icnn.step_objective``. It is for steps
+that are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next
+stretches it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a
+quadratic skip connection to the output, which makes affine maps exact and the identity the start of training, and a
+pool of particles that every map is applied to once.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from problems.validation import require_choice, require_counts, require_positive
 from solvers.checkpoint import Checkpoint
 from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
-from solvers.icnn_course import TRACES, Course, Guess
-from solvers.icnn_descent import Schedule
-from solvers.icnn_filter import NetworkSteps
-from solvers.icnn_slopes import slopes_on
-from solvers.icnn_start import best_affine
-from solvers.icnn_training import Trainer
-from solvers.jko_objective import StepObjective
+from solvers.icnn.affine_start import best_affine
+from solvers.icnn.descent import Schedule
+from solvers.icnn.filter import NetworkSteps
+from solvers.icnn.flow_state import TRACES, Course, Guess
+from solvers.icnn.parameter_gradients import slopes_on
+from solvers.icnn.step_objective import StepObjective
+from solvers.icnn.training import Trainer
 from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.reproducibility import batches_are_alike, warn_of_batches
@@ -66,20 +66,20 @@ class ICNNJKO(Solver):
     need go, instead of drifting from step to step to where no particle is and the map then bends.
     ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
     ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
-    ``solvers.icnn_start``. ``metric = "hessian"`` is for stationary laws that are much wider in some directions than in
-    others: the flow is then that in the coordinates of ``solvers.preconditioning.curvature_metric``, with times and
-    ``step_size`` in units of its relaxation, and the units begin as steep as the stationary law is wide there.
+    ``solvers.icnn.affine_start``. ``metric = "hessian"`` is for stationary laws that are much wider in some directions
+    than in others: the flow is then that in the coordinates of ``solvers.preconditioning.curvature_metric``, with times
+    and ``step_size`` in units of its relaxation, and the units begin as steep as the stationary law is wide there.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest
     residual h‖E[T̄]‖ or h‖sym E[T̄ (x-x̄)ᵀ + H̄]‖ over the steps, which are 0 in an exact step (lengths squared for the
-    second; T̄ and H̄ as in ``solvers.jko_objective``); and ``last_gain``, by how much at most the objective still fell
-    over the last tenth of a step's training. Traces: these for every step, its ``iterations`` and its ``seconds``.
+    second; T̄ and H̄ as in ``solvers.icnn.step_objective``); and ``last_gain``, by how much at most the objective still
+    fell over the last tenth of a step's training. Traces: these for every step, its ``iterations`` and its ``seconds``.
 
-    On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn_descent``; ``cuda_graph = False``
+    On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn.descent``; ``cuda_graph = False``
     is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
 
-    With observations it is a filter, see ``solvers.icnn_filter``; steps are then of ``step_size`` at most, so that they
+    With observations it is a filter, see ``solvers.icnn.filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.
     """
 

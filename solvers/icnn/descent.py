@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers.icnn_slopes import Batch, Slopes
-from solvers.jko_objective import StepObjective
+from solvers.icnn.parameter_gradients import Batch, Slopes
+from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import Architecture
 
 # An epsilon far above the usual 1e-8: near the optimum of a step the derivatives by hidden units vanish, and what Adam

@@ -10,8 +10,8 @@ from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.problem import Problem
 from seeding import generator
-from solvers.icnn_filter import FilteredPushforward
-from solvers.icnn_jko import ICNNJKO
+from solvers.icnn.filter import FilteredPushforward
+from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.solver import Diverged, Solution
 

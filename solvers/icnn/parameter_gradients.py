@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from solvers.jko_objective import StepObjective, derivatives_of
+from solvers.icnn.step_objective import StepObjective, derivatives_of
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.networks.convex_network import Architecture, Weights
 from solvers.threads import Run

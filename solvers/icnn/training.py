@@ -10,9 +10,9 @@ from functools import partial
 
 import torch
 
-from solvers.icnn_descent import Descent, Recorded, Schedule
-from solvers.icnn_slopes import Slopes
-from solvers.jko_objective import StepObjective
+from solvers.icnn.descent import Descent, Recorded, Schedule
+from solvers.icnn.parameter_gradients import Slopes
+from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture, Weights
 from solvers.particles.particle_pool import Batches

@@ -30,7 +30,7 @@ from solvers.estimates import (
     importance,
 )
 from solvers.filtering import Propagation, equal_steps
-from solvers.icnn_course import Course
+from solvers.icnn.flow_state import Course
 from solvers.particles.resampling import systematic
 from solvers.solver import Cost, Diverged
 

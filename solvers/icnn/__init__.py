@@ -1,0 +1,1 @@
+"""JKO steps in gradients of input-convex networks."""
