@@ -17,10 +17,10 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.dual_jko import DualJKO
-from solvers.dual_reference import uniform_pairs
-from solvers.dual_steps import DualPropagation
-from solvers.regions import Box
+from solvers.dual.dual_jko import DualJKO
+from solvers.dual.reference_pairs import uniform_pairs
+from solvers.dual.regions import Box
+from solvers.dual.steps import DualPropagation
 
 STEP_SIZE = 0.1
 SCALE = 1e-4

@@ -10,7 +10,7 @@ BUILTIN = {
     "svgd": "solvers.samplers.svgd:SVGD",
     "bootstrap-filter": "solvers.particles.bootstrap_filter:BootstrapFilter",
     "quantile-jko": "solvers.one_dimensional.quantile_jko:QuantileJKO",
-    "dual-jko": "solvers.dual_jko:DualJKO",
+    "dual-jko": "solvers.dual.dual_jko:DualJKO",
     "proximal-recursion": "solvers.particles.proximal_recursion:ProximalRecursion",
     "mala": "solvers.samplers.mala:MALA",
     "laplace": "solvers.gaussian.laplace:Laplace",

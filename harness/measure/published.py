@@ -12,9 +12,9 @@ from harness.measure.kde import KernelDensity, SingularPoints
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import log_ratio, sample_mean, too_few, type_name, without_true_density
 from problems.laws import Density
+from solvers.dual.unnormalised_density import UnnormalisedDensity, in_blocks
 from solvers.estimates import ParticleDensity, Particles
 from solvers.solver import Diverged
-from solvers.unnormalised_density import UnnormalisedDensity, in_blocks
 
 # Particles that the published estimator is averaged over, at most.
 PUBLISHED_EVALUATIONS = 10_000

@@ -6,9 +6,9 @@ import torch
 from false_alarms import sigmas
 from problems.laws import Gaussian
 from seeding import generator
-from solvers.regions import Box, Ellipsoid
+from solvers.dual.regions import Box, Ellipsoid
+from solvers.dual.unnormalised_density import LARGEST_POOL, UnnormalisedDensity
 from solvers.solver import Diverged
-from solvers.unnormalised_density import LARGEST_POOL, UnnormalisedDensity
 
 
 def normals(*shape, seed=0):

@@ -29,7 +29,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from solvers.dual_basis import Table
+from solvers.dual.basis import Table
 from solvers.threads import Run
 
 REGULARISATIONS = ("quadratic", "entropic")

@@ -16,13 +16,13 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.dual_jko import DualJKO
-from solvers.dual_steps import DualPropagation
+from solvers.dual.dual_jko import DualJKO
+from solvers.dual.regions import Box, Ellipsoid
+from solvers.dual.steps import DualPropagation
+from solvers.dual.unnormalised_density import UnnormalisedDensity
 from solvers.estimates import Exact, Particles
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.regions import Box, Ellipsoid
 from solvers.solver import Diverged
-from solvers.unnormalised_density import UnnormalisedDensity
 
 CPU = torch.device("cpu")
 

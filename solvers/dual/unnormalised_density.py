@@ -18,8 +18,8 @@ import torch
 from scipy.special import logsumexp
 
 from problems.laws import Gaussian, standard_normal
+from solvers.dual.regions import Region
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
-from solvers.regions import Region
 from solvers.solver import Diverged
 from solvers.threads import workers
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from seeding import generator
-from solvers.dual_basis import Factored, GaussianKernels, Layout, Polynomials, one_dimensional, polynomial_count
+from solvers.dual.basis import Factored, GaussianKernels, Layout, Polynomials, one_dimensional, polynomial_count
 
 
 def normals(*shape, seed=0):

@@ -24,9 +24,9 @@ import torch
 
 from problems.laws import Gaussian, GaussianMixture, standard_normal
 from problems.potentials import Potential
-from solvers.dual_basis import Basis, Polynomials
+from solvers.dual.basis import Basis, Polynomials
+from solvers.dual.regions import Box, Ellipsoid, Region
 from solvers.gaussian.gaussian_jko import jko_covariance
-from solvers.regions import Box, Ellipsoid, Region
 from solvers.solver import Diverged
 
 # Share of the wide pairs, whose covariance is 1 + WIDER/D times as large.

@@ -7,7 +7,7 @@ from false_alarms import sigmas
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from seeding import generator
-from solvers.dual_reference import Guess, coupled_pairs, quadratic_guess
+from solvers.dual.reference_pairs import Guess, coupled_pairs, quadratic_guess
 from solvers.gaussian.gaussian_jko import jko_moments
 
 

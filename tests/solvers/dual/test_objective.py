@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from seeding import generator
-from solvers.dual_basis import Polynomials
-from solvers.dual_objective import DualObjective, Line, Stopping, continued_exp
+from solvers.dual.basis import Polynomials
+from solvers.dual.objective import DualObjective, Line, Stopping, continued_exp
 from solvers.threads import workers
 
 

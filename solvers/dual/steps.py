@@ -1,6 +1,6 @@
-"""Dual JKO steps along one flow: pairs, bases and weights for ``solvers.dual_objective``, and what its minimum says.
+"""Dual JKO steps along one flow: pairs, bases and weights for ``solvers.dual.objective``, and what its minimum says.
 
-See ``solvers.dual_jko`` for the equations.
+See ``solvers.dual.dual_jko`` for the equations.
 """
 
 from __future__ import annotations
@@ -18,15 +18,11 @@ from scipy.special import logsumexp
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
 from problems.potentials import Potential
-from solvers.dual_basis import Basis, GaussianKernels, Table
-from solvers.dual_objective import DualObjective, Optimum, Stopping, block_pairs
-from solvers.dual_reference import SLOPE_DRAWS, Pairs, coupled_pairs, quadratic_guess, uniform_pairs
-from solvers.estimates import Estimate, Exact, density_of
-from solvers.filtering import Propagation, equal_steps
-from solvers.regions import Box, Region
-from solvers.solver import Cost, Diverged
-from solvers.threads import Run, workers
-from solvers.unnormalised_density import (
+from solvers.dual.basis import Basis, GaussianKernels, Table
+from solvers.dual.objective import DualObjective, Optimum, Stopping, block_pairs
+from solvers.dual.reference_pairs import SLOPE_DRAWS, Pairs, coupled_pairs, quadratic_guess, uniform_pairs
+from solvers.dual.regions import Box, Region
+from solvers.dual.unnormalised_density import (
     BLOCK_POINTS,
     FEWEST_PER_DIMENSION,
     LogDensity,
@@ -34,9 +30,13 @@ from solvers.unnormalised_density import (
     effective_sample_size,
     weighted_moments,
 )
+from solvers.estimates import Estimate, Exact, density_of
+from solvers.filtering import Propagation, equal_steps
+from solvers.solver import Cost, Diverged
+from solvers.threads import Run, workers
 
 if TYPE_CHECKING:
-    from solvers.dual_jko import DualJKO
+    from solvers.dual.dual_jko import DualJKO
 
 # The published monomials are multiplied by this; with L-BFGS's first step of length 1 it decides where that leads.
 PUBLISHED_SCALE = 1e-4

@@ -13,8 +13,8 @@ which leaves the concave problem
 Adding a constant to g and taking it from h shows that ∫ρ⁺ = ∫ρ_k at the maximum. The constraint is replaced by a
 penalty, which regularises the transport: ∫∫ max(g + h - c, 0)²/2γ dm, the dual of a squared L² norm of the plan's
 density with respect to m, or γ∫∫ exp((g + h - c)/γ) dm, the dual of its entropy. g and h are taken from the span of a
-basis, integrals are means over a sample of pairs (``solvers.dual_reference``), and L-BFGS finds the minimum
-(``solvers.dual_objective``). ρ⁺ is known up to its constant, and this is all that the next step asks for.
+basis, integrals are means over a sample of pairs (``solvers.dual.reference_pairs``), and L-BFGS finds the minimum
+(``solvers.dual.objective``). ρ⁺ is known up to its constant, and this is all that the next step asks for.
 
 The implementation that published figures come from (Mokrov et al., NeurIPS 2021) samples x and y independently on a
 box Q, scales ρ_k to maximum 1 over the sample, takes m to be Lebesgue measure on Q×Q, g and h from small multiples of
@@ -37,9 +37,9 @@ from problems.flow import Entropy, GradientFlow
 from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
-from solvers.dual_basis import polynomial_count
-from solvers.dual_objective import REGULARISATIONS
-from solvers.dual_steps import DualPropagation
+from solvers.dual.basis import polynomial_count
+from solvers.dual.objective import REGULARISATIONS
+from solvers.dual.steps import DualPropagation
 from solvers.filtering import Filter, assimilate
 from solvers.solver import Solution, step_counts
 

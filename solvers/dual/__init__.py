@@ -1,0 +1,1 @@
+"""JKO steps solved in their dual, on finite bases."""
