@@ -15,8 +15,8 @@ from benchmarks.bounds import at_least, at_most
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
+from problems.devices import placed
 from problems.gaussian_mixture import GaussianMixtureFlow
-from problems.placement import placed
 from problems.potentials import MixturePotential
 from solvers.particles.proximal_fixed_point import GibbsKernel
 

@@ -17,9 +17,9 @@ from benchmarks.bounds import at_least
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
+from problems.devices import placed
 from problems.laws import Density
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from problems.placement import placed
 from problems.problem import Problem
 from solvers.icnn.descent import Schedule
 from solvers.icnn.icnn_jko import ICNNJKO

@@ -27,7 +27,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.placement import placed
+from problems.devices import placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive

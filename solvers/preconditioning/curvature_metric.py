@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import torch
 
+from problems.devices import placed
 from problems.flow import GradientFlow
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
-from problems.placement import placed
 from problems.potentials import Potential
 from problems.problem import Problem
 from solvers.estimates import InvertibleMap

@@ -29,7 +29,7 @@ import scipy.special
 import scipy.stats
 import torch
 
-from problems.placement import placed
+from problems.devices import placed
 from problems.potentials import Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts

@@ -40,8 +40,8 @@ from typing import ClassVar
 
 import torch
 
+from problems.devices import placed
 from problems.flow import GradientFlow
-from problems.placement import placed
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive

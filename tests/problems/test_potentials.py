@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from problems.devices import placed
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
-from problems.placement import placed
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.validation import require_choice, require_counts, require_positive, require_times
 from seeding import generator

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
+from problems.devices import placed
 from problems.laws import Gaussian, GaussianMixture
-from problems.placement import placed
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.descent import ADAM_EPSILON, Adam, Schedule
