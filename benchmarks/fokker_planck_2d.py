@@ -13,9 +13,9 @@ from benchmarks.bounds import at_least, at_most
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
-from problems.fokker_planck_2d import FokkerPlanck2D, points
 from problems.gaussian_mixture import GaussianMixtureFlow
-from problems.reference_2d import effective_frame
+from problems.references.fokker_planck_2d import FokkerPlanck2D, points
+from problems.references.marginals_2d import effective_frame
 
 
 class Uniformisation(Profiled):

@@ -14,10 +14,10 @@ from typing import ClassVar
 import torch
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.fokker_planck import reference_marginal
 from problems.laws import Gaussian
 from problems.potentials import Potential
 from problems.problem import Problem, ProblemFamily
+from problems.references.fokker_planck import reference_marginal
 from problems.validation import require_positive, require_times
 
 

@@ -20,11 +20,11 @@ from typing import ClassVar
 import torch
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.fokker_planck import reference_marginal
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import MixturePotential
 from problems.problem import Problem, ProblemFamily
-from problems.reference_2d import Marginals2D
+from problems.references.fokker_planck import reference_marginal
+from problems.references.marginals_2d import Marginals2D
 from problems.validation import require_choice, require_counts, require_positive, require_times
 
 MARGINAL_DIM = 2

@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import torch
 
-from problems.exact_filter import kalman_filter
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.observations import (
@@ -28,6 +27,7 @@ from problems.observations import (
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal, random_spd, spread
 from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
+from problems.references.exact_filter import kalman_filter
 from problems.validation import require_counts, require_positive, require_times
 
 MEASURES = ("symkl", "symkl-gaussian", "bures-w2", *FILTERING_MEASURES)

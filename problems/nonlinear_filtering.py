@@ -20,7 +20,6 @@ from typing import ClassVar
 
 import torch
 
-from problems.exact_filter import FilterTruth, grid_filter
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.observations import (
@@ -39,7 +38,8 @@ from problems.observations import (
     require_observation_times,
 )
 from problems.problem import Problem, ProblemFamily
-from problems.product import Product
+from problems.references.exact_filter import FilterTruth, grid_filter
+from problems.references.product_law import Product
 from problems.validation import require_choice, require_counts, require_positive, require_times
 from problems.wells import RingWell, SineWell
 

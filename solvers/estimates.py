@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import torch
 
-from problems.exact_filter import ImpossibleObservation, condition_gaussian, condition_grid, log_sum_exp
-from problems.grid import GridLaw
 from problems.laws import Density, Gaussian, Law
 from problems.observations import Likelihood
+from problems.references.exact_filter import ImpossibleObservation, condition_gaussian, condition_grid, log_sum_exp
+from problems.references.grid_law import GridLaw
 
 LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 

@@ -18,10 +18,10 @@ from typing import ClassVar
 
 import torch
 
-from problems.exact_filter import ImpossibleObservation
 from problems.flow import GradientFlow
 from problems.observations import Observations, distinct_times, same_time
 from problems.problem import Problem
+from problems.references.exact_filter import ImpossibleObservation
 from solvers.estimates import Estimate, Particles
 from solvers.quantiles import moments, quantiles
 from solvers.solver import Cost, Diverged, Solution, Solver

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
 
-from problems.grid import GridLaw
 from problems.laws import Gaussian
+from problems.references.grid_law import GridLaw
 from solvers.estimates import Estimate, Exact, GridDensity, Particles
 from solvers.one_dimensional.quantile_map import QuantileMap
 

@@ -20,8 +20,8 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.transport import ROWS_PER_TILE
-from problems.grid import GridLaw
 from problems.observations import same_time
+from problems.references.grid_law import GridLaw
 from solvers.estimates import Particles
 from solvers.quantiles import cumulative, grid_of
 from solvers.threads import workers

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
-from problems.grid import GridLaw
-from problems.grid_2d import GridLaw2D
 from problems.laws import GaussianMixture, Law
 from problems.potentials import MixturePotential
+from problems.references.grid_law import GridLaw
+from problems.references.grid_law_2d import GridLaw2D
 from solvers.estimates import Particles
 
 POINTS_PER_TILE = 2**13

@@ -18,8 +18,8 @@ import torch
 
 from harness.measure.kde import KernelDensity, SingularPoints
 from harness.measure.measure import Figure, Measure, Subject
-from problems.grid import GridLaw
 from problems.laws import Density, Law
+from problems.references.grid_law import GridLaw
 from solvers.estimates import DensityEstimate, Estimate, Exact, GridDensity, Particles, density_of, draws_of
 from solvers.solver import Diverged
 

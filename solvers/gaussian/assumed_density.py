@@ -19,10 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from problems.exact_filter import ImpossibleObservation, condition_gaussian, log_sum_exp
 from problems.laws import Gaussian
 from problems.observations import Likelihood
 from problems.potentials import Potential
+from problems.references.exact_filter import ImpossibleObservation, condition_gaussian, log_sum_exp
 from solvers.estimates import Conditioned, Exact, LogLikelihood
 from solvers.solver import Diverged
 from solvers.threads import workers

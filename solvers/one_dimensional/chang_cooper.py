@@ -18,13 +18,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from problems.birth_death import Reals
-from problems.exact_filter import grid_recursion
 from problems.flow import GradientFlow
-from problems.fokker_planck import FokkerPlanck, effective_domain
-from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density
 from problems.problem import Problem
+from problems.references.birth_death import Reals
+from problems.references.exact_filter import grid_recursion
+from problems.references.fokker_planck import FokkerPlanck, effective_domain
+from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 from problems.validation import require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps

@@ -17,11 +17,11 @@ import torch
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.special import logsumexp, ndtr, ndtri_exp
 
-from problems.birth_death import Reals
-from problems.exact_filter import ImpossibleObservation
 from problems.flow import GradientFlow
-from problems.fokker_planck import effective_domain
 from problems.laws import Density, Gaussian
+from problems.references.birth_death import Reals
+from problems.references.exact_filter import ImpossibleObservation
+from problems.references.fokker_planck import effective_domain
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood
 
 REACH = 8.0

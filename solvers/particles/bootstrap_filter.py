@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import torch
 
-from problems.exact_filter import ImpossibleObservation
 from problems.flow import GradientFlow
 from problems.problem import Problem
+from problems.references.exact_filter import ImpossibleObservation
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps

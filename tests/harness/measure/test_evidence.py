@@ -11,11 +11,11 @@ from false_alarms import mean_error, repetitions, sigmas, spread_error
 from harness.measure.evidence import ELBO, EvidenceGap
 from harness.measure.measure import Subject
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.grid import GridLaw
 from problems.laws import Empirical, Gaussian
 from problems.logistic_regression import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Evidence, Problem
+from problems.references.grid_law import GridLaw
 from seeding import generator
 from solvers.estimates import Exact, GridDensity, InvertibleMap, Particles, Pushforward
 from solvers.solver import Diverged

@@ -21,9 +21,9 @@ from harness.measure.filtering import (
     mean_distances,
 )
 from harness.measure.measure import Subject
-from problems.grid import discretised
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
+from problems.references.grid_law import discretised
 from seeding import fixed_generator, generator
 from solvers.estimates import Exact, GridDensity, Particles
 from solvers.one_dimensional.chang_cooper import ChangCooper

@@ -11,10 +11,10 @@ from false_alarms import mean_error, repetitions, spread_error
 from harness.measure.measure import Subject
 from harness.measure.moments import BuresW2, GaussianSymKL, bures_w2, gaussian_symkl
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.grid import GridLaw
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from problems.references.grid_law import GridLaw
 from seeding import generator
 from solvers.estimates import Exact, GridDensity, Particles
 

@@ -17,10 +17,10 @@ from harness.measure.moments import gaussian_symkl
 from harness.measure.published import PublishedSymKL
 from harness.measure.symkl import SymKL
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.grid import GridLaw
 from problems.laws import Density, Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from problems.references.grid_law import GridLaw
 from seeding import fixed_generator, generator
 from solvers.estimates import Estimate, Exact, GridDensity, Particles
 from solvers.solver import Diverged

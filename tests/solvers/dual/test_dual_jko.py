@@ -10,11 +10,11 @@ from harness.measure.measure import Subject
 from harness.measure.published import PublishedSymKL
 from harness.measure.symkl import SymKL
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.grid import GridLaw
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from problems.references.grid_law import GridLaw
 from seeding import generator
 from solvers.dual.dual_jko import DualJKO
 from solvers.dual.regions import Box, Ellipsoid

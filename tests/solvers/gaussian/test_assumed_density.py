@@ -9,12 +9,12 @@ import torch
 from scipy.optimize import minimize
 
 from false_alarms import sigmas
-from problems.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import Coordinatewise, GaussianNoise, Likelihood, LinearObservation, StudentNoise
 from problems.potentials import Quadratic
+from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.wells import RingWell, SineWell
 from seeding import fixed_generator, generator
 from solvers.gaussian.assumed_density import AssumedGaussian, hermite, restricted_step

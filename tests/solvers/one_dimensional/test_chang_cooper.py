@@ -7,10 +7,10 @@ from scipy import stats
 
 from problems.double_well import DoubleWell
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.grid import symmetric_divergence
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
+from problems.references.grid_law import symmetric_divergence
 from seeding import generator
 from solvers.estimates import GridDensity
 from solvers.one_dimensional.chang_cooper import ChangCooper

@@ -13,7 +13,6 @@ from scipy.special import ndtr
 from harness.measure.measure import Subject
 from harness.measure.symkl import SymKL
 from problems.double_well import DoubleWell
-from problems.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.linear_filtering import LinearFiltering
@@ -22,6 +21,7 @@ from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
+from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.one_dimensional.quantile_jko import QuantileJKO, StepObjective, minimise

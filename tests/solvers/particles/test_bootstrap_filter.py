@@ -11,10 +11,10 @@ import torch
 from false_alarms import mean_error, repetitions, sigmas
 from harness.measure.measure import Subject
 from harness.measure.symkl import SymKL
-from problems.exact_filter import grid_recursion
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
+from problems.references.exact_filter import grid_recursion
 from seeding import fixed_generator, generator
 from solvers.particles.bootstrap_filter import BootstrapFilter
 from solvers.particles.euler_maruyama import EulerMaruyama

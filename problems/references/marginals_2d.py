@@ -1,4 +1,4 @@
-"""True marginals of flows in the plane: ``problems.fokker_planck_2d`` refined until it no longer changes.
+"""True marginals of flows in the plane: ``problems.references.fokker_planck_2d`` refined until it no longer changes.
 
 A rectangle is found that holds all that matters, and grids on it are refined and extrapolated. The relative error of
 the density grows outwards: at the accuracy asked for by default it is below 0.1 where the density is above e^-15 of its
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from scipy.interpolate import RectBivariateSpline
 
-from problems.birth_death import Reals
 from problems.flow import GradientFlow
-from problems.fokker_planck_2d import DUST, Axis, FokkerPlanck2D, points
-from problems.grid_2d import GridLaw2D
 from problems.laws import Density
+from problems.references.birth_death import Reals
+from problems.references.fokker_planck_2d import DUST, Axis, FokkerPlanck2D, points
+from problems.references.grid_law_2d import GridLaw2D
 
 # A density this far below its maximum, e^-32 = 1e-14, is left outside the rectangle.
 DEPTH = 32.0

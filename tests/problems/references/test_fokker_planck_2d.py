@@ -10,13 +10,13 @@ from scipy.linalg import expm
 
 from problems.double_well import DoubleWellPotential
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.fokker_planck import reference_marginal
-from problems.fokker_planck_2d import Axis, FokkerPlanck2D, points
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Potential, Quadratic
-from problems.reference_2d import effective_frame, reference_marginals
+from problems.references.fokker_planck import reference_marginal
+from problems.references.fokker_planck_2d import Axis, FokkerPlanck2D, points
+from problems.references.marginals_2d import effective_frame, reference_marginals
 from seeding import generator
 
 

@@ -10,7 +10,12 @@ import torch
 from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
-from problems.exact_filter import (
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Gaussian
+from problems.linear_filtering import LinearFiltering
+from problems.nonlinear_filtering import NonlinearFiltering
+from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
+from problems.references.exact_filter import (
     ImpossibleObservation,
     condition_gaussian,
     condition_grid,
@@ -18,13 +23,8 @@ from problems.exact_filter import (
     grid_recursion,
     kalman_filter,
 )
-from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.fokker_planck import effective_domain
-from problems.grid import discretised, symmetric_divergence
-from problems.laws import Gaussian
-from problems.linear_filtering import LinearFiltering
-from problems.nonlinear_filtering import NonlinearFiltering
-from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
+from problems.references.fokker_planck import effective_domain
+from problems.references.grid_law import discretised, symmetric_divergence
 from seeding import generator
 
 

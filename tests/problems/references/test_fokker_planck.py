@@ -8,10 +8,10 @@ from scipy import linalg, stats
 
 from problems.double_well import DoubleWellPotential
 from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.fokker_planck import FokkerPlanck, bernoulli, effective_domain, reference_marginal
-from problems.grid import discretised
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import Potential, Quadratic
+from problems.references.fokker_planck import FokkerPlanck, bernoulli, effective_domain, reference_marginal
+from problems.references.grid_law import discretised
 
 
 def tensor(*values):

@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 
 from false_alarms import FALSE_ALARM
-from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Gaussian, GaussianMixture
+from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 from seeding import generator
 
 

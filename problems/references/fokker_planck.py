@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from problems.birth_death import Reals, contour_integral, factorise, rational_step
 from problems.flow import GradientFlow
-from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density
+from problems.references.birth_death import Reals, contour_integral, factorise, rational_step
+from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 
 # Masses sum to one, so a mass this far below zero is rounding.
 ROUNDING = -1e-16

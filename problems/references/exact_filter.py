@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from problems.flow import GradientFlow
-from problems.fokker_planck import FokkerPlanck, effective_domain
-from problems.grid import GridLaw, discretised, symmetric_divergence
 from problems.laws import Density, Gaussian, Law
 from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal, symmetrised
 from problems.potentials import Quadratic
+from problems.references.fokker_planck import FokkerPlanck, effective_domain
+from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 
 L = TypeVar("L", bound=Law)
 

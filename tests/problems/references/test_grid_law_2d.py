@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from false_alarms import FALSE_ALARM
-from problems.grid_2d import GridLaw2D
 from problems.laws import Gaussian
+from problems.references.grid_law_2d import GridLaw2D
 from seeding import fixed_generator, generator
 
 

@@ -31,9 +31,9 @@ import torch
 from scipy.sparse import dia_matrix
 from scipy.special import gammaln
 
-from problems.birth_death import Reals
 from problems.flow import GradientFlow
-from problems.fokker_planck import bernoulli
+from problems.references.birth_death import Reals
+from problems.references.fokker_planck import bernoulli
 
 # Masses below are dropped: near 1e-308 arithmetic is slow, and no figure sees them.
 DUST = 1e-280

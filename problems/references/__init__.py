@@ -1,0 +1,1 @@
+"""Reference solutions: grids in one and two dimensions, exact filters, products."""
