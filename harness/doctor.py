@@ -19,7 +19,7 @@ from harness.provenance import code_state, installed_versions, machine
 from harness.server import context
 from harness.store import Store
 from harness.usage import UsageError
-from problems.datasets import SHAPES, whereabouts
+from problems.data.datasets import SHAPES, whereabouts
 from solvers.reproducibility import arithmetic, batches_are_alike
 
 OPTIONAL = {

@@ -21,7 +21,7 @@ from harness import server
 from harness.cell import Outcome, run_cells
 from harness.plan import Cell
 from harness.usage import UsageError
-from problems.datasets import FOLDER_VARIABLE, data_folder
+from problems.data.datasets import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05
 

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from problems.datasets import SHAPES, ConstantFeatures, Split, load
+from problems.data.datasets import SHAPES, ConstantFeatures, Split, load
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_expectations import Expectations
 from problems.laws import Empirical, Gaussian

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from problems.datasets import Split
+from problems.data.datasets import Split
 from problems.logistic_regression import LogisticRegression
 
 Array = NDArray[np.float64]

@@ -4,7 +4,7 @@
     python scripts/posterior_reference.py --data breast-cancer --seeds 0:5
     python scripts/posterior_reference.py --data banana --folder DIR --seeds 0:5
 
-Data are those of ``problems.datasets.load``; ``--folder`` says where their files are, as ``WGFBENCH_DATA`` does.
+Data are those of ``problems.data.datasets.load``; ``--folder`` says where their files are, as ``WGFBENCH_DATA`` does.
 
 The sampler is NUTS (``posterior_nuts``), the diagnostics are arviz's. A reference is written only if every coordinate
 has R̂ < 1.01 and more than 4000 effective draws, bulk and tail (Vehtari et al. 2021), and no transition diverged.
@@ -36,7 +36,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
 from problems.bridge_sampling import log_normaliser
-from problems.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
+from problems.data.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
 from problems.unavailable import Unavailable
 

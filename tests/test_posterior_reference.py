@@ -13,7 +13,7 @@ import torch
 from scipy import special, stats
 
 from problems.bridge_sampling import log_normaliser
-from problems.datasets import FOLDER_VARIABLE, load
+from problems.data.datasets import FOLDER_VARIABLE, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
 from seeding import generator, numpy_generator
 

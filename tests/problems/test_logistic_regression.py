@@ -9,7 +9,7 @@ import torch
 from scipy import integrate, stats
 
 from false_alarms import FALSE_ALARM
-from problems.datasets import load
+from problems.data.datasets import load
 from problems.logistic_regression import LogisticLikelihood, LogisticPosterior, LogisticRegression
 from problems.potentials import Potential
 from problems.unavailable import Unavailable

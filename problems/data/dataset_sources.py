@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from problems import dataset_cache
-from problems.breiman import GENERATORS
+from problems.data import dataset_cache
+from problems.data.breiman import GENERATORS
 from problems.unavailable import Unavailable
 
 Array = NDArray[np.float64]

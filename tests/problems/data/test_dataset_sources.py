@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 import sklearn.datasets
 
-from problems import dataset_cache, dataset_sources
-from problems.dataset_sources import SOURCES, Source, obtain
-from problems.datasets import SHAPES, load, whereabouts
+from problems.data import dataset_cache, dataset_sources
+from problems.data.dataset_sources import SOURCES, Source, obtain
+from problems.data.datasets import SHAPES, load, whereabouts
 from problems.unavailable import Unavailable
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "datasets"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "datasets"
 FEATURES = np.arange(10.0).reshape(5, 2) / 7
 LABELS = np.array([1.0, -1.0, 1.0, -1.0, -1.0])
 SHAPE = (5, 2)

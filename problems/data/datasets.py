@@ -1,8 +1,8 @@
 """Classification data by name: two-class tables as recorded, and their splits into a training and a held-out part.
 
 A name is looked for in a folder of ``<name>.csv.gz`` files (``--data DIR`` of ``wgfbench run``, or the environment
-variable ``WGFBENCH_DATA``), then in the cache, then at its source (``problems.dataset_sources``). Breast-cancer comes
-with scikit-learn, and twonorm, ringnorm and waveform are drawn by their generators: they need neither.
+variable ``WGFBENCH_DATA``), then in the cache, then at its source (``problems.data.dataset_sources``). Breast-cancer
+comes with scikit-learn, and twonorm, ringnorm and waveform are drawn by their generators: they need neither.
 
 Nothing here needs torch, so that what exists can be listed without it.
 """
@@ -171,8 +171,8 @@ def data_folder() -> Path | None:
 
 def whereabouts(name: str) -> str:
     """Return in a word or two where ``load(name)`` would find the data now, without reading them."""
-    from problems import dataset_cache
-    from problems.dataset_sources import SOURCES
+    from problems.data import dataset_cache
+    from problems.data.dataset_sources import SOURCES
 
     folder = data_folder()
     if name == "breast-cancer":
@@ -187,7 +187,7 @@ def whereabouts(name: str) -> str:
 
 
 def _obtained(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    from problems.dataset_sources import SOURCES, obtain
+    from problems.data.dataset_sources import SOURCES, obtain
 
     remedy = f"put {name}.csv.gz into a folder and name it by --data DIR or {FOLDER_VARIABLE}"
     if name not in SOURCES:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from problems.datasets import SHAPES, Classification, load, whereabouts
+from problems.data.datasets import SHAPES, Classification, load, whereabouts
 from seeding import numpy_generator
 
 FEATURES = np.arange(20.0).reshape(10, 2) ** 1.5
 LABELS = np.array([1.0, -1.0] * 5)
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "datasets"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "datasets"
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_data_that_need_nothing_have_the_declared_shape(name):
 
 
 def test_shapes_are_known_without_torch_and_pandas():
-    code = "import sys, problems.datasets; print([name in sys.modules for name in ('torch', 'pandas', 'sklearn')])"
+    code = "import sys, problems.data.datasets; print([name in sys.modules for name in ('torch', 'pandas', 'sklearn')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(found.lower()) == [False, False, False]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from false_alarms import FALSE_ALARM, sigmas
-from problems.breiman import GENERATORS, PAIRS, POSITIONS, SHIFT, WAVES, Uniforms
+from problems.data.breiman import GENERATORS, PAIRS, POSITIONS, SHIFT, WAVES, Uniforms
 
 ROWS = 100_000
 FIRST = (0.15856224093071464, 0.5660085550425342, 0.9323866974438673)
