@@ -30,7 +30,7 @@ from problems.data.datasets import SHAPES, ConstantFeatures, Split, load
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_expectations import Expectations
 from problems.laws import Empirical, Gaussian
-from problems.logistic_expectations import logistic_expectations
+from problems.posterior.logistic_expectations import logistic_expectations
 from problems.potentials import FiniteSum
 from problems.problem import Evidence, Prediction, Problem, ProblemFamily, View
 from problems.validation import require_choice, require_finite, require_positive, require_times

@@ -35,9 +35,9 @@ from posterior_nuts import Sampling, assert_agreement, sample
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
-from problems.bridge_sampling import log_normaliser
 from problems.data.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
+from problems.posterior.bridge_sampling import log_normaliser
 from problems.unavailable import Unavailable
 
 Array = NDArray[np.float64]

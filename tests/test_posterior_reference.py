@@ -12,9 +12,9 @@ import pytest
 import torch
 from scipy import special, stats
 
-from problems.bridge_sampling import log_normaliser
 from problems.data.datasets import FOLDER_VARIABLE, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
+from problems.posterior.bridge_sampling import log_normaliser
 from seeding import generator, numpy_generator
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from false_alarms import mean_error, repetitions, sigmas, spread_error
-from problems.bridge_sampling import acceptance_ratio, log_normaliser
 from problems.laws import Gaussian
 from problems.logistic_regression import LogisticPosterior
+from problems.posterior.bridge_sampling import acceptance_ratio, log_normaliser
 from seeding import generator, numpy_generator
 
 
