@@ -1,8 +1,8 @@
 """How it is solved. Built-in methods by name, imported when first used."""
 
 BUILTIN = {
-    "oracle": "solvers.oracle:Oracle",
-    "initial": "solvers.initial:Initial",
+    "oracle": "solvers.bounds:Oracle",
+    "initial": "solvers.bounds:Initial",
     "gaussian-jko": "solvers.gaussian.gaussian_jko:GaussianJKO",
     "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.one_dimensional.chang_cooper:ChangCooper",

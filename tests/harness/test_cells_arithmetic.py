@@ -14,7 +14,7 @@ from solvers.reproducibility import BEST_CODE_PATH, VARIABLE
 
 PLUGIN = f"""
 import os
-from solvers.oracle import Oracle
+from solvers.bounds import Oracle
 
 class Asking(Oracle):
     name = "asking"

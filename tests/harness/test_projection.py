@@ -112,7 +112,7 @@ def test_a_density_that_is_not_finite():
 
 
 def cell(solver: str, dim: int, seed: int, **settings: object) -> Cell:
-    targets = {"oracle": "solvers.oracle:Oracle", "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama"}
+    targets = {"oracle": "solvers.bounds:Oracle", "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama"}
     chosen = json.dumps({"instance": "random"} if dim == 1 else {})
     problem = Component(
         "problem", "gaussian-mixture", "gaussian-mixture", "problems.gaussian_mixture:GaussianMixtureFlow", 1, chosen

@@ -1,7 +1,7 @@
-"""Exact draws from the true law: the floor of every table.
+"""The two bounds of every table: exact draws from the true law, and the initial law unchanged.
 
 What an estimator reports for a solver whose answer is exact is the estimator's own error, and no solver can be
-expected below it.
+expected below it. A solver that is no better than the initial law has done nothing.
 """
 
 from __future__ import annotations
@@ -46,3 +46,15 @@ class Oracle(Solver):
             else:
                 estimates.append(Particles(law.sample(self.particles, generator)))
         return Solution(problem.flow.times, tuple(estimates))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initial(Solver):
+    """ρ_t = ρ_0 at every time."""
+
+    name: ClassVar[str] = "initial"
+    assimilates: ClassVar[bool] = True
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        flow = problem.flow
+        return Solution(flow.times, tuple(Exact(flow.initial) for _ in flow.times))
