@@ -28,8 +28,7 @@ from problems.references.grid_law import GridLaw, discretised, symmetric_diverge
 from problems.validation import require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps
-from solvers.restrictions import beyond_linear_on_the_line
-from solvers.solver import Cost, Diverged, Solution, step_counts
+from solvers.solver import Cost, Diverged, Solution, beyond_linear_on_the_line, step_counts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,7 @@ from problems.validation import require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, node_masses
-from solvers.restrictions import beyond_linear_on_the_line
-from solvers.solver import Cost, Diverged, step_counts
+from solvers.solver import Cost, Diverged, beyond_linear_on_the_line, step_counts
 
 LEAST_NODES = 32
 MOST_ITERATIONS = 200

@@ -23,8 +23,7 @@ from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
 from solvers.particles.resampling import SCHEMES
-from solvers.restrictions import interaction_between_particles
-from solvers.solver import Cost, step_counts
+from solvers.solver import Cost, interaction_between_particles, step_counts
 from solvers.threads import workers
 
 

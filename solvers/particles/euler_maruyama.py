@@ -33,8 +33,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
 from solvers.preconditioning.curvature_metric import METRICS, metric_of, unsupported_metric
-from solvers.restrictions import interaction_between_particles
-from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
+from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
 from solvers.threads import workers
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

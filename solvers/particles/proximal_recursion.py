@@ -38,8 +38,7 @@ from problems.problem import Problem
 from problems.validation import require_counts, require_positive
 from solvers.estimates import ParticleDensity
 from solvers.particles.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
-from solvers.restrictions import interaction_between_particles
-from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
+from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
 from solvers.threads import Run, workers
 
 
