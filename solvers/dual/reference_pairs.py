@@ -26,7 +26,7 @@ from problems.laws import Gaussian, GaussianMixture, standard_normal
 from problems.potentials import Potential
 from solvers.dual.basis import Basis, Polynomials
 from solvers.dual.regions import Box, Ellipsoid, Region
-from solvers.gaussian.gaussian_jko import jko_covariance
+from solvers.gaussian.exact_step import jko_covariance
 from solvers.solver import Diverged
 
 # Share of the wide pairs, whose covariance is 1 + WIDER/D times as large.

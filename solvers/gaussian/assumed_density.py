@@ -12,11 +12,9 @@ Expectations are by product Gauss-Hermite rules, so few dimensions only.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from problems.laws import Gaussian
@@ -24,23 +22,14 @@ from problems.observations import Likelihood
 from problems.potentials import Potential
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian, log_sum_exp
 from solvers.estimates import Conditioned, Exact, LogLikelihood
+from solvers.gaussian.quadrature import hermite
 from solvers.solver import Diverged
 from solvers.threads import workers
 
-NODES = {1: 64, 2: 32, 3: 16}
 MOST_ITERATIONS = 500
 CONVERGED = 1e-12
 # More than this on one node: the product is narrower than the nodes are apart.
 LARGEST_NODE = 0.9
-
-
-@functools.cache
-def hermite(dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return nodes (k, D) and log-weights (k,) of the product rule for N(0, I)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES[dim])
-    grid = torch.cartesian_prod(*[torch.from_numpy(nodes)] * dim).reshape(-1, dim)
-    log_weights = torch.from_numpy(np.log(weights / weights.sum()))
-    return grid, torch.cartesian_prod(*[log_weights] * dim).reshape(-1, dim).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +78,7 @@ def restricted_step(
 
     Raises ``Diverged`` when the fixed point is not found.
     """
-    from solvers.gaussian.gaussian_jko import jko_covariance  # that file is the solver, which uses this one
+    from solvers.gaussian.exact_step import jko_covariance
 
     nodes, log_weights = hermite(law.dim)
     weights = log_weights.exp()

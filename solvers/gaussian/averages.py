@@ -6,7 +6,6 @@ V(m' + S (ξ_k - m)). Only ∇V is needed: Stein's identity E ∇²V = Cov(∇V,
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,26 +14,13 @@ import scipy.linalg
 import torch
 
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
-from problems.laws import Gaussian
 from problems.potentials import Potential, Quadratic
-from solvers.gaussian.assumed_density import NODES, hermite
-from solvers.particles.particle_pool import spread_draws
+from solvers.gaussian.quadrature import NODES, hermite, sobol_nodes
 
 Along = Callable[[torch.Tensor, torch.Tensor], Expectations]
 
 # Points at which ∇V is evaluated at a time.
 GRADIENT_BLOCK = 512
-
-
-@functools.cache
-def sobol_nodes(count: int, dim: int) -> torch.Tensor:
-    """Return ``count`` nodes (count, D) of mean exactly 0 and covariance exactly I, equally weighted, for N(0, I).
-
-    Half of them are spread as the particles of a pool are, the other half their reflections.
-    """
-    standard = Gaussian(torch.zeros(dim, dtype=torch.float64), torch.eye(dim, dtype=torch.float64))
-    half = spread_draws(standard, count // 2, torch.Generator().manual_seed(0))
-    return torch.cat([half, -half])
 
 
 @dataclass

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -37,39 +36,14 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Estimate, Exact
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.gaussian.assumed_density import NODES, AssumedGaussian, restricted_step
+from solvers.gaussian.assumed_density import AssumedGaussian, restricted_step
 from solvers.gaussian.averages import Averages, needs_nodes
+from solvers.gaussian.exact_step import Moments, jko_moments
 from solvers.gaussian.pareto_smoothing import judged
-from solvers.gaussian.variational import SCHEMES, Course, Moments, come_to_rest, follow, stationarity
+from solvers.gaussian.quadrature import NODES
+from solvers.gaussian.variational import SCHEMES, Course, come_to_rest, follow, stationarity
 from solvers.solver import Cost, Diverged, Solution, step_counts
 from solvers.threads import workers
-
-
-def jko_covariance(covariance: torch.Tensor, rates: torch.Tensor, step_size: float, temperature: float) -> torch.Tensor:
-    """Return Σ⁺ of one exact step from Σ (D, D), both in the eigenbasis of A, whose eigenvalues are ``rates`` (D,)."""
-    scale = (1 + step_size * rates).rsqrt()
-    tau = step_size * temperature
-    spectrum, basis = torch.linalg.eigh(scale[:, None] * covariance * scale)
-    spectrum = spectrum.clamp(min=0)  # an eigenvalue near 0 may come out negative
-    solved = 0.5 * (spectrum + 2 * tau + (spectrum * (spectrum + 4 * tau)).sqrt())
-    stepped: torch.Tensor = scale[:, None] * ((basis * solved) @ basis.T) * scale
-    return 0.5 * (stepped + stepped.T)
-
-
-def jko_moments(
-    initial: Gaussian, potential: Quadratic, inverse_temperature: float, step_size: float, counts: Sequence[int]
-) -> list[Moments]:
-    """Return mean (D,) and covariance (D, D) after each of the increasing numbers of steps ``counts``."""
-    rates, basis = torch.linalg.eigh(potential.precision)
-    offset = basis.T @ (initial.mean - potential.centre)
-    covariance = basis.T @ initial.covariance @ basis
-    moments = []
-    for done, count in pairwise((0, *counts)):
-        for _ in range(done, count):
-            covariance = jko_covariance(covariance, rates, step_size, 1 / inverse_temperature)
-        mean = potential.centre + basis @ (offset / (1 + step_size * rates) ** count)
-        moments.append((mean, basis @ covariance @ basis.T))
-    return moments
 
 
 @dataclass(frozen=True, kw_only=True)

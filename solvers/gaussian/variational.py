@@ -37,9 +37,8 @@ import torch
 from problems.gaussian_expectations import Expectations
 from solvers.gaussian.anderson import History
 from solvers.gaussian.averages import Averages
+from solvers.gaussian.exact_step import Moments
 from solvers.solver import Diverged
-
-Moments = tuple[torch.Tensor, torch.Tensor]
 
 SCHEMES = ("jko", "forward-backward")
 

@@ -8,7 +8,7 @@ from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from seeding import generator
 from solvers.dual.reference_pairs import Guess, coupled_pairs, quadratic_guess
-from solvers.gaussian.gaussian_jko import jko_moments
+from solvers.gaussian.exact_step import jko_moments
 
 
 def normals(*shape, seed=0):

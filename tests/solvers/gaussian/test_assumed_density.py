@@ -17,8 +17,10 @@ from problems.potentials import Quadratic
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.wells import RingWell, SineWell
 from seeding import fixed_generator, generator
-from solvers.gaussian.assumed_density import AssumedGaussian, hermite, restricted_step
-from solvers.gaussian.gaussian_jko import GaussianJKO, jko_moments
+from solvers.gaussian.assumed_density import AssumedGaussian, restricted_step
+from solvers.gaussian.exact_step import jko_moments
+from solvers.gaussian.gaussian_jko import GaussianJKO
+from solvers.gaussian.quadrature import hermite
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,8 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Quadratic
 from seeding import generator
 from solvers.estimates import Exact
-from solvers.gaussian.gaussian_jko import GaussianJKO, jko_moments
+from solvers.gaussian.exact_step import jko_moments
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

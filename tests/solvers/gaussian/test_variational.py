@@ -19,8 +19,10 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
-from solvers.gaussian.averages import Averages, sobol_nodes
-from solvers.gaussian.gaussian_jko import GaussianJKO, jko_moments
+from solvers.gaussian.averages import Averages
+from solvers.gaussian.exact_step import jko_moments
+from solvers.gaussian.gaussian_jko import GaussianJKO
+from solvers.gaussian.quadrature import sobol_nodes
 from solvers.gaussian.variational import Course, forward_backward_step, implicit_step, jko_step, stationarity
 from solvers.solver import Diverged
 

@@ -1,0 +1,40 @@
+"""The exact JKO step from a Gaussian in a quadratic potential; ``solvers.gaussian.gaussian_jko`` has the equation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+
+from problems.laws import Gaussian
+from problems.potentials import Quadratic
+
+Moments = tuple[torch.Tensor, torch.Tensor]
+
+
+def jko_covariance(covariance: torch.Tensor, rates: torch.Tensor, step_size: float, temperature: float) -> torch.Tensor:
+    """Return Σ⁺ of one exact step from Σ (D, D), both in the eigenbasis of A, whose eigenvalues are ``rates`` (D,)."""
+    scale = (1 + step_size * rates).rsqrt()
+    tau = step_size * temperature
+    spectrum, basis = torch.linalg.eigh(scale[:, None] * covariance * scale)
+    spectrum = spectrum.clamp(min=0)  # an eigenvalue near 0 may come out negative
+    solved = 0.5 * (spectrum + 2 * tau + (spectrum * (spectrum + 4 * tau)).sqrt())
+    stepped: torch.Tensor = scale[:, None] * ((basis * solved) @ basis.T) * scale
+    return 0.5 * (stepped + stepped.T)
+
+
+def jko_moments(
+    initial: Gaussian, potential: Quadratic, inverse_temperature: float, step_size: float, counts: Sequence[int]
+) -> list[Moments]:
+    """Return mean (D,) and covariance (D, D) after each of the increasing numbers of steps ``counts``."""
+    rates, basis = torch.linalg.eigh(potential.precision)
+    offset = basis.T @ (initial.mean - potential.centre)
+    covariance = basis.T @ initial.covariance @ basis
+    moments = []
+    for done, count in pairwise((0, *counts)):
+        for _ in range(done, count):
+            covariance = jko_covariance(covariance, rates, step_size, 1 / inverse_temperature)
+        mean = potential.centre + basis @ (offset / (1 + step_size * rates) ** count)
+        moments.append((mean, basis @ covariance @ basis.T))
+    return moments
