@@ -16,7 +16,8 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, Block, mixing, normal_scores
+from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, Block
+from solvers.samplers.mixing import mixing, normal_scores
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")

@@ -1,0 +1,43 @@
+"""Whether chains tell the same, and how many independent draws they are worth: R̂ and the effective sample size."""
+
+from __future__ import annotations
+
+import math
+
+import scipy.special
+import scipy.stats
+import torch
+
+
+def mixing(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return R̂ and the effective sample size of each coordinate of ``states`` (chains, draws, D), shapes (D,).
+
+    Both are of values replaced by the normal scores z of their ranks. R̂ compares halves of chains and is the larger of
+    that of x and that of |x - median|: near 1 where all tell the same (Vehtari, Gelman, Simpson, Carpenter, Bürkner,
+    Bayesian Analysis 16, 2021). The effective sample size is chains · var(z) / var(mean of z over a chain), which needs
+    no autocorrelations and errs by about √(2/(chains - 1)).
+
+    A coordinate that never varies has R̂ = ∞ and an effective sample size of 0.
+    """
+    half = states.shape[1] // 2
+    halves = torch.cat([states[:, :half], states[:, -half:]])
+    folded = (halves - halves.flatten(0, 1).median(0).values).abs()
+    rhat = torch.maximum(_rhat(normal_scores(halves)), _rhat(normal_scores(folded)))
+    scores = normal_scores(states)
+    size = len(states) * scores.flatten(0, 1).var(0) / scores.mean(1).var(0)
+    return rhat, torch.where(scores.flatten(0, 1).var(0) > 0, size, 0.0)
+
+
+def normal_scores(states: torch.Tensor) -> torch.Tensor:
+    """Return Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r of each coordinate among all S = chains · draws, equals alike."""
+    ranks = scipy.stats.rankdata(states.flatten(0, 1).numpy(), axis=0)
+    scores = scipy.special.ndtri((ranks - 0.375) / (len(ranks) + 0.25))
+    return torch.from_numpy(scores).view(states.shape)
+
+
+def _rhat(states: torch.Tensor) -> torch.Tensor:
+    """Return √(((n-1)/n W + B)/W): W the mean variance within chains of n draws, B the variance of their means."""
+    draws = states.shape[1]
+    within, between = states.var(1).mean(0), states.mean(1).var(0)
+    rhat = ((draws - 1) / draws + between / within).sqrt()
+    return torch.where(within > 0, rhat, math.inf)
