@@ -17,16 +17,9 @@ from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers.preconditioning.curvature_metric import HESSIAN_PARTICLES, mean_curvature
 from solvers.samplers import svgd
+from solvers.samplers.optimisers import OPTIMISERS
 from solvers.samplers.stein import KERNELS, median
-from solvers.samplers.svgd import (
-    GRADIENT_BLOCK,
-    MEDIAN_PARTICLES,
-    METRICS,
-    OPTIMISERS,
-    SVGD,
-    Coincident,
-    stein_direction,
-)
+from solvers.samplers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, METRICS, SVGD, Coincident, stein_direction
 from solvers.solver import Diverged
 from solvers.threads import workers
 
