@@ -23,7 +23,7 @@ from problems.gaussian_expectations import Expectations, KnownUnderGaussians
 from problems.potentials import Potential
 from problems.problem import Problem
 from solvers.estimates import InvertibleMap
-from solvers.gaussian.laplace import find_mode
+from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Diverged
 from solvers.threads import Run, workers
 
