@@ -9,7 +9,7 @@ places in them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ import torch
 from solvers.icnn.parameter_gradients import Batch, Slopes
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import Architecture
+from solvers.networks.cuda_graph import recording
 
 # An epsilon far above the usual 1e-8: near the optimum of a step the derivatives by hidden units vanish, and what Adam
 # would otherwise blow up to full steps is their noise. The couplings then wander off from one JKO step to the next.
@@ -155,26 +156,3 @@ def same(left: StepObjective, right: StepObjective) -> bool:
     """Return whether two objectives ask the same potential, the very object, and weigh it alike."""
     numbers = [(each.inverse_temperature, each.step_size, each.implicitness) for each in (left, right)]
     return left.potential is right.potential and numbers[0] == numbers[1]
-
-
-def recording(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """Return what ``work`` launches, which recording does not do."""
-    graph = torch.cuda.CUDAGraph()
-    first: list[Exception] = []
-    try:
-        with torch.cuda.graph(graph):
-            try:
-                work()
-            except Exception as error:
-                first.append(error)
-                raise
-    except RuntimeError as error:
-        # The end of a recording that has failed fails as well, and would hide why.
-        cause = first[0] if first else error
-        if isinstance(cause, torch.OutOfMemoryError):
-            raise cause from None
-        raise RuntimeError(
-            "an iteration could not be recorded as a CUDA graph: the potential's gradient may wait for the device, as "
-            f".item() and .cpu() do, and must not; cuda_graph = False trains without ({cause})"
-        ) from cause
-    return graph
