@@ -17,7 +17,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.potentials import Potential
 from problems.problem import Problem, ProblemFamily
-from problems.references.fokker_planck import reference_marginal
+from problems.references.marginals_1d import reference_marginal
 from problems.validation import require_positive, require_times
 
 

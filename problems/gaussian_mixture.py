@@ -23,7 +23,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import MixturePotential
 from problems.problem import Problem, ProblemFamily
-from problems.references.fokker_planck import reference_marginal
+from problems.references.marginals_1d import reference_marginal
 from problems.references.marginals_2d import Marginals2D
 from problems.validation import require_choice, require_counts, require_positive, require_times
 

@@ -25,8 +25,9 @@ from problems.laws import Density, Gaussian, Law
 from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal, symmetrised
 from problems.potentials import Quadratic
-from problems.references.fokker_planck import FokkerPlanck, effective_domain
+from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
+from problems.references.marginals_1d import effective_domain
 
 L = TypeVar("L", bound=Law)
 

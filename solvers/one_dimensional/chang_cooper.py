@@ -23,8 +23,9 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.references.birth_death import Reals
 from problems.references.exact_filter import grid_recursion
-from problems.references.fokker_planck import FokkerPlanck, effective_domain
+from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
+from problems.references.marginals_1d import effective_domain
 from problems.validation import require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps

@@ -21,7 +21,7 @@ from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
 from problems.references.birth_death import Reals
 from problems.references.exact_filter import ImpossibleObservation
-from problems.references.fokker_planck import effective_domain
+from problems.references.marginals_1d import effective_domain
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood
 
 REACH = 8.0

@@ -8,8 +8,8 @@ from scipy.linalg import expm
 from harness.measure import CATALOGUE
 from problems.double_well import DoubleWell, DoubleWellPotential
 from problems.potentials import Potential
-from problems.references.fokker_planck import reference_marginal
 from problems.references.grid_law import GridLaw, symmetric_divergence
+from problems.references.marginals_1d import reference_marginal
 from seeding import generator
 
 

@@ -23,8 +23,8 @@ from problems.references.exact_filter import (
     grid_recursion,
     kalman_filter,
 )
-from problems.references.fokker_planck import effective_domain
 from problems.references.grid_law import discretised, symmetric_divergence
+from problems.references.marginals_1d import effective_domain
 from seeding import generator
 
 

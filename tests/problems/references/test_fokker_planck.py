@@ -10,8 +10,9 @@ from problems.double_well import DoubleWellPotential
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import Potential, Quadratic
-from problems.references.fokker_planck import FokkerPlanck, bernoulli, effective_domain, reference_marginal
+from problems.references.fokker_planck import FokkerPlanck, bernoulli
 from problems.references.grid_law import discretised
+from problems.references.marginals_1d import effective_domain, reference_marginal
 
 
 def tensor(*values):

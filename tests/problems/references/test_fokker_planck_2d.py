@@ -14,8 +14,8 @@ from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.laws import Gaussian
 from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Potential, Quadratic
-from problems.references.fokker_planck import reference_marginal
 from problems.references.fokker_planck_2d import Axis, FokkerPlanck2D, points
+from problems.references.marginals_1d import reference_marginal
 from problems.references.marginals_2d import effective_frame, reference_marginals
 from seeding import generator
 
