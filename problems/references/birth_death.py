@@ -9,15 +9,11 @@ Elimination in z - A subtracts nothing when the pivots are written as what a cel
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg.lapack import dgttrs
 
-Reals = npt.NDArray[np.float64]
-Complexes = npt.NDArray[np.complex128]
-Array = npt.NDArray[Any]
+from problems.arrays import Array, Complexes, Reals
 
 
 def contour_integral(left: Reals, right: Reals, masses: Reals) -> tuple[Reals, bool]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
-from problems.references.birth_death import Reals, contour_integral, factorise, rational_step
+from problems.references.birth_death import contour_integral, factorise, rational_step
 from problems.references.grid_law import GridLaw
 
 # Masses sum to one, so a mass this far below zero is rounding.

@@ -31,8 +31,8 @@ import torch
 from scipy.sparse import dia_matrix
 from scipy.special import gammaln
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
-from problems.references.birth_death import Reals
 from problems.references.fokker_planck import bernoulli
 
 # Masses below are dropped: near 1e-308 arithmetic is slow, and no figure sees them.

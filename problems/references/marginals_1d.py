@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density
-from problems.references.birth_death import Reals
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from scipy.interpolate import RectBivariateSpline
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density
-from problems.references.birth_death import Reals
 from problems.references.fokker_planck_2d import DUST, Axis, FokkerPlanck2D, points
 from problems.references.grid_law_2d import GridLaw2D
 

@@ -18,10 +18,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.problem import Problem
-from problems.references.birth_death import Reals
 from problems.references.exact_filter import grid_recursion
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from scipy.linalg import LinAlgError, solveh_banded
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import Potential
 from problems.problem import Problem
-from problems.references.birth_death import Reals
 from problems.validation import require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps

@@ -17,9 +17,9 @@ import torch
 from scipy.interpolate import CubicSpline, PchipInterpolator
 from scipy.special import logsumexp, ndtr, ndtri_exp
 
+from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
-from problems.references.birth_death import Reals
 from problems.references.exact_filter import ImpossibleObservation
 from problems.references.marginals_1d import effective_domain
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood
