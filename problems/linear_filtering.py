@@ -15,6 +15,7 @@ import torch
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
+from problems.linear_algebra import random_spd, spread
 from problems.observations import (
     FILTERING_MEASURES,
     GaussianNoise,
@@ -24,7 +25,7 @@ from problems.observations import (
     distinct_times,
     require_observation_times,
 )
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal, random_spd, spread
+from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
 from problems.references.exact_filter import kalman_filter

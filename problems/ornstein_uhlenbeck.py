@@ -21,6 +21,7 @@ import torch
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
+from problems.linear_algebra import random_spd, spread, symmetrised
 from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
 from problems.validation import (
@@ -38,11 +39,6 @@ SPECTRA = {"well-conditioned": (0.5, 2.0), "stiff": (0.5, 500.0)}
 """Smallest and largest eigenvalue of A by name: relaxation times that differ by 4 and by 1000."""
 
 
-def symmetrised(matrix: torch.Tensor) -> torch.Tensor:
-    """Return the symmetric part of ``matrix`` (..., D, D), to undo what rounding did to a symmetric product."""
-    return 0.5 * (matrix + matrix.mT)
-
-
 def ornstein_uhlenbeck_marginal(
     initial: Gaussian | GaussianMixture, potential: Quadratic, inverse_temperature: float, time: float
 ) -> Gaussian | GaussianMixture:
@@ -56,25 +52,6 @@ def ornstein_uhlenbeck_marginal(
         return Gaussian(mean, symmetrised(decay @ initial.covariance @ decay) + gained)
     means = centre + (initial.means - centre) @ decay
     return GaussianMixture(initial.weights, means, symmetrised(decay @ initial.covariances @ decay) + gained)
-
-
-def random_spd(eigenvalues: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return an SPD matrix (D, D) with these eigenvalues (D,) and Haar-distributed eigenvectors.
-
-    They are the Q of a Gaussian matrix; its columns' signs, which QR leaves open (Mezzadri, Notices of the AMS 54,
-    2007), cancel.
-    """
-    dim = len(eigenvalues)
-    orthogonal, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=eigenvalues.dtype))
-    return symmetrised((orthogonal * eigenvalues) @ orthogonal.T)
-
-
-def spread(smallest: float, largest: float, count: int) -> torch.Tensor:
-    """Return ``count`` values spaced evenly in the logarithm from smallest to largest; their geometric mean if one."""
-    ends = torch.tensor([smallest, largest], dtype=torch.float64).log()
-    if count == 1:
-        return ends.mean().exp()[None]
-    return (ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, count, dtype=torch.float64)).exp()
 
 
 def published_instance(dim: int, experiment: int) -> Quadratic:

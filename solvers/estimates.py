@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 
 from problems.laws import Density, Gaussian, Law
+from problems.linear_algebra import log_sum_exp
 from problems.observations import Likelihood
-from problems.references.exact_filter import ImpossibleObservation, condition_gaussian, condition_grid, log_sum_exp
+from problems.references.exact_filter import ImpossibleObservation, condition_gaussian, condition_grid
 from problems.references.grid_law import GridLaw
 
 LogLikelihood = Callable[[torch.Tensor], torch.Tensor]

@@ -22,8 +22,9 @@ import torch
 
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian, Law
+from problems.linear_algebra import log_sum_exp, symmetrised
 from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal, symmetrised
+from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
@@ -53,15 +54,6 @@ class FilterTruth(NamedTuple):
 
     law: Callable[[float], Law]
     log_evidence: Callable[[float], float]
-
-
-def log_sum_exp(terms: torch.Tensor) -> float:
-    """Return log Σ exp of all terms, -inf or NaN included, added up in one order whatever the number of threads."""
-    values = terms.double().numpy()
-    largest = float(values.max(initial=-math.inf))
-    if not math.isfinite(largest):
-        return largest
-    return largest + math.log(float(np.exp(values - largest).sum()))
 
 
 def condition_grid(law: GridLaw, likelihood: Callable[[torch.Tensor], torch.Tensor]) -> Bayes:

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import torch
 
 from problems.laws import Gaussian
+from problems.linear_algebra import log_sum_exp
 from problems.observations import Likelihood
 from problems.potentials import Potential
-from problems.references.exact_filter import ImpossibleObservation, condition_gaussian, log_sum_exp
+from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from solvers.estimates import Conditioned, Exact, LogLikelihood
 from solvers.gaussian.quadrature import hermite
 from solvers.solver import Diverged

@@ -1,0 +1,41 @@
+"""Small linear algebra: symmetric and random matrices, spectra, sums of exponentials."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+
+def symmetrised(matrix: torch.Tensor) -> torch.Tensor:
+    """Return the symmetric part of ``matrix`` (..., D, D), to undo what rounding did to a symmetric product."""
+    return 0.5 * (matrix + matrix.mT)
+
+
+def random_spd(eigenvalues: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return an SPD matrix (D, D) with these eigenvalues (D,) and Haar-distributed eigenvectors.
+
+    They are the Q of a Gaussian matrix; its columns' signs, which QR leaves open (Mezzadri, Notices of the AMS 54,
+    2007), cancel.
+    """
+    dim = len(eigenvalues)
+    orthogonal, _ = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=eigenvalues.dtype))
+    return symmetrised((orthogonal * eigenvalues) @ orthogonal.T)
+
+
+def spread(smallest: float, largest: float, count: int) -> torch.Tensor:
+    """Return ``count`` values spaced evenly in the logarithm from smallest to largest; their geometric mean if one."""
+    ends = torch.tensor([smallest, largest], dtype=torch.float64).log()
+    if count == 1:
+        return ends.mean().exp()[None]
+    return (ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, count, dtype=torch.float64)).exp()
+
+
+def log_sum_exp(terms: torch.Tensor) -> float:
+    """Return log Σ exp of all terms, -inf or NaN included, added up in one order whatever the number of threads."""
+    values = terms.double().numpy()
+    largest = float(values.max(initial=-math.inf))
+    if not math.isfinite(largest):
+        return largest
+    return largest + math.log(float(np.exp(values - largest).sum()))
