@@ -25,10 +25,10 @@ from problems.observations import (
     distinct_times,
     require_observation_times,
 )
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
 from problems.references.exact_filter import kalman_filter
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import require_counts, require_positive, require_times
 
 MEASURES = ("symkl", "symkl-gaussian", "bures-w2", *FILTERING_MEASURES)

@@ -24,6 +24,7 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.linear_algebra import random_spd, spread, symmetrised
 from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import (
     require_choice,
     require_counts,
@@ -37,21 +38,6 @@ MEASURES = ("symkl", "symkl-published", "symkl-carried", "symkl-gaussian", "bure
 
 SPECTRA = {"well-conditioned": (0.5, 2.0), "stiff": (0.5, 500.0)}
 """Smallest and largest eigenvalue of A by name: relaxation times that differ by 4 and by 1000."""
-
-
-def ornstein_uhlenbeck_marginal(
-    initial: Gaussian | GaussianMixture, potential: Quadratic, inverse_temperature: float, time: float
-) -> Gaussian | GaussianMixture:
-    """Return the exact law at ``time`` ≥ 0 of the flow that starts from ``initial``; see the formulas above."""
-    rates, basis = torch.linalg.eigh(potential.precision)
-    decay = (basis * torch.exp(-rates * time)) @ basis.T
-    gained = symmetrised((basis * (-torch.expm1(-2 * rates * time) / (inverse_temperature * rates))) @ basis.T)
-    centre = potential.centre
-    if isinstance(initial, Gaussian):
-        mean = centre + decay @ (initial.mean - centre)
-        return Gaussian(mean, symmetrised(decay @ initial.covariance @ decay) + gained)
-    means = centre + (initial.means - centre) @ decay
-    return GaussianMixture(initial.weights, means, symmetrised(decay @ initial.covariances @ decay) + gained)
 
 
 def published_instance(dim: int, experiment: int) -> Quadratic:

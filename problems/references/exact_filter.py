@@ -24,11 +24,11 @@ from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian, Law
 from problems.linear_algebra import log_sum_exp, symmetrised
 from problems.observations import GaussianNoise, Likelihood, LinearObservation, Observations
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 from problems.references.marginals_1d import effective_domain
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 
 L = TypeVar("L", bound=Law)
 

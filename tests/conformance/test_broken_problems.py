@@ -16,9 +16,9 @@ from harness.conformance.instances import ProblemTrial
 from harness.conformance.problems import CHECKS
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, Law
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
 from problems.problem import Prediction, Problem, ProblemFamily
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import require_counts
 
 

@@ -8,8 +8,8 @@ import torch
 
 from problems.gaussian_mixture import PUBLISHED, GaussianMixtureFlow, published_centres
 from problems.laws import Gaussian, GaussianMixture
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Quadratic
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import generator
 
 CHECK = Path(__file__).parents[2] / "../shared/published/instance_check.csv"

@@ -10,7 +10,8 @@ from scipy.integrate import solve_ivp
 from false_alarms import sigmas
 from problems.laws import Gaussian, GaussianMixture
 from problems.linear_algebra import random_spd
-from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, ornstein_uhlenbeck_marginal, published_instance
+from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, published_instance
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import generator
 
 CHECKS = Path(__file__).parents[2] / "../shared/published/instance_check.csv"

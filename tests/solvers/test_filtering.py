@@ -16,8 +16,8 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline

@@ -12,11 +12,11 @@ from problems.double_well import DoubleWellPotential
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.laws import Gaussian
-from problems.ornstein_uhlenbeck import ornstein_uhlenbeck_marginal
 from problems.potentials import Potential, Quadratic
 from problems.references.fokker_planck_2d import Axis, FokkerPlanck2D, points
 from problems.references.marginals_1d import reference_marginal
 from problems.references.marginals_2d import effective_frame, reference_marginals
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import generator
 
 
