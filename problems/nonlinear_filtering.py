@@ -37,11 +37,11 @@ from problems.observations import (
     distinct_times,
     require_observation_times,
 )
+from problems.potentials import RingWell, SineWell
 from problems.problem import Problem, ProblemFamily
 from problems.references.exact_filter import FilterTruth, grid_filter
 from problems.references.product_law import Product
 from problems.validation import require_choice, require_counts, require_positive, require_times
-from problems.wells import RingWell, SineWell
 
 MEASURES = ("symkl", *FILTERING_MEASURES)
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "filtering_observations.csv"

@@ -13,8 +13,8 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering, published_path, simulated_path
+from problems.potentials import RingWell, SineWell
 from problems.references.product_law import Product
-from problems.wells import RingWell, SineWell
 from seeding import generator
 
 

@@ -13,9 +13,8 @@ from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import Coordinatewise, GaussianNoise, Likelihood, LinearObservation, StudentNoise
-from problems.potentials import Quadratic
+from problems.potentials import Quadratic, RingWell, SineWell
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
-from problems.wells import RingWell, SineWell
 from seeding import fixed_generator, generator
 from solvers.gaussian.assumed_density import AssumedGaussian, restricted_step
 from solvers.gaussian.exact_step import jko_moments
