@@ -17,7 +17,7 @@ from benchmarks.bounds import at_most
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
-from problems.logistic_regression import LogisticPosterior
+from problems.posterior.logistic_posterior import LogisticPosterior
 
 FEATURES = 54
 CALLS = 20

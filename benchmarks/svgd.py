@@ -15,7 +15,7 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian
-from problems.logistic_regression import LogisticPosterior
+from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.problem import Problem
 from solvers.samplers.svgd import SVGD
 

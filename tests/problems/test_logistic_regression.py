@@ -10,7 +10,8 @@ from scipy import integrate, stats
 
 from false_alarms import FALSE_ALARM
 from problems.data.datasets import load
-from problems.logistic_regression import LogisticLikelihood, LogisticPosterior, LogisticRegression
+from problems.logistic_regression import LogisticRegression
+from problems.posterior.logistic_posterior import LogisticLikelihood, LogisticPosterior
 from problems.potentials import Potential
 from problems.unavailable import Unavailable
 from seeding import generator, numpy_generator
@@ -109,7 +110,7 @@ def test_blocks_of_cases_add_up(cases, weight, monkeypatch):
     potential = LogisticPosterior(features, 1.0, 100.0, likelihood_weight=weight)
     x = points(7, 4)
     value, gradient = potential.value(x), potential.gradient(x)
-    monkeypatch.setattr("problems.logistic_regression.BLOCK_ENTRIES", {"cpu": 1})
+    monkeypatch.setattr("problems.posterior.logistic_posterior.BLOCK_ENTRIES", {"cpu": 1})
     torch.testing.assert_close(potential.value(x), value, rtol=1e-13, atol=0)
     torch.testing.assert_close(potential.gradient(x), gradient, rtol=1e-12, atol=1e-12)
 

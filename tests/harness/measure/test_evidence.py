@@ -12,7 +12,7 @@ from harness.measure.evidence import ELBO, EvidenceGap
 from harness.measure.measure import Subject
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian
-from problems.logistic_regression import LogisticPosterior
+from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Evidence, Problem
 from problems.references.grid_law import GridLaw

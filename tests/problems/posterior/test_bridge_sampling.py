@@ -8,8 +8,8 @@ import torch
 
 from false_alarms import mean_error, repetitions, sigmas, spread_error
 from problems.laws import Gaussian
-from problems.logistic_regression import LogisticPosterior
 from problems.posterior.bridge_sampling import acceptance_ratio, log_normaliser
+from problems.posterior.logistic_posterior import LogisticPosterior
 from seeding import generator, numpy_generator
 
 

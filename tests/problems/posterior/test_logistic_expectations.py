@@ -12,8 +12,8 @@ from scipy import integrate, special, stats
 
 from problems.gaussian_expectations import KnownUnderGaussians
 from problems.laws import Gaussian
-from problems.logistic_regression import LogisticPosterior
 from problems.posterior.logistic_expectations import averaged_loss, kolmogorov_density
+from problems.posterior.logistic_posterior import LogisticPosterior
 from seeding import generator
 
 

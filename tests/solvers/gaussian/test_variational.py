@@ -13,9 +13,10 @@ from scipy.optimize import minimize
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
-from problems.logistic_regression import LogisticPosterior, LogisticRegression
+from problems.logistic_regression import LogisticRegression
 from problems.nonlinear_filtering import NonlinearFiltering
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator

@@ -10,8 +10,9 @@ from scipy.spatial.distance import pdist, squareform
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.laws import Empirical, Gaussian
-from problems.logistic_regression import LogisticPosterior, LogisticRegression
+from problems.logistic_regression import LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
