@@ -1,12 +1,13 @@
 """Moments of any estimate and, in one dimension, its quantiles and its distribution function.
 
-Grids, quantile maps and weighted particles have their own; other estimates are judged by draws from a fixed stream, so
-that looking at them changes nothing that comes after.
+Grids, ranked densities and weighted particles have their own; other estimates are judged by draws from a fixed stream,
+so that looking at them changes nothing that comes after.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,10 +16,25 @@ from scipy.special import ndtr, ndtri
 
 from problems.laws import Gaussian
 from problems.references.grid_law import GridLaw
-from solvers.estimates import Estimate, Exact, GridDensity, Particles
-from solvers.one_dimensional.quantile_map import QuantileMap
+from solvers.estimates import DensityEstimate, Estimate, Exact, GridDensity, Particles
 
 DRAWS = 2**14
+
+
+class RankedDensity(DensityEstimate):
+    """A density on the line that knows its moments, its quantiles and its distribution function."""
+
+    @abstractmethod
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean (1,) and covariance (1, 1)."""
+
+    @abstractmethod
+    def quantiles(self, levels: Sequence[float]) -> list[float]:
+        """Return the quantiles at these levels."""
+
+    @abstractmethod
+    def cumulative(self, place: float) -> float:
+        """Return the mass below ``place``."""
 
 
 def weighted_points(estimate: Estimate) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,9 +54,8 @@ def moments(estimate: Estimate) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean (D,) and covariance (D, D) of an estimate."""
     if isinstance(estimate, Exact | GridDensity):
         return estimate.law.moments()
-    if isinstance(estimate, QuantileMap):
-        mean = torch.tensor([estimate.expectation(lambda x: x)], dtype=torch.float64)
-        return mean, torch.tensor([[estimate.expectation(lambda x: (x - float(mean)) ** 2)]], dtype=torch.float64)
+    if isinstance(estimate, RankedDensity):
+        return estimate.moments()
     points, weights = weighted_points(estimate)
     # numpy's einsum adds on one thread, in one order: the bits must not depend on the number of threads.
     mean = torch.from_numpy(np.einsum("n,ni->i", weights.numpy(), points.numpy()))
@@ -53,8 +68,8 @@ def quantiles(estimate: Estimate, levels: Sequence[float]) -> list[float]:
     if isinstance(estimate, Exact) and isinstance(estimate.law, Gaussian):
         mean, std = float(estimate.law.mean), math.sqrt(float(estimate.law.covariance))
         return [mean + std * float(ndtri(level)) for level in levels]
-    if isinstance(estimate, QuantileMap):
-        return [float(value) for value in estimate.evaluate(ndtri(np.asarray(levels)))[0]]
+    if isinstance(estimate, RankedDensity):
+        return estimate.quantiles(levels)
     grid, goals = grid_of(estimate), torch.tensor(levels, dtype=torch.float64)
     if grid is not None:
         return [float(value) for value in grid.quantile(goals)]
@@ -72,8 +87,8 @@ def cumulative(estimate: Estimate, place: float) -> float:
     grid = grid_of(estimate)
     if grid is not None:
         return float(grid.cumulative(torch.tensor([place], dtype=torch.float64)))
-    if isinstance(estimate, QuantileMap):
-        return float(ndtr(estimate.score(np.array([place]))[0]))
+    if isinstance(estimate, RankedDensity):
+        return estimate.cumulative(place)
     points, weights = weighted_points(estimate)
     x = points[:, 0]
     return float(weights[x < place].numpy().sum() + 0.5 * weights[x == place].numpy().sum())

@@ -8,21 +8,22 @@ left.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline, PchipInterpolator
-from scipy.special import logsumexp, ndtr, ndtri_exp
+from scipy.special import logsumexp, ndtr, ndtri, ndtri_exp
 
 from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
 from problems.references.exact_filter import ImpossibleObservation
 from problems.references.marginals_1d import effective_domain
-from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood
+from solvers.estimates import Conditioned, LogLikelihood
+from solvers.quantiles import RankedDensity
 
 REACH = 8.0
 # A law whose mass the old nodes show up to this many standard deviations only is no longer represented.
@@ -99,7 +100,7 @@ def _increasing_spline(z: Reals, x: Reals) -> CubicSpline | PchipInterpolator:
 
 
 @dataclass(frozen=True, eq=False)
-class QuantileMap(DensityEstimate):
+class QuantileMap(RankedDensity):
     """The law of T(Z), Z ~ N(0, 1), with T increasing, given by its ``values`` (n,) at uniform nodes of [-8, 8].
 
     Beyond the nodes T goes on as a straight line.
@@ -168,6 +169,16 @@ class QuantileMap(DensityEstimate):
         """Return E f(X) of a function of points (n,), by the trapezoidal rule in z, which is of spectral accuracy."""
         z = scores(len(self.values))
         return float((z[1] - z[0]) * np.exp(LOG_PEAK - 0.5 * z * z) @ function(self.values))
+
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = torch.tensor([self.expectation(lambda x: x)], dtype=torch.float64)
+        return mean, torch.tensor([[self.expectation(lambda x: (x - float(mean)) ** 2)]], dtype=torch.float64)
+
+    def quantiles(self, levels: Sequence[float]) -> list[float]:
+        return [float(value) for value in self.evaluate(ndtri(np.asarray(levels)))[0]]
+
+    def cumulative(self, place: float) -> float:
+        return float(ndtr(self.score(np.array([place]))[0]))
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         """Return the law of density p L / ∫ p L, integrated between the nodes and ranked again."""
