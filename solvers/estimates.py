@@ -148,6 +148,11 @@ class DensityEstimate(Estimate):
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         """Return the log-density at ``x`` (n, D), shape (n,)."""
 
+    def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``n`` draws (n, D), float64, and the log-density at each, (n,)."""
+        points = self.sample(n, generator).double()
+        return points, self.log_prob(points)
+
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         draws = self.sample(CONDITIONING_DRAWS, generator)
         uniform = Particles(draws).normalised_log_weights
@@ -330,7 +335,7 @@ def draws_of(
     density: DensityEstimate | Density, n: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``n`` draws (n, D), float64, and the log-density at each, (n,); maps are not inverted for that."""
-    if isinstance(density, Pushforward):
+    if isinstance(density, DensityEstimate):
         return density.sample_with_log_prob(n, generator)
     points = density.sample(n, generator).double()
     return points, density.log_prob(points)
