@@ -21,16 +21,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from problems.laws import Density
-from solvers.estimates import (
-    Conditioned,
-    DensityEstimate,
-    InvertibleMap,
-    LogLikelihood,
-    Particles,
-    importance,
-)
+from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
 from solvers.filtering import Propagation, equal_steps
 from solvers.icnn.flow_state import Course
+from solvers.maps import InvertibleMap
 from solvers.particles.resampling import systematic
 from solvers.solver import Cost, Diverged
 

@@ -12,11 +12,11 @@ import torch
 
 from problems.laws import Law
 from problems.potentials import FiniteSum, Potential
-from solvers.estimates import InvertibleMap
 from solvers.icnn.affine_start import start_at
 from solvers.icnn.parameter_gradients import pieces, pushed
 from solvers.icnn.step_objective import StepObjective, derivatives_of
 from solvers.icnn.training import Training
+from solvers.maps import InvertibleMap
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights

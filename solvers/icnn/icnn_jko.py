@@ -32,7 +32,6 @@ from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.checkpoint import Checkpoint
-from solvers.estimates import Pushforward
 from solvers.filtering import assimilate
 from solvers.icnn.affine_start import best_affine
 from solvers.icnn.descent import Schedule
@@ -41,6 +40,7 @@ from solvers.icnn.flow_state import TRACES, Course, Guess
 from solvers.icnn.parameter_gradients import slopes_on
 from solvers.icnn.step_objective import StepObjective
 from solvers.icnn.training import Trainer
+from solvers.maps import Pushforward
 from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature_metric import METRICS, Metric, metric_of, unsupported_metric
 from solvers.reproducibility import batches_are_alike, warn_of_batches

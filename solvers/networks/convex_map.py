@@ -16,7 +16,7 @@ from functools import partial
 
 import torch
 
-from solvers.estimates import InvertibleMap
+from solvers.maps import InvertibleMap
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient
 from solvers.networks.convex_network import Weights
 from solvers.solver import Diverged

@@ -22,7 +22,7 @@ from problems.flow import GradientFlow
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
 from problems.potentials import Potential
 from problems.problem import Problem
-from solvers.estimates import InvertibleMap
+from solvers.maps import InvertibleMap
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Diverged
 from solvers.threads import Run, workers

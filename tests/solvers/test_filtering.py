@@ -19,9 +19,10 @@ from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
-from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Pushforward, Reweighted
+from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline
 from solvers.gaussian.gaussian_jko import GaussianJKO
+from solvers.maps import Pushforward
 from solvers.one_dimensional.chang_cooper import ChangCooper
 from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.one_dimensional.quantile_map import QuantileMap, scores

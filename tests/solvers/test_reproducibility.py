@@ -14,9 +14,9 @@ import torch
 from harness.streams import stream
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.estimates import Pushforward
 from solvers.icnn import icnn_jko
 from solvers.icnn.icnn_jko import ICNNJKO
+from solvers.maps import Pushforward
 from solvers.reproducibility import BEST_CODE_PATH, VARIABLE, arithmetic, batches_are_alike, hold
 from solvers.solver import Diverged, Solution
 

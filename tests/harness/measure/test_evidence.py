@@ -17,7 +17,8 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Evidence, Problem
 from problems.references.grid_law import GridLaw
 from seeding import generator
-from solvers.estimates import Exact, GridDensity, InvertibleMap, Particles, Pushforward
+from solvers.estimates import Exact, GridDensity, Particles
+from solvers.maps import InvertibleMap, Pushforward
 from solvers.solver import Diverged
 
 BETA = 2.5

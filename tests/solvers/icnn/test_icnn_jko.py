@@ -17,9 +17,9 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
-from solvers.estimates import Pushforward
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn.icnn_jko import ICNNJKO
+from solvers.maps import Pushforward
 from solvers.solver import Diverged, Solution
 
 CPU = torch.device("cpu")

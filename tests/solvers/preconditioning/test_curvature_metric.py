@@ -11,9 +11,9 @@ from problems.logistic_regression import LogisticRegression
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
-from solvers.estimates import InvertibleMap, Pushforward
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn.icnn_jko import ICNNJKO
+from solvers.maps import InvertibleMap, Pushforward
 from solvers.preconditioning.curvature_metric import Metric, metric_of
 from solvers.solver import Diverged
 

@@ -1,0 +1,86 @@
+"""Invertible maps, and the laws that they push forward."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from problems.laws import Density
+from solvers.estimates import DensityEstimate
+
+
+class InvertibleMap(ABC):
+    """A diffeomorphism T of R^D that is orientation-preserving: log det ∇T exists everywhere."""
+
+    @abstractmethod
+    def push(self, x: torch.Tensor) -> torch.Tensor:
+        """Return T(x) at ``x`` (n, D), shape (n, D)."""
+
+    @abstractmethod
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return T(x), shape (n, D), and log det ∇T(x), shape (n,), at ``x`` (n, D)."""
+
+    @abstractmethod
+    def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x = T⁻¹(y), shape (n, D), and log det ∇T(x), shape (n,), at ``y`` (n, D)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pushforward(DensityEstimate):
+    """The law of T_K∘…∘T_1(X) for X ~ ``base``: log ρ(T_K∘…∘T_1(x)) = log base(x) - Σ_k log det ∇T_k.
+
+    ``maps`` are T_1, …, T_K. Results are float64.
+    """
+
+    base: Density
+    maps: tuple[InvertibleMap, ...]
+
+    @property
+    def dim(self) -> int:
+        return self.base.dim
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        return self.push(self.base.sample(n, generator))
+
+    def push(self, x: torch.Tensor) -> torch.Tensor:
+        """Return where points ``x`` (n, D) of the base law end."""
+        for step in self.maps:
+            x = step.push(x)
+        return x
+
+    def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``n`` draws (n, D) and the log-density at each, (n,), for which no map needs to be inverted."""
+        x = self.base.sample(n, generator)
+        log_density = self.base.log_prob(x)
+        for step in self.maps:
+            x, log_det = step.forward(x)
+            log_density = log_density - log_det
+        return x, log_density
+
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        log_det_total = torch.zeros(len(x), dtype=torch.float64)
+        for step in reversed(self.maps):
+            x, log_det = step.inverse(x)
+            log_det_total += log_det
+        return self.base.log_prob(x) - log_det_total
+
+    def trajectory(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the paths of points ``x`` (n, D) of the base law: after 0, …, K maps, shape (K+1, n, D)."""
+        path = [x]
+        for step in self.maps:
+            path.append(step.push(path[-1]))
+        return torch.stack(path)
+
+    def trajectory_to(self, y: torch.Tensor) -> torch.Tensor:
+        """Return the paths that end in ``y`` (n, D), in the same order as ``trajectory``: shape (K+1, n, D)."""
+        path = [y]
+        for step in reversed(self.maps):
+            path.append(step.inverse(path[-1])[0])
+        return torch.stack(path[::-1])
+
+    def defect(self) -> str | None:
+        x, log_density = self.sample_with_log_prob(256, torch.Generator().manual_seed(0))
+        bad = int((~(torch.isfinite(x).all(dim=1) & torch.isfinite(log_density))).sum())
+        return f"{bad} of 256 draws or their log-densities are not finite" if bad else None
