@@ -36,19 +36,17 @@ import torch
 from problems.flow import Entropy, GradientFlow
 from problems.laws import Density
 from problems.problem import Problem
-from problems.validation import require_choice, require_counts, require_positive
 from solvers.dual.basis import polynomial_count
-from solvers.dual.objective import REGULARISATIONS
+from solvers.dual.settings import DualSettings
 from solvers.dual.steps import DualPropagation
 from solvers.filtering import Filter, assimilate
 from solvers.solver import Solution, step_counts
 
 MOST_KERNEL_DIMENSIONS = 3
-REFERENCES = ("coupled", "uniform", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DualJKO(Filter):
+class DualJKO(DualSettings, Filter):
     """Dual JKO steps of ``step_size`` on ``samples`` pairs of points.
 
     ``basis`` is "polynomial", of at most ``degree``, or "gaussian", for few dimensions: the constant and ``kernels``
@@ -69,43 +67,6 @@ class DualJKO(Filter):
 
     name: ClassVar[str] = "dual-jko"
     version: ClassVar[int] = 3
-    step_size: float = 0.1
-    samples: int = 20_000
-    basis: str = "polynomial"
-    degree: int = 3
-    kernels: int = 400
-    kernel_variance: float = 0.1
-    reference: str = "coupled"
-    box_variance: float = 8.0
-    regularisation: str = "quadratic"
-    penalty: float = 1e-3
-    tolerance: float = 1e-3
-    iterations: int = 1000
-
-    def __post_init__(self) -> None:
-        require_counts(
-            self.name, samples=self.samples, degree=self.degree, kernels=self.kernels, iterations=self.iterations
-        )
-        require_positive(
-            self.name,
-            step_size=self.step_size,
-            kernel_variance=self.kernel_variance,
-            box_variance=self.box_variance,
-            penalty=self.penalty,
-            tolerance=self.tolerance,
-        )
-        require_choice(self.name, "basis", self.basis, ("polynomial", "gaussian"))
-        require_choice(self.name, "reference", self.reference, REFERENCES)
-        require_choice(self.name, "regularisation", self.regularisation, REGULARISATIONS)
-        if self.reference == "published" and self.regularisation != "quadratic":
-            raise ValueError(
-                f"{self.name}: regularisation is quadratic in the published runs, got {self.regularisation!r}"
-            )
-        if self.basis == "gaussian" and self.kernels >= self.samples:
-            raise ValueError(
-                f"{self.name}: a basis must be smaller than the sample: {self.kernels} kernels and the constant, "
-                f"{self.samples} samples"
-            )
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)

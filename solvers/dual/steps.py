@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from solvers.dual.basis import Basis, GaussianKernels, Table
 from solvers.dual.objective import DualObjective, Optimum, Stopping, block_pairs
 from solvers.dual.reference_pairs import SLOPE_DRAWS, Pairs, coupled_pairs, quadratic_guess, uniform_pairs
 from solvers.dual.regions import Box, Region
+from solvers.dual.settings import DualSettings
 from solvers.dual.unnormalised_density import (
     BLOCK_POINTS,
     FEWEST_PER_DIMENSION,
@@ -34,9 +34,6 @@ from solvers.estimates import Estimate, Exact, density_of
 from solvers.filtering import Propagation, equal_steps
 from solvers.solver import Cost, Diverged
 from solvers.threads import Run, workers
-
-if TYPE_CHECKING:
-    from solvers.dual.dual_jko import DualJKO
 
 # The published monomials are multiplied by this; with L-BFGS's first step of length 1 it decides where that leads.
 PUBLISHED_SCALE = 1e-4
@@ -69,8 +66,8 @@ class DualPropagation(Propagation):
     ``traces`` and ``diagnostics`` grow with every step.
     """
 
-    def __init__(self, solver: DualJKO, flow: GradientFlow, generator: torch.Generator) -> None:
-        self.solver, self.flow, self.generator = solver, flow, generator
+    def __init__(self, settings: DualSettings, flow: GradientFlow, generator: torch.Generator) -> None:
+        self.settings, self.flow, self.generator = settings, flow, generator
         self.traces: dict[str, list[float]] = {
             "evaluations": [], "residual": [], "effective_sample": [], "seconds": []
         }  # fmt: skip
@@ -92,8 +89,8 @@ class DualPropagation(Propagation):
             raise TypeError(f"dual-jko starts from a density, not from {type(estimate).__name__}")
         log_density: LogDensity = density.log_prob
         mean, covariance = moments_of(density, self.generator)
-        count, step_size = equal_steps(stop - start, self.solver.step_size)
-        box = Box(mean, math.sqrt(3 * self.solver.box_variance))
+        count, step_size = equal_steps(stop - start, self.settings.step_size)
+        box = Box(mean, math.sqrt(3 * self.settings.box_variance))
         region: Region = box
         for step in range(1, count + 1):
             where = f"step {len(self.traces['seconds']) + 1} (t = {start + step * step_size:g})"
@@ -105,7 +102,7 @@ class DualPropagation(Propagation):
         self.outside = max(self.outside, found.outside)
         self.share = min(self.share, found.effective_share)
         # The published method is there to be compared, whatever it gives.
-        if found.outside > LARGEST_OUTSIDE and self.solver.reference != "published":
+        if found.outside > LARGEST_OUTSIDE and self.settings.reference != "published":
             raise Diverged(
                 f"{where}: {found.outside:.0%} of the mass is outside the region that the sample covers; "
                 f"more samples, a smaller degree or a larger box_variance may help"
@@ -127,17 +124,17 @@ class DualPropagation(Propagation):
         pairs are drawn, and ``where`` names the step in errors.
         """
         began = time.perf_counter()
-        solver, beta, potential = self.solver, self.flow.inverse_temperature, self.flow.potential
+        settings, beta, potential = self.settings, self.flow.inverse_temperature, self.flow.potential
         rate = beta / (2 * step_size)
-        if solver.reference == "coupled":
+        if settings.reference == "coupled":
             try:
                 guess = quadratic_guess(mean, covariance, potential, step_size, 1 / beta, self.generator)
             except Diverged as error:
                 raise Diverged(f"{where}: {error}") from error
-            pairs = coupled_pairs(guess, 2 * step_size / beta, solver.samples, self.generator)
+            pairs = coupled_pairs(guess, 2 * step_size / beta, settings.samples, self.generator)
         with workers() as run:
-            if solver.reference != "coupled":
-                pairs = uniform_pairs(box, solver.samples, self.generator)
+            if settings.reference != "coupled":
+                pairs = uniform_pairs(box, settings.samples, self.generator)
             log_mass = _at(log_density, pairs.y, run) - pairs.of_y.log_prob(pairs.y)
             energy = _at(potential.value, pairs.x, run)
             mass, effective = _unit_mean(log_mass, where)
@@ -156,15 +153,15 @@ class DualPropagation(Propagation):
                 mass=mass[order],
                 cost=(pairs.x - pairs.y).square().sum(1),
                 rate=rate,
-                penalty=solver.penalty,
-                regularisation=solver.regularisation,
+                penalty=settings.penalty,
+                regularisation=settings.regularisation,
                 run=run,
                 constant=on_x.constant,
             )
-            if solver.reference == "published":
+            if settings.reference == "published":
                 optimum = self._as_published(objective, self.flow.dim * math.log(2 * box.half_width))
             else:
-                stopping = Stopping(solver.tolerance, solver.iterations)
+                stopping = Stopping(settings.tolerance, settings.iterations)
                 optimum = objective.minimise(objective.start(objective.balanced), stopping)
         if not bool(torch.isfinite(optimum.weights).all() and torch.isfinite(optimum.g).all()):
             raise Diverged(f"{where}: the dual potentials are not finite; a larger penalty may help")
@@ -175,7 +172,7 @@ class DualPropagation(Propagation):
         for name, value in (entry | {"seconds": time.perf_counter() - began}).items():
             self.traces[name].append(float(value))
         stepped = SteppedDensity(on_x, optimum.g, potential, rate, beta)
-        if solver.reference == "coupled":
+        if settings.reference == "coupled":
             log_weights = optimum.weights.log()
             log_weights -= float(logsumexp(log_weights.numpy()))
             effective = effective_sample_size(log_weights)
@@ -190,28 +187,29 @@ class DualPropagation(Propagation):
         In terms of unit mass: with M the mass of the scaled ρ_k, γ becomes γM/|Q|², J is multiplied by M, and the
         start is g = -h = τ/β log M.
         """
-        solver = self.solver
+        settings = self.settings
         log_mass = log_volume - math.log(float(objective.mass.max()))
-        objective = replace(objective, penalty=solver.penalty * math.exp(log_mass - 2 * log_volume))
+        objective = replace(objective, penalty=settings.penalty * math.exp(log_mass - 2 * log_volume))
         stopping = replace(
-            PUBLISHED_STOPPING, tolerance=solver.tolerance, iterations=solver.iterations, scale=math.exp(log_mass)
+            PUBLISHED_STOPPING, tolerance=settings.tolerance, iterations=settings.iterations, scale=math.exp(log_mass)
         )
         return objective.minimise(objective.start(log_mass / objective.rate), stopping)
 
     def _bases(self, pairs: Pairs) -> tuple[Basis, Basis]:
-        solver = self.solver
-        if solver.basis == "polynomial" and solver.reference == "published":
-            monomials = pairs.of_x.monomials(solver.degree, PUBLISHED_SCALE)
+        settings = self.settings
+        if settings.basis == "polynomial" and settings.reference == "published":
+            monomials = pairs.of_x.monomials(settings.degree, PUBLISHED_SCALE)
             return monomials, monomials
-        if solver.basis == "polynomial":
-            return pairs.of_x.polynomials(solver.degree), pairs.of_y.polynomials(solver.degree)
+        if settings.basis == "polynomial":
+            return pairs.of_x.polynomials(settings.degree), pairs.of_y.polynomials(settings.degree)
         on_x, on_y = (
-            GaussianKernels.orthonormal(points, solver.kernels, solver.kernel_variance) for points in (pairs.x, pairs.y)
+            GaussianKernels.orthonormal(points, settings.kernels, settings.kernel_variance)
+            for points in (pairs.x, pairs.y)
         )
         return on_x, on_y
 
     def cost(self) -> Cost:
-        guesses = len(self.traces["seconds"]) if self.solver.reference == "coupled" else 0
+        guesses = len(self.traces["seconds"]) if self.settings.reference == "coupled" else 0
         return Cost(gradient_evaluations=SLOPE_DRAWS * guesses)
 
     def diagnostics(self) -> dict[str, float | int | str]:
