@@ -4,10 +4,8 @@ Labels y_i ∈ {-1, +1}, standardised features φ_i ∈ R^d, weights w and their
 
     y_i | w ~ σ(y_i wᵀφ_i),   w | α ~ N(0, α⁻¹ I_d),   α ~ Gamma(shape a, rate b).
 
-The unknowns are x = (w, ℓ) ∈ R^{d+1} with ℓ = log α, whose density carries the Jacobian dα/dℓ = e^ℓ:
-
-    V(x) = -log p(y, w, ℓ) = Σ_i log(1 + exp(-y_i wᵀφ_i)) + ½ e^ℓ ‖w‖² - (d/2) ℓ - a ℓ + b e^ℓ + c,
-    c = (d/2) log 2π + log Γ(a) - a log b.
+The unknowns are x = (w, ℓ) ∈ R^{d+1} with ℓ = log α, whose density carries the Jacobian dα/dℓ = e^ℓ, and V(x) is
+-log p(y, w, ℓ) (``problems.posterior.logistic_posterior``).
 
 At β = 1 the posterior is the stationary law of dX = -∇V dt + √2 dW. The model is that of Gershman, Hoffman and Blei
 (2012), used for particle methods by Liu and Wang (2016) and for JKO flows by Mokrov et al. (2021), whose released

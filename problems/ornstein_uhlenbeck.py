@@ -1,12 +1,7 @@
 """Ornstein-Uhlenbeck flows: V(x) = ½ (x-b)ᵀA(x-b), whose marginals are known exactly at every time.
 
-From N(m₀, Σ₀) the law at time t of dX = -A(X-b) dt + √(2/β) dW is N(m_t, Σ_t) with
-
-    m_t = b + e^{-At} (m₀-b)
-    Σ_t = e^{-At} Σ₀ e^{-At} + β⁻¹ A⁻¹ (I - e^{-2At})
-
-(Risken, The Fokker-Planck Equation, 1989, section 6.5), and a mixture flows component by component, since the
-Fokker-Planck equation is linear. The stationary law is N(b, β⁻¹A⁻¹).
+The flow is the law of dX = -A(X-b) dt + √(2/β) dW, Gaussian from a Gaussian (``problems.references.quadratic_flow``).
+Its stationary law is N(b, β⁻¹A⁻¹).
 """
 
 from __future__ import annotations

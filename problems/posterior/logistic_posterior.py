@@ -1,4 +1,10 @@
-"""The negative log-posterior of a logistic regression, and its likelihood of held-out cases."""
+r"""The negative log-posterior of a logistic regression, and its likelihood of held-out cases.
+
+With labels y_i ∈ {-1, +1}, features φ_i ∈ R^d and unknowns x = (w, ℓ), ℓ = log α (``problems.logistic_regression``),
+
+    V(x) = -log p(y, w, ℓ) = Σ_i log(1 + exp(-y_i wᵀφ_i)) + ½ e^ℓ ‖w‖² - (d/2) ℓ - a ℓ + b e^ℓ + c,
+    c = (d/2) log 2π + log Γ(a) - a log b.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""The exact law of a Gaussian, or a mixture of them, that flows in a quadratic potential."""
+"""The exact law of a Gaussian, or a mixture of them, that flows in a quadratic potential V(x) = ½ (x-b)ᵀA(x-b).
+
+From N(m₀, Σ₀) the law at time t of dX = -A(X-b) dt + √(2/β) dW is N(m_t, Σ_t) with
+
+    m_t = b + e^{-At} (m₀-b)
+    Σ_t = e^{-At} Σ₀ e^{-At} + β⁻¹ A⁻¹ (I - e^{-2At})
+
+(Risken, The Fokker-Planck Equation, 1989, section 6.5), and a mixture flows component by component, since the
+Fokker-Planck equation is linear.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Technometrics 37, 1995): ρ⁺ must be small there too, and polynomials grow fas
     x = m⁺ + T (y - m) + √(2h/β) T^{½} ξ,
 
 where m⁺ and T are the mean and the map of the exact step of N(m, Σ) in a quadratic potential
-(``solvers.gaussian.gaussian_jko``) with the average slope of ∇V. In that step x = T(y) + δ leaves a slack of δᵀT⁻¹δ in
+(``solvers.gaussian.exact_step``) with the average slope of ∇V. In that step x = T(y) + δ leaves a slack of δᵀT⁻¹δ in
 the constraint. So pairs lie where the constraint binds and x where ρ⁺ is; the guess decides on nothing else.
 """
 

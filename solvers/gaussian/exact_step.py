@@ -1,4 +1,14 @@
-"""The exact JKO step from a Gaussian in a quadratic potential; ``solvers.gaussian.gaussian_jko`` has the equation."""
+"""The exact JKO step ρ⁺ = argmin_ρ  W₂²(ρ, ρ_k) / 2h + ∫ V ρ + β⁻¹ ∫ ρ log ρ from a Gaussian in a quadratic potential.
+
+For V = ½ (x-b)ᵀA(x-b) and ρ_k = N(m, Σ) the minimiser is N(m⁺, Σ⁺) with M = I + hA, τ = h/β and
+
+    m⁺ = M⁻¹ (m + hAb)
+    C  = M^{-½} Σ M^{-½}
+    Σ⁺ = M^{-½} · ½ [C + 2τI + (C² + 4τC)^{½}] · M^{-½},
+
+whether or not A and Σ commute: the optimal map from ρ⁺ to ρ_k is x + h∇V + τ∇log ρ⁺, of gradient M - τ(Σ⁺)⁻¹, so that
+Σ = (M - τ(Σ⁺)⁻¹) Σ⁺ (M - τ(Σ⁺)⁻¹), which is the quadratic equation S - 2τI + τ²S⁻¹ = C of S = M^{½} Σ⁺ M^{½}.
+"""
 
 from __future__ import annotations
 

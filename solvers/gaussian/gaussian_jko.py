@@ -4,14 +4,7 @@ The scheme (Jordan, Kinderlehrer, Otto, SIAM J. Math. Anal. 29, 1998) is backwar
 
     ρ⁺ = argmin_ρ  W₂²(ρ, ρ_k) / 2h + ∫ V ρ + β⁻¹ ∫ ρ log ρ.
 
-For V = ½ (x-b)ᵀA(x-b) and ρ_k = N(m, Σ) the minimiser is N(m⁺, Σ⁺) with M = I + hA, τ = h/β and
-
-    m⁺ = M⁻¹ (m + hAb)
-    C  = M^{-½} Σ M^{-½}
-    Σ⁺ = M^{-½} · ½ [C + 2τI + (C² + 4τC)^{½}] · M^{-½},
-
-whether or not A and Σ commute: the optimal map from ρ⁺ to ρ_k is x + h∇V + τ∇log ρ⁺, of gradient M - τ(Σ⁺)⁻¹, so that
-Σ = (M - τ(Σ⁺)⁻¹) Σ⁺ (M - τ(Σ⁺)⁻¹), which is the quadratic equation S - 2τI + τ²S⁻¹ = C of S = M^{½} Σ⁺ M^{½}.
+For V = ½ (x-b)ᵀA(x-b) and a Gaussian ρ_k the minimiser is a Gaussian in closed form (``solvers.gaussian.exact_step``).
 The stationary law N(b, β⁻¹A⁻¹) is a fixed point. This is what any JKO method of the same step can at best attain.
 
 In the stationary problems, for any V, it is Gaussian variational inference: the same steps restricted to Gaussians, by

@@ -2,9 +2,8 @@
 
     exp(-βV) ≈ N(x*, (β ∇²V(x*))⁻¹),   ∇V(x*) = 0,   ∇²V(x*) > 0
 
-(Tierney, Kadane, J. Am. Stat. Assoc. 81, 1986). The mode is found by Newton's method with the eigenvalues of the
-Hessian replaced by their absolute values, so that the direction is one of descent wherever V is not convex, and steps
-halved until V falls enough (Nocedal, Wright, Numerical Optimization, 2006, section 3.4).
+(Tierney, Kadane, J. Am. Stat. Assoc. 81, 1986). The mode is found by Newton's method
+(``solvers.preconditioning.newton_mode``).
 
 A mode depends on the coordinates, and in many dimensions the mass is elsewhere: with a scale among the unknowns, such
 as log α, it may be far off, or not the highest. How far is told by the tail of the importance weights.

@@ -1,4 +1,4 @@
-"""Nodes and weights for averages over N(0, I) in few or in many dimensions."""
+"""Nodes and weights for averages over N(0, I): product Gauss-Hermite rules in few dimensions, Sobol' points in many."""
 
 from __future__ import annotations
 

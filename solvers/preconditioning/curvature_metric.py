@@ -8,7 +8,7 @@ Q^{-½} g. Two curvatures serve:
     Q = |E β∇²V|    the mean over particles, every eigenvalue λ of it replaced by max(|λ|, 10⁻⁸ λ_max): all directions
                     of N(b, (βA)⁻¹) are equally wide. Where V is not convex the mean curvature need not be positive: |λ|
                     is then as large as the rate at which particles leave the saddle, and Newton's method uses it so
-                    (``solvers.gaussian.laplace``).
+                    (``solvers.preconditioning.newton_mode``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The mode of exp(-βV) by Newton's method, which descends wherever V is not convex.
+"""The mode of exp(-βV) by Newton's method: from x along -|H|⁻¹∇V(x), H = ∇²V(x) with eigenvalues |λ| in place of λ.
 
-The eigenvalues of the Hessian are replaced by their absolute values, so that the direction is one of descent, and
-steps are halved until V falls enough (Nocedal, Wright, Numerical Optimization, 2006, section 3.4).
+That is a direction of descent wherever V is not convex, too. Steps are halved until V falls enough (Nocedal, Wright,
+Numerical Optimization, 2006, section 3.4).
 """
 
 from __future__ import annotations
