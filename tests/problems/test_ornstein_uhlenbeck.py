@@ -7,9 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from false_alarms import sigmas
 from problems.laws import Gaussian, GaussianMixture
-from problems.linear_algebra import random_spd
 from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, published_instance
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import generator
@@ -193,18 +191,6 @@ def test_random_instances_come_from_the_generator():
     assert not torch.equal(same[0], build(3, 5, instance="random").flow.potential.precision)
     one_dimensional = build(1, 0, instance="random", spectrum=(1.0, 4.0))
     assert float(one_dimensional.flow.potential.precision) == pytest.approx(2.0)
-
-
-def test_random_eigenvectors_are_isotropic():
-    """E[Q Λ Qᵀ] = tr(Λ)/D I; of Λ = diag(0, 0, 1) the entries are q_i q_j, and E q_i⁴ = 3/15 on the sphere."""
-    eigenvalues = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    stream = generator(3)
-    draws = torch.stack([random_spd(eigenvalues, stream) for _ in range(4000)])
-    # standard deviations are below 0.3, and twelve figures are looked at
-    far = sigmas(12) * 0.3 / math.sqrt(4000)
-    torch.testing.assert_close(draws.mean(0), torch.eye(3, dtype=torch.float64) / 3, rtol=0, atol=far)
-    fourth = (draws.diagonal(dim1=1, dim2=2) ** 2).mean(0)
-    torch.testing.assert_close(fourth, torch.full((3,), 0.2, dtype=torch.float64), rtol=0, atol=far)
 
 
 GIVEN = {"instance": "given", "precision": ((2.0, 0.5), (0.5, 1.0)), "centre": (1.0, -1.0)}

@@ -1,57 +1,17 @@
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
-from scipy import linalg, stats
+from scipy import linalg
 
-from problems.double_well import DoubleWellPotential
-from problems.flow import Entropy, FreeEnergy, GradientFlow
-from problems.laws import Gaussian, GaussianMixture
-from problems.potentials import Potential, Quadratic
 from problems.references.fokker_planck import FokkerPlanck, bernoulli
-from problems.references.grid_law import discretised
-from problems.references.marginals_1d import effective_domain, reference_marginal
-
-
-def tensor(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def gaussian(mean, deviation):
-    return Gaussian(tensor(mean), tensor(deviation**2)[None])
-
-
-@dataclass(frozen=True)
-class Polynomial(Potential):
-    coefficients: tuple[float, ...]
-
-    @property
-    def dim(self):
-        return 1
-
-    def value(self, x):
-        return sum(c * x[:, 0] ** power for power, c in enumerate(self.coefficients))
-
-
-def flow(potential, initial, beta=1.0, times=(1.0,)):
-    return GradientFlow(initial, FreeEnergy(potential, Entropy(beta)), times)
-
-
-def ornstein_uhlenbeck(mean=1.0, deviation=0.7, beta=1.0):
-    return flow(Quadratic(tensor(1.0)[None], tensor(0.0)), gaussian(mean, deviation), beta)
-
-
-def double_well(height=1.0, beta=2.0, mean=0.75, deviation=0.5):
-    return flow(DoubleWellPotential(height, 0.25), gaussian(mean, deviation), beta)
-
-
-def on_grid(case, cells):
-    lower, upper = effective_domain(case)
-    return FokkerPlanck.discretise(case, lower, upper, cells), discretised(
-        case.initial, lower, upper, cells
-    ).masses.numpy()
+from problems.references.marginals_1d import effective_domain
+from tests.problems.references.flows import (
+    double_well,
+    exact_masses,
+    on_grid,
+    ornstein_uhlenbeck,
+)
 
 
 def dense(operator):
@@ -64,16 +24,6 @@ def stationary(case, operator):
     centres = operator.law(np.full(cells, 1 / cells)).centres()
     weights = (-case.inverse_temperature * case.potential.value(centres[:, None])).softmax(0)
     return weights.numpy()
-
-
-def exact_masses(case, operator, time):
-    """Cell masses of the exact marginal of dX = -X dt + √(2/β) dW from N(mean, deviation²)."""
-    mean, covariance = case.initial.moments()
-    fade = math.exp(-2 * time)
-    mean, variance = float(mean) * math.exp(-time), float(covariance) * fade + (1 - fade) / case.inverse_temperature
-    law = stats.norm(mean, math.sqrt(variance))
-    edges = np.linspace(operator.lower, operator.upper, len(operator.left) + 1)
-    return np.where(edges[1:] > mean, -np.diff(law.sf(edges)), np.diff(law.cdf(edges)))
 
 
 CASES = {
@@ -207,77 +157,3 @@ def test_grid_converges_to_the_exact_marginal_with_order_two():
         operator, masses = on_grid(CASES["ou"], cells)
         errors.append(np.abs(operator.propagate(masses, 0.7) - exact_masses(CASES["ou"], operator, 0.7)).sum())
     assert np.log2(np.divide(errors[:-1], errors[1:])) == pytest.approx([2, 2, 2], abs=0.1)
-
-
-def test_domain_of_gaussians():
-    # exp(-40) is where x² / 2 = 40
-    lower, upper = effective_domain(ornstein_uhlenbeck(0.0, 1.0))
-    assert (lower, upper) == pytest.approx((-math.sqrt(80), math.sqrt(80)), rel=2e-3)
-    lower, upper = effective_domain(ornstein_uhlenbeck(30.0, 0.1))
-    assert lower == pytest.approx(-math.sqrt(80), rel=1e-2)
-    assert upper == pytest.approx(30 + 0.1 * math.sqrt(80), rel=1e-2)
-
-
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_domain_scales(scale):
-    lower, upper = effective_domain(flow(Quadratic(tensor(scale**-2)[None], tensor(0.0)), gaussian(0.0, scale)))
-    assert (lower / scale, upper / scale) == pytest.approx((-math.sqrt(80), math.sqrt(80)), rel=2e-3)
-
-
-def test_domain_finds_a_wide_well_around_a_narrow_start():
-    lower, upper = effective_domain(flow(Quadratic(tensor(1.0)[None], tensor(5.0)), gaussian(0.0, 1e-3)))
-    assert lower == pytest.approx(5 - math.sqrt(80), rel=1e-2)
-    assert upper == pytest.approx(5 + math.sqrt(80), rel=1e-2)
-
-
-def test_domain_holds_all_of_a_mixture():
-    spread = GaussianMixture(tensor(0.5, 0.5), tensor(-50, 20)[:, None], tensor(0.01, 1.0)[:, None, None])
-    lower, upper = effective_domain(flow(Quadratic(tensor(1.0)[None], tensor(0.0)), spread))
-    assert -51.5 < lower < -50.5
-    assert 28 < upper < 30
-
-
-def test_domain_follows_mass_down_into_a_shallow_valley():
-    # V' = x (x - 3) (x - 4): a global well at 0 (β V = 0), a hill at 3 (β V = 56), a valley at 4 (β V = 53):
-    # the start on the hill is narrow, and what falls outwards settles in the valley, where exp(-βV) = 1e-23
-    case = flow(Polynomial((0.0, 0.0, 6.0, -7 / 3, 0.25)), gaussian(3.0, 0.02), beta=5.0)
-    lower, upper = effective_domain(case)
-    assert lower < -0.9
-    assert upper > 5.2
-    operator, masses = on_grid(case, 2000)
-    then = operator.propagate(masses, 2.0)
-    assert then[operator.law(masses).centres().numpy() > 3].sum() > 0.2
-    assert then[-1] < 1e-12
-
-
-@pytest.mark.parametrize("coefficients", [(0.0,), (0.0, 1.0), (0.0, 0.0, -1.0), (0.0, 0.0, 0.0, 1.0)])
-def test_potentials_that_do_not_confine_are_refused(coefficients):
-    potential = Polynomial((*coefficients, 0.0))
-    with pytest.raises(ValueError, match="does not confine"):
-        effective_domain(flow(potential, gaussian(0.0, 1.0)))
-
-
-def test_potentials_that_are_not_numbers_are_refused():
-    nowhere = Polynomial((math.nan, 1.0))
-    with pytest.raises(ValueError, match="the potential is NaN"):
-        effective_domain(flow(nowhere, gaussian(0.0, 1.0)))
-    with pytest.raises(ValueError, match=r"not finite at x = -0\.75"):
-        FokkerPlanck.discretise(flow(nowhere, gaussian(0.0, 1.0)), -1, 1, 4)
-
-
-@pytest.mark.parametrize("time", [0.1, 1.0, 5.0])
-def test_reference_marginal_is_far_inside_its_tolerance(time):
-    case = ornstein_uhlenbeck(2.0, 0.5)
-    law = reference_marginal(case, time)
-    operator = FokkerPlanck.discretise(case, law.lower, law.upper, law.cells)
-    exact = exact_masses(case, operator, time)
-    assert np.abs(law.masses.numpy() - exact).sum() < 1e-8
-    centres = law.centres().numpy()
-    error = law.masses.numpy() - exact
-    heavy = np.abs(centres - 2 * math.exp(-time)) < 6
-    assert (error[heavy] ** 2 / exact[heavy]).sum() < 1e-14
-
-
-def test_reference_marginal_says_when_it_does_not_converge():
-    with pytest.raises(ArithmeticError, match="to 2048 cells, changed SymKL by"):
-        reference_marginal(ornstein_uhlenbeck(4.0, 0.3, 20.0), 0.1, most_cells=2048)

@@ -23,7 +23,6 @@ from seeding import fixed_generator, generator
 from solvers.gaussian.averages import Averages
 from solvers.gaussian.exact_step import jko_moments
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.gaussian.quadrature import sobol_nodes
 from solvers.gaussian.variational import Course, forward_backward_step, implicit_step, jko_step, stationarity
 from solvers.solver import Diverged
 
@@ -255,14 +254,6 @@ def test_what_is_at_rest_stays_and_costs_one_look():
     assert list(solution.traces["iterations"]) == [0]
     for estimate in solution.estimates:
         torch.testing.assert_close(estimate.law.moments(), law.moments(), rtol=1e-7, atol=1e-7)
-
-
-@pytest.mark.parametrize(("count", "dim"), [(16, 4), (1024, 40)])
-def test_nodes_have_the_moments_of_a_standard_normal(count, dim):
-    nodes = sobol_nodes(count, dim)
-    assert nodes.shape == (count, dim)
-    torch.testing.assert_close(nodes.mean(0), torch.zeros(dim).double(), rtol=0, atol=1e-14)
-    torch.testing.assert_close(nodes.T @ nodes / count, torch.eye(dim).double(), rtol=0, atol=1e-12)
 
 
 def test_averages_by_nodes_approach_those_known():

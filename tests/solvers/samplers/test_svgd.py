@@ -156,18 +156,6 @@ def test_iteration_is_the_published_one(particles):
     np.testing.assert_allclose(points.numpy(), published_loop(start.numpy(), 60, 0.05), rtol=0, atol=1e-9)
 
 
-def test_adam_is_that_of_torch():
-    x = normals(7, 3)
-    theirs = x.clone().requires_grad_()
-    reference, ours = torch.optim.Adam([theirs], lr=0.03), OPTIMISERS["adam"](0.03)
-    for step in range(20):
-        direction = normals(7, 3, seed=step + 1)
-        theirs.grad = -direction
-        reference.step()
-        ours.move(x, direction)
-    torch.testing.assert_close(x, theirs.detach(), rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("beta", [1.0, 4.0])
 def test_gaussian_at_500_particles(kernel, beta):
