@@ -21,10 +21,11 @@ test: $(VENV)/.dev  ## run all tests (RESEED=n: on other random draws)
 calibration: $(VENV)/.dev  ## repeat thousands of times what claims coverage, spread or no bias (RESEED=n as well)
 	$(if $(RESEED),RESEED=$(RESEED) )OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m calibration
 
-lint: $(VENV)/.dev  ## check style and types
+lint: $(VENV)/.dev  ## check style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.dev  ## put the code in the project's style
 	$(BIN)/ruff check --fix .
@@ -42,7 +43,7 @@ gpu: $(VENV)/.dev  ## run what needs a CUDA device: tests, a sweep of minutes in
 	$(MAKE) bench BENCH=icnn_on_gpu
 
 clean:  ## remove what was installed and generated, but no results
-	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache .grimp_cache .import_linter_cache build *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
