@@ -21,6 +21,9 @@ class Figure:
     standard_error: float
     estimator: str
 
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {self.standard_error:.1g} ({self.estimator})"
+
 
 @dataclass(frozen=True)
 class Subject:
