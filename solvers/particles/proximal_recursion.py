@@ -38,7 +38,7 @@ from problems.problem import Problem
 from problems.validation import require_counts, require_positive
 from solvers.estimates import ParticleDensity
 from solvers.particles.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
-from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
+from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers
 
 
@@ -64,6 +64,8 @@ class ProximalRecursion(Solver):
     """
 
     name: ClassVar[str] = "proximal-recursion"
+    needs_density: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 1000
     step_size: float = 1e-3
     regularisation: float = 0.05
@@ -82,11 +84,6 @@ class ProximalRecursion(Solver):
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not isinstance(problem.flow.initial, Density):
-            return "the initial law must have a density for the particles to carry"
-        return interaction_between_particles(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow ``problem.flow``; raises ``ValueError`` unless there are more particles than dimensions."""

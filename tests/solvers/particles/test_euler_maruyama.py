@@ -9,6 +9,7 @@ import scipy.stats
 import torch
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
@@ -326,15 +327,13 @@ def test_the_metric_is_for_stationary_laws_with_a_hessian():
     assert solver.unsupported(stationary) is None
 
 
-def test_interaction_is_unsupported():
+def test_interaction_is_refused():
     problem = random_problem(2)
     solver = EulerMaruyama()
     assert solver.unsupported(problem) is None
-    energy = dataclasses.replace(
-        problem.flow.energy, interaction=Quadratic(eye(2), torch.zeros(2, dtype=torch.float64))
-    )
+    energy = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
     interacting = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, energy=energy))
-    assert "no interaction" in solver.unsupported(interacting)
+    assert "no interaction" in solver.refusal(interacting)
 
 
 @pytest.mark.parametrize(

@@ -320,5 +320,5 @@ def test_bad_settings(settings, said):
 
 
 def test_problems_that_it_does_not_apply_to():
-    assert "stationary problems only" in MALA().unsupported(OrnsteinUhlenbeck().build(2, 0, generator()))
+    assert "stationary problems only" in MALA().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert MALA().unsupported(LogisticRegression().build(31, 0, generator())) is None

@@ -449,7 +449,7 @@ def test_bad_settings(settings, said):
 
 
 def test_problems_that_it_does_not_apply_to():
-    assert "stationary problems only" in SVGD().unsupported(OrnsteinUhlenbeck().build(2, 0, generator()))
+    assert "stationary problems only" in SVGD().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert SVGD().unsupported(correlated()) is None
     assert SVGD(batch_size=5).unsupported(correlated()) == "batch_size is 5, but Quadratic is no sum over cases"
     posterior = LogisticRegression().build(31, 0, generator())
