@@ -103,7 +103,8 @@ class PowerEntropy(InternalEnergy):
     def conjugate(self, slope: torch.Tensor) -> torch.Tensor:
         # U'(ρ) = ε m ρ^(m-1)/(m-1), so that ρ^(m-1) is: (negative where no density has that slope)
         power = (self.exponent - 1) / (self.coefficient * self.exponent) * slope
-        # For m > 1 that is at slopes below U'(0) = 0, and ρ = 0 is best; for m < 1 at slopes above U'(∞) = 0.  (abs: of -0, too.)
+        # For m > 1 that is at slopes below U'(0) = 0, where ρ = 0 is best; for m < 1 at slopes above U'(∞) = 0, where
+        # the supremum is 0 to a negative power: +inf, of -0, too.
         return self.coefficient * power.clamp(min=0).abs() ** (self.exponent / (self.exponent - 1))
 
     def without_flow(self, dim: int) -> str | None:

@@ -121,7 +121,7 @@ def test_only_an_entropy_has_a_temperature():
     assert flow(2, Entropy(0.25)).inverse_temperature == 0.25
     with pytest.raises(TypeError, match=r"only an Entropy .*, the internal energy is PowerEntropy\(exponent=2.0"):
         _ = flow(2, PowerEntropy(2.0)).inverse_temperature
-    with pytest.raises(TypeError, match="only an Entropy .*, the internal energy is absent"):
+    with pytest.raises(TypeError, match=r"only an Entropy .*, the internal energy is absent"):
         _ = flow(2, None).inverse_temperature
 
 
@@ -129,7 +129,7 @@ def test_parts_of_other_kinds_are_refused():
     well = Quadratic(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
     with pytest.raises(TypeError, match=r"potential must be a Potential, such as Flat\(dim\) for none, got None"):
         FreeEnergy(None, Entropy())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="internal must be an InternalEnergy or None, got 2.0"):
+    with pytest.raises(TypeError, match=r"internal must be an InternalEnergy or None, got 2\.0"):
         FreeEnergy(well, 2.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="interaction must be an Interaction or None, got Quadratic"):
         FreeEnergy(well, Entropy(), well)  # type: ignore[arg-type]
