@@ -20,6 +20,7 @@ from harness.conformance.contract import (
     torch_threads,
 )
 from harness.conformance.densities import check_density
+from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
 from solvers.estimates import Estimate, Particles, density_of
@@ -243,6 +244,7 @@ CHECKS: Mapping[str, Callable[[SolverTrial], str]] = {
     "refuses bad settings": refuses_bad_settings,
     "refuses unreachable times": refuses_unreachable_times,
     "says what it supports": says_what_it_supports,
+    "keeps to its declaration": keeps_to_its_declaration,
     "solves": solves,
     "stays silent": stays_silent,
     "leaves global state alone": leaves_global_state,

@@ -16,7 +16,7 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import sample_mean
-from problems.flow import GradientFlow
+from problems.flow import Entropy, GradientFlow
 from problems.potentials import FiniteSum
 from solvers.estimates import density_of, draws_of
 from solvers.solver import Diverged
@@ -40,7 +40,10 @@ class ELBO(Measure):
     def unsuited(self, subject: Subject) -> str | None:
         if density_of(subject.estimate) is None:
             return "the estimate has no density"
-        if subject.problem.flow.energy.interaction is not None:
+        energy = subject.problem.flow.energy
+        if not isinstance(energy.internal, Entropy):
+            return "an evidence is that of exp(-βV), the stationary law where the internal energy is an Entropy"
+        if energy.interaction is not None:
             return "the stationary law of an interaction is not exp(-βV)"
         if subject.problem.observations is not None:
             return "the law asked for is not the stationary one"

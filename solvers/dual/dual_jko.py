@@ -33,8 +33,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.flow import Entropy, GradientFlow
-from problems.laws import Density
+from problems.flow import GradientFlow
 from problems.problem import Problem
 from solvers.dual.basis import polynomial_count
 from solvers.dual.settings import DualSettings
@@ -67,16 +66,14 @@ class DualJKO(DualSettings, Filter):
 
     name: ClassVar[str] = "dual-jko"
     version: ClassVar[int] = 3
+    needs_density: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (1,)
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
-        if flow.energy.interaction is not None or not isinstance(flow.energy.internal, Entropy):
-            return "the free energy must be a potential and an entropy, with no interaction"
-        if not isinstance(flow.initial, Density):
-            return f"the initial law ({type(flow.initial).__name__}) has no density"
         if self.basis == "gaussian":
             if flow.dim > MOST_KERNEL_DIMENSIONS:
                 return f"Gaussian kernels are for at most {MOST_KERNEL_DIMENSIONS} dimensions, not {flow.dim}"

@@ -61,6 +61,7 @@ class GaussianJKO(Filter):
     """
 
     name: ClassVar[str] = "gaussian-jko"
+    orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05
     order: int = 1
     scheme: str = "jko"
@@ -85,8 +86,6 @@ class GaussianJKO(Filter):
         flow = problem.flow
         if not isinstance(flow.initial, Gaussian):
             return f"the initial law must be Gaussian, not {type(flow.initial).__name__}"
-        if flow.energy.interaction is not None:
-            return "the free energy must have no interaction term"
         quadratic, observations = isinstance(flow.potential, Quadratic), problem.observations
         if observations is None:
             if not quadratic and not problem.stationary:

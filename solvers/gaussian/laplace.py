@@ -40,16 +40,13 @@ class Laplace(Solver):
     """
 
     name: ClassVar[str] = "laplace"
+    stationary_only: ClassVar[bool] = True
     iterations: int = 200
 
     def __post_init__(self) -> None:
         require_counts(self.name, iterations=self.iterations)
 
     def unsupported(self, problem: Problem) -> str | None:
-        if not problem.stationary:
-            return "stationary problems only: the fit has no notion of time"
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
         potential = problem.flow.potential
         if isinstance(potential, MixturePotential) and len(potential.stationary.weights) > 1:
             return f"a mixture of {len(potential.stationary.weights)} Gaussians has no one mode to expand about"

@@ -88,6 +88,8 @@ class ICNNJKO(Solver):
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
+    needs_density: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05
     order: int = 1
     iterations: int = 500
@@ -139,10 +141,6 @@ class ICNNJKO(Solver):
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
-        if flow.energy.interaction is not None:
-            return "the free energy must have no interaction term"
-        if not isinstance(flow.initial, Density):
-            return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
         if self.batch_size <= flow.dim:
             return f"a batch of {self.batch_size} particles does not span dimension {flow.dim}"
         if self.minibatch is not None:

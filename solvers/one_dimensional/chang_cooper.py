@@ -29,7 +29,7 @@ from problems.references.marginals_1d import effective_domain
 from problems.validation import require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps
-from solvers.solver import Cost, Diverged, Solution, beyond_linear_on_the_line, step_counts
+from solvers.solver import Cost, Diverged, Solution, step_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,9 @@ class ChangCooper(Filter):
     """
 
     name: ClassVar[str] = "chang-cooper"
+    needs_density: ClassVar[bool] = True
+    most_dimensions: ClassVar[int | None] = 1
+    orders: ClassVar[tuple[int, ...]] = (2,)
     points: int = 2000
     step_size: float | None = None
     domain: tuple[float, float] | None = None
@@ -58,14 +61,13 @@ class ChangCooper(Filter):
         ):
             raise ValueError(f"{self.name}: domain must be (lower, upper), finite, lower < upper; got {self.domain!r}")
 
+    @property
+    def order_in_time(self) -> int | None:
+        return None if self.step_size is None else super().order_in_time
+
     def check_times(self, times: Sequence[float]) -> None:
         if self.step_size is not None:
             step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not isinstance(problem.flow.initial, Density):
-            return "the initial law has no density to put on a grid"
-        return beyond_linear_on_the_line(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow the flow; nothing is random, and all of it runs on the CPU.

@@ -16,14 +16,13 @@ from typing import ClassVar
 import torch
 
 from problems.flow import GradientFlow
-from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
 from solvers.particles.resampling import SCHEMES
-from solvers.solver import Cost, interaction_between_particles, step_counts
+from solvers.solver import Cost, step_counts
 from solvers.threads import workers
 
 
@@ -42,6 +41,7 @@ class BootstrapFilter(Filter):
     """
 
     name: ClassVar[str] = "bootstrap-filter"
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 10_000
     step_size: float = 1e-3
     resampling: str = "systematic"
@@ -65,9 +65,6 @@ class BootstrapFilter(Filter):
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        return interaction_between_particles(problem)
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
         return Swarm(self, flow, generator, device)

@@ -33,7 +33,7 @@ from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
 from solvers.preconditioning.curvature_metric import METRICS, metric_of, unsupported_metric
-from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
+from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import workers
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -120,6 +120,7 @@ class EulerMaruyama(Solver):
     """
 
     name: ClassVar[str] = "euler-maruyama"
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 10_000
     step_size: float = 1e-3
     metric: str = "identity"
@@ -139,7 +140,7 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        return interaction_between_particles(problem) or unsupported_metric(self.metric, problem)
+        return unsupported_metric(self.metric, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow

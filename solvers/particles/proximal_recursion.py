@@ -40,7 +40,7 @@ from problems.validation import require_counts, require_positive
 from solvers.estimates import ParticleDensity
 from solvers.particles.proximal_fixed_point import Convergence, proximal_step
 from solvers.particles.proximal_near_columns import NearKernel
-from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
+from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers
 
 # Share of any sum over particles that may be left out, in units of the tolerance.
@@ -71,6 +71,8 @@ class ProximalRecursion(Solver):
 
     name: ClassVar[str] = "proximal-recursion"
     version: ClassVar[int] = 2
+    needs_density: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 1000
     step_size: float = 1e-3
     regularisation: float = 0.05
@@ -94,11 +96,6 @@ class ProximalRecursion(Solver):
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not isinstance(problem.flow.initial, Density):
-            return "the initial law must have a density for the particles to carry"
-        return interaction_between_particles(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow ``problem.flow``; raises ``ValueError`` unless there are more particles than dimensions."""

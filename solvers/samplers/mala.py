@@ -141,6 +141,7 @@ class MALA(Solver):
     """
 
     name: ClassVar[str] = "mala"
+    stationary_only: ClassVar[bool] = True
     particles: int = 10_000
     chains: int = 250
     warmup: int = 1000
@@ -169,13 +170,6 @@ class MALA(Solver):
     @property
     def sample_size(self) -> int | None:
         return self.particles
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not problem.stationary:
-            return "stationary problems only: the chains do not follow the flow in time"
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
-        return None
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow

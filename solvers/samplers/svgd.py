@@ -140,6 +140,7 @@ class SVGD(Solver):
     """
 
     name: ClassVar[str] = "svgd"
+    stationary_only: ClassVar[bool] = True
     particles: int = 1000
     iterations: int = 1000
     learning_rate: float = 0.05
@@ -169,10 +170,6 @@ class SVGD(Solver):
         return self.particles
 
     def unsupported(self, problem: Problem) -> str | None:
-        if not problem.stationary:
-            return "stationary problems only: the particles have no notion of time"
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
         if self.metric == "hessian" and (why := without_hessian(self.metric, problem.flow.potential)) is not None:
             return why
         if self.batch_size is not None:

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import pytest
 import torch
+from false_alarms import sigmas
+from seeding import fixed_generator, generator
 
 import solvers
-from false_alarms import sigmas
 from harness.catalogue import import_target
 from problems.laws import Gaussian, GaussianMixture
 from problems.linear_filtering import LinearFiltering
@@ -18,7 +19,6 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
-from seeding import fixed_generator, generator
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline
 from solvers.gaussian.gaussian_jko import GaussianJKO
@@ -173,7 +173,7 @@ def test_nothing_that_ignores_observations_is_run_on_them():
         else:
             assert reason == f"{component.name} is no filter: it would ignore the observations"
         plain = replace(problem, observations=None, log_evidence=None)
-        assert component().refusal(plain) == component().unsupported(plain)
+        assert "observations" not in (component().refusal(plain) or "")
 
 
 def test_timeline_merges_and_orders():

@@ -3,11 +3,12 @@ import math
 
 import pytest
 import torch
+from seeding import generator
 
+from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from problems.potentials import MixturePotential, Quadratic
-from seeding import generator
+from problems.potentials import MixturePotential
 from solvers.estimates import Exact
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.solver import Diverged
@@ -114,9 +115,8 @@ def test_unsupported_problems_are_named():
     assert "must be Gaussian, not GaussianMixture" in solver.unsupported(mixture)
     curved = dataclasses.replace(problem.flow.energy, potential=MixturePotential(mixture.flow.initial))
     assert "must be quadratic, not MixturePotential" in solver.unsupported(with_flow(problem, energy=curved))
-    attraction = Quadratic(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
-    interacting = dataclasses.replace(problem.flow.energy, interaction=attraction)
-    assert "no interaction" in solver.unsupported(with_flow(problem, energy=interacting))
+    interacting = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
+    assert "no interaction" in solver.refusal(with_flow(problem, energy=interacting))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import ndtr
+from seeding import fixed_generator, generator, numpy_generator
 
 from harness.measure.measure import Subject
 from harness.measure.symkl import SymKL
@@ -22,7 +23,6 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
-from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.one_dimensional.quantile_jko import QuantileJKO, StepObjective, minimise
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
@@ -212,7 +212,7 @@ def test_potential_that_is_not_finite_diverges():
 def test_what_it_does_not_do():
     solver = QuantileJKO()
     plane = OrnsteinUhlenbeck().build(2, 0, generator())
-    assert solver.unsupported(plane) == "one-dimensional problems only, this one has dimension 2"
+    assert solver.refusal(plane) == "one-dimensional problems only, this one has dimension 2"
     for bad in (0, 31, 3.5, True):
         with pytest.raises(ValueError, match="nodes must be a whole number >= 32"):
             QuantileJKO(nodes=bad)

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from seeding import generator
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
-from seeding import generator
 from solvers.estimates import Particles
 from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, EulerMaruyama, GradientDrift, LinearDrift
 from solvers.solver import Diverged
@@ -326,15 +327,13 @@ def test_the_metric_is_for_stationary_laws_with_a_hessian():
     assert solver.unsupported(stationary) is None
 
 
-def test_interaction_is_unsupported():
+def test_interaction_is_refused():
     problem = random_problem(2)
     solver = EulerMaruyama()
     assert solver.unsupported(problem) is None
-    energy = dataclasses.replace(
-        problem.flow.energy, interaction=Quadratic(eye(2), torch.zeros(2, dtype=torch.float64))
-    )
+    energy = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
     interacting = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, energy=energy))
-    assert "no interaction" in solver.unsupported(interacting)
+    assert "no interaction" in solver.refusal(interacting)
 
 
 @pytest.mark.parametrize(

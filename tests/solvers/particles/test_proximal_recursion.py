@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from seeding import generator
 
 from harness.measure.measure import Subject
 from harness.measure.published import PublishedSymKL
 from harness.report.published import FOLDER, counterpart
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Density, Empirical, Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
-from seeding import generator
 from solvers.estimates import ParticleDensity
 from solvers.particles.proximal_recursion import ProximalRecursion
 from solvers.solver import Diverged
@@ -227,7 +228,7 @@ def test_declines_what_it_cannot_start_from():
     draws = torch.zeros(5, 1, dtype=torch.float64)
     empirical = Empirical(draws, draws[0], torch.eye(1, dtype=torch.float64))
     flow = replace(problem.flow, initial=empirical)
-    assert "must have a density" in ProximalRecursion().unsupported(replace(problem, flow=flow))
-    energy = replace(problem.flow.energy, interaction=problem.flow.potential)
-    assert "interaction" in ProximalRecursion().unsupported(replace(problem, flow=replace(problem.flow, energy=energy)))
-    assert ProximalRecursion().unsupported(problem) is None
+    assert "must have a density" in ProximalRecursion().refusal(replace(problem, flow=flow))
+    energy = replace(problem.flow.energy, interaction=QuadraticInteraction(1))
+    assert "interaction" in ProximalRecursion().refusal(replace(problem, flow=replace(problem.flow, energy=energy)))
+    assert ProximalRecursion().refusal(problem) is None

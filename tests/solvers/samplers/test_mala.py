@@ -7,15 +7,15 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
-
 from false_alarms import FALSE_ALARM, student
+from seeding import generator
+
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian, GaussianMixture
 from problems.logistic_regression import LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
-from seeding import generator
 from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, Block
 from solvers.solver import Diverged
 
@@ -320,5 +320,5 @@ def test_bad_settings(settings, said):
 
 
 def test_problems_that_it_does_not_apply_to():
-    assert "stationary problems only" in MALA().unsupported(OrnsteinUhlenbeck().build(2, 0, generator()))
+    assert "stationary problems only" in MALA().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert MALA().unsupported(LogisticRegression().build(31, 0, generator())) is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist, squareform
+from seeding import fixed_generator, generator
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
@@ -15,7 +16,6 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
-from seeding import fixed_generator, generator
 from solvers.preconditioning.curvature_metric import HESSIAN_PARTICLES, mean_curvature
 from solvers.samplers import svgd
 from solvers.samplers.optimisers import OPTIMISERS
@@ -449,7 +449,7 @@ def test_bad_settings(settings, said):
 
 
 def test_problems_that_it_does_not_apply_to():
-    assert "stationary problems only" in SVGD().unsupported(OrnsteinUhlenbeck().build(2, 0, generator()))
+    assert "stationary problems only" in SVGD().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert SVGD().unsupported(correlated()) is None
     assert SVGD(batch_size=5).unsupported(correlated()) == "batch_size is 5, but Quadratic is no sum over cases"
     posterior = LogisticRegression().build(31, 0, generator())
