@@ -24,6 +24,7 @@ import torch
 
 from problems.flow import GradientFlow
 from problems.laws import Gaussian
+from problems.linear_algebra import symmetrised
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
@@ -194,7 +195,7 @@ class GaussianSteps(Propagation):
                 f"the covariance at t = {stop:g} is not positive definite (smallest eigenvalue {smallest:.3g}); "
                 f"a step_size below {self.settings.step_size:g} may help"
             )
-        return AssumedGaussian(Gaussian(mean, 0.5 * (covariance + covariance.T)))
+        return AssumedGaussian(Gaussian(mean, symmetrised(covariance)))
 
     def _run(self, law: Gaussian, count: int, step_size: float) -> Moments:
         potential, beta = self.flow.potential, self.flow.inverse_temperature

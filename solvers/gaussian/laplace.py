@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 
 from problems.laws import Gaussian
+from problems.linear_algebra import symmetrised
 from problems.potentials import MixturePotential
 from problems.problem import Problem
 from problems.validation import require_counts
@@ -66,7 +67,7 @@ class Laplace(Solver):
             if int(failed):
                 raise Diverged("the Hessian at the mode is not positive definite to rounding")
             covariance = torch.cholesky_inverse(factor)
-            law = Gaussian(mode.point, 0.5 * (covariance + covariance.T))
+            law = Gaussian(mode.point, symmetrised(covariance))
             weights = judged(law, potential, beta)
             height = -beta * float(potential.value(mode.point[None])[0])
         volume = 0.5 * flow.dim * math.log(2 * math.pi) - float(factor.diagonal().log().sum())

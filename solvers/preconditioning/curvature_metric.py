@@ -20,6 +20,7 @@ import torch
 from problems.devices import placed
 from problems.flow import GradientFlow
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
+from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from problems.problem import Problem
 from solvers.maps import InvertibleMap
@@ -54,7 +55,7 @@ class Metric:
     @classmethod
     def of(cls, curvature: torch.Tensor, centre: torch.Tensor | None = None) -> Metric:
         """Return Q = |H| of a symmetric matrix H (D, D) that is finite and not 0."""
-        rates, basis = torch.linalg.eigh(0.5 * (curvature + curvature.T))
+        rates, basis = torch.linalg.eigh(symmetrised(curvature))
         sizes = rates.abs()
         roots = sizes.clamp(min=SINGULAR * float(sizes.max())).sqrt()
         return cls((basis * roots) @ basis.T, (basis / roots) @ basis.T, centre)
