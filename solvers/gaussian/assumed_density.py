@@ -25,7 +25,7 @@ from problems.references.exact_filter import ImpossibleObservation, condition_ga
 from solvers.estimates import Conditioned, Exact, LogLikelihood
 from solvers.gaussian.quadrature import hermite
 from solvers.solver import Diverged
-from solvers.threads import workers
+from solvers.threads import one_thread
 
 MOST_ITERATIONS = 500
 CONVERGED = 1e-12
@@ -48,7 +48,7 @@ class AssumedGaussian(Exact):
             law, log_evidence, share = condition_gaussian(self.law, log_likelihood)
             assert isinstance(law, Gaussian)
             return Conditioned(AssumedGaussian(law), log_evidence, share)
-        with workers():  # the BLAS adds up long sums in an order that depends on its threads
+        with one_thread():
             return self._by_moments(log_likelihood)
 
     def _by_moments(self, log_likelihood: LogLikelihood) -> Conditioned:

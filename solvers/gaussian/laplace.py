@@ -26,7 +26,7 @@ from solvers.estimates import Exact
 from solvers.gaussian.pareto_smoothing import judged
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Cost, Diverged, Solution, Solver
-from solvers.threads import workers
+from solvers.threads import one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Laplace(Solver):
         flow = problem.flow
         potential, beta = flow.potential, flow.inverse_temperature
         start, _ = flow.initial.moments()
-        with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+        with torch.no_grad(), one_thread():
             mode = find_mode(potential, beta, start, self.iterations)
             factor, failed = torch.linalg.cholesky_ex(beta * mode.hessian)
             if int(failed):

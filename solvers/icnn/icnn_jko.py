@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import placed
+from problems.devices import DTYPES, placed
 from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import FiniteSum, Potential
@@ -46,8 +46,6 @@ from solvers.preconditioning.curvature_metric import METRICS, Metric, metric_of,
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
 STARTS = ("previous", "affine")

@@ -26,7 +26,7 @@ from problems.problem import Problem
 from solvers.maps import InvertibleMap
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Diverged
-from solvers.threads import Run, workers
+from solvers.threads import Run, one_thread
 
 METRICS = ("identity", "hessian")
 
@@ -151,7 +151,7 @@ def metric_of(name: str, flow: GradientFlow) -> Metric:
     if name == "identity":
         return Metric()
     start, _ = flow.initial.moments()
-    with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+    with torch.no_grad(), one_thread():
         try:
             mode = find_mode(flow.potential, flow.inverse_temperature, start, NEWTON_STEPS)
         except Diverged as error:

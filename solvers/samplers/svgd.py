@@ -39,7 +39,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import placed
+from problems.devices import DTYPES, placed
 from problems.flow import GradientFlow
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
@@ -58,8 +58,6 @@ from solvers.samplers.stein import (
 )
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, workers
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # Particles whose distances the median heuristic looks at.
 MEDIAN_PARTICLES = 1024

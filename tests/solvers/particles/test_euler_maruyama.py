@@ -220,14 +220,6 @@ def test_blocks_have_noise_of_their_own():
     assert abs(correlation) < 5 / math.sqrt(BLOCK_ELEMENTS)
 
 
-@pytest.mark.parametrize("particles", [1, 17, 10_000])
-@pytest.mark.parametrize("dim", [1, 2, 7, 70_000])
-def test_blocks_hold_all_particles(particles, dim):
-    size = EulerMaruyama(particles=particles)._block_size(dim)
-    assert 1 <= size <= particles
-    assert size == 1 or size * dim <= BLOCK_ELEMENTS
-
-
 @pytest.mark.parametrize("particles", [1, 15, 40_000])
 def test_any_number_of_particles_comes_back(particles):
     solution = run(random_problem(2), particles=particles, step_size=0.1)

@@ -18,6 +18,7 @@ from problems.problem import Problem
 from seeding import generator
 from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, Block
 from solvers.solver import Diverged
+from solvers.threads import block_size
 
 CPU = torch.device("cpu")
 PRECISION = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
@@ -269,7 +270,7 @@ def test_blocks_have_noise_of_their_own():
     chains = BLOCK_ELEMENTS // 2 * 2
     law = Empirical(torch.ones(1, 2, dtype=torch.float64), torch.ones(2), torch.zeros(2, 2))
     settings = {"chains": chains, "particles": 4 * chains, "warmup": 20, "thinning": 1}
-    assert MALA(**settings)._block_size(2) == chains // 2
+    assert block_size(chains, 2, BLOCK_ELEMENTS, torch.device("cpu")) == chains // 2
     last = by_chain(run(stationary(Quadratic(PRECISION, CENTRE), law), **settings), chains)[:, -1]
     assert len(last.unique(dim=0)) == chains
 
