@@ -19,7 +19,7 @@ from problems.devices import DTYPES
 from problems.flow import GradientFlow
 from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation
-from problems.validation import require_choice, require_counts, require_positive
+from problems.validation import require_choice, require_counts, require_number, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, drift_of, follow
@@ -55,10 +55,7 @@ class BootstrapFilter(Filter):
         require_positive(self.name, step_size=self.step_size)
         require_choice(self.name, "resampling", self.resampling, tuple(SCHEMES))
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-        for name in ("threshold", "collapse"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{self.name}: {name} must be between 0 and 1, got {value!r}")
+        require_number(self.name, at_least=0, at_most=1, threshold=self.threshold, collapse=self.collapse)
 
     @property
     def sample_size(self) -> int | None:

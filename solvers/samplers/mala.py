@@ -148,13 +148,10 @@ class MALA(Solver):
     metric: str = "identity"
 
     def __post_init__(self) -> None:
-        require_counts(
-            self.name, particles=self.particles, chains=self.chains, warmup=self.warmup, thinning=self.thinning
-        )
-        if self.chains < 4:
-            raise ValueError(f"{self.name}: chains must be at least 4, which R-hat compares, got {self.chains}")
-        if self.warmup < 2 * ROUNDS:
-            raise ValueError(f"{self.name}: warmup must be at least {2 * ROUNDS} steps, got {self.warmup}")
+        require_counts(self.name, particles=self.particles, thinning=self.thinning)
+        # R-hat compares at least four.
+        require_counts(self.name, at_least=4, chains=self.chains)
+        require_counts(self.name, at_least=2 * ROUNDS, warmup=self.warmup)
         require_choice(self.name, "metric", self.metric, METRICS)
         if self.metric == "dense" and self.warmup < SHORTEST_FOR_DENSE:
             raise ValueError(

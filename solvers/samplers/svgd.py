@@ -149,9 +149,9 @@ class SVGD(Solver):
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        require_counts(self.name, particles=self.particles, iterations=self.iterations)
-        if self.particles < 2:
-            raise ValueError(f"{self.name}: particles must be at least 2, for they repel each other, got 1")
+        require_counts(self.name, iterations=self.iterations)
+        # One particle repels no other.
+        require_counts(self.name, at_least=2, particles=self.particles)
         require_positive(self.name, learning_rate=self.learning_rate)
         require_choice(self.name, "optimiser", self.optimiser, tuple(OPTIMISERS))
         require_choice(self.name, "kernel", self.kernel, tuple(KERNELS))

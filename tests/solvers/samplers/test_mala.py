@@ -308,8 +308,8 @@ def test_potential_that_is_undefined_in_places(where):
     ("settings", "said"),
     [
         ({"particles": 0}, "particles must be a whole number >= 1, got 0"),
-        ({"chains": 3}, "chains must be at least 4, which R-hat compares, got 3"),
-        ({"warmup": 19}, "warmup must be at least 20 steps, got 19"),
+        ({"chains": 3}, "chains must be a whole number >= 4, got 3"),
+        ({"warmup": 19}, "warmup must be a whole number >= 20, got 19"),
         ({"thinning": 0}, "thinning must be a whole number >= 1, got 0"),
         ({"particles": 1001}, "particles must be a multiple of chains, at least 4 of each; got 1001 particles of 250"),
         ({"particles": 750}, "particles must be a multiple of chains, at least 4 of each; got 750 particles of 250"),

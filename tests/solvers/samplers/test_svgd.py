@@ -430,8 +430,8 @@ def test_identical_particles_with_a_given_bandwidth_move_together():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"particles": 1}, "particles must be at least 2"),
-        ({"particles": 0}, "particles must be a whole number >= 1, got 0"),
+        ({"particles": 1}, "particles must be a whole number >= 2, got 1"),
+        ({"particles": 0}, "particles must be a whole number >= 2, got 0"),
         ({"iterations": 0}, "iterations must be a whole number >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
         ({"bandwidth": 0.0}, "bandwidth must be a finite number > 0, got 0.0"),
