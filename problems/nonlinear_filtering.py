@@ -41,7 +41,14 @@ from problems.potentials import RingWell, SineWell
 from problems.problem import Problem, ProblemFamily
 from problems.references.exact_filter import FilterTruth, grid_filter
 from problems.references.product_law import Product
-from problems.validation import require_choice, require_counts, require_positive, require_times
+from problems.validation import (
+    require_choice,
+    require_counts,
+    require_default,
+    require_positive,
+    require_seed,
+    require_times,
+)
 
 MEASURES = ("symkl", *FILTERING_MEASURES)
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "filtering_observations.csv"
@@ -99,18 +106,13 @@ class NonlinearFiltering(ProblemFamily):
         require_observation_times(self.name, self.observation_times)
         fixed = ("potential", "inverse_temperature", "observation_times", "observed", "noise", "noise_scale")
         if self.instance == "mokrov2021":
-            self._require_default(fixed, "the published instances fix it")
+            require_default(self, fixed, "the published instances fix it")
         if (self.values is not None) != (self.instance == "given"):
             raise ValueError(f"{self.name}: instance='given' goes with values, and no other instance does")
         if self.noise == "gaussian":
-            self._require_default(("noise_degrees",), "Gaussian noise has no degrees of freedom")
+            require_default(self, ("noise_degrees",), "Gaussian noise has no degrees of freedom")
         if self.values is not None:
             self._given()
-
-    def _require_default(self, names: Sequence[str], why: str) -> None:
-        for name in names:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ValueError(f"{self.name}: {name} cannot be {getattr(self, name)!r}: {why}")
 
     def dims(self) -> tuple[int, ...]:
         return (1,) if self.instance == "mokrov2021" else (1, 2)
@@ -119,8 +121,7 @@ class NonlinearFiltering(ProblemFamily):
         if dim not in self.dims():
             known = " and ".join(map(str, self.dims()))
             raise ValueError(f"{self.name}: instance={self.instance!r} exists in dimension {known} only, got {dim}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        require_seed(self.name, seed)
         identity = torch.eye(dim, dtype=torch.float64)
         flow = GradientFlow(
             Gaussian(torch.zeros(dim, dtype=torch.float64), identity),

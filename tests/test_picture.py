@@ -1,7 +1,8 @@
 """The picture of README is made from a commit, or not at all."""
 
-import picture
 import pytest
+
+import picture
 
 
 @pytest.mark.parametrize("state", [("0" * 40, True), ("unknown", False)])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from seeding import fixed_generator
 
 import problems
 import solvers
@@ -19,6 +18,7 @@ from harness.catalogue import import_target
 from problems.linear_filtering import LinearFiltering
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
+from seeding import fixed_generator
 from solvers.solver import Solver
 
 ROOT = Path(__file__).parents[1]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
+from problems.linear_algebra import weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
 
 BLOCKS = 32
@@ -57,7 +58,7 @@ class _CoordinateError(Measure):
             log_weights = Particles(points).normalised_log_weights
         weights = log_weights.exp().numpy()
         standard = (points.double().numpy() - centre) / scale
-        origin = np.einsum("n,ni->i", weights, standard)
+        origin = weighted_sum(weights, standard)
         sums = _block_sums(standard - origin, weights)
         chosen = torch.randint(len(sums), (REPLICATES, len(sums)), generator=generator).numpy()
         counts = np.stack([np.bincount(row, minlength=len(sums)) for row in chosen])

@@ -14,6 +14,7 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import GaussianMixture, Law
+from problems.linear_algebra import weighted_sum
 from problems.potentials import MixturePotential
 from problems.references.grid_law import GridLaw
 from problems.references.grid_law_2d import GridLaw2D
@@ -82,8 +83,7 @@ def _true_shares(
 
 
 def _shares(responsibilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # einsum adds in one order on one thread, whatever the BLAS may use.
-    return np.asarray(np.einsum("n,nk->k", weights, responsibilities))
+    return weighted_sum(weights, responsibilities)
 
 
 def _variance(responsibilities: np.ndarray, signs: np.ndarray, weights: np.ndarray) -> float:

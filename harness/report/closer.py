@@ -12,7 +12,8 @@ import pandas as pd
 
 from harness.report.plots import number, numbers
 from harness.report.summary import label_place, quartiles
-from harness.report.views import ExactDensity, Floats, exact_density, in_own_coordinates
+from harness.report.views import ExactDensity, exact_density, in_own_coordinates
+from problems.arrays import Reals
 
 SMOOTHING = 0.6
 """Bandwidth over Scott's, which is right for one Gaussian and too wide for several."""
@@ -103,7 +104,7 @@ def step_views(rows: pd.DataFrame) -> Iterator[tuple[str, int, list[tuple[str, i
         yield name, int(size), series
 
 
-def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Floats, list[tuple[str, Floats]]]]:
+def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Reals, list[tuple[str, Reals]]]]:
     """Yield dimension, time, share of the variance, exact draws and each solver's draws, where there are exact ones.
 
     Exact draws are those of the oracle, of the one that is no set of particles if it ran.
@@ -120,7 +121,7 @@ def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Floats, 
         yield int(size), t, float(truth["share"]), np.asarray(truth["points"], dtype=float), fits_of(group)
 
 
-def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Floats, list[tuple[str, Floats]]]]:
+def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Reals, list[tuple[str, Reals]]]]:
     """Yield time, exact density and each solver's density on the line, as (x, density) pairs (n, 2)."""
     if rows.empty:
         return
@@ -132,7 +133,7 @@ def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Floats, list[tupl
             yield float(str(t)), np.asarray(exact["points"].iloc[0], dtype=float), fits_of(group)
 
 
-def fits_of(rows: pd.DataFrame) -> list[tuple[str, Floats]]:
+def fits_of(rows: pd.DataFrame) -> list[tuple[str, Reals]]:
     """Return label and points of every solver but the oracle, in order."""
     others = rows[rows["solver"] != "oracle"].drop_duplicates("label")
     return [
@@ -141,7 +142,7 @@ def fits_of(rows: pd.DataFrame) -> list[tuple[str, Floats]]:
     ]
 
 
-def smoothed(points: Floats) -> tuple[Floats, Floats, Floats]:
+def smoothed(points: Reals) -> tuple[Reals, Reals, Reals]:
     """Return x, y and the kernel density [y, x] of points (n, 2) in the plane, on a grid around them.
 
     The density is flat zero for points that have none, being all on one line.
@@ -158,7 +159,7 @@ def smoothed(points: Floats) -> tuple[Floats, Floats, Floats]:
     return x, y, density(places).reshape(CONTOUR_NODES, CONTOUR_NODES)
 
 
-def contours(points: Floats, exact: ExactDensity | None = None) -> dict[str, Any]:
+def contours(points: Reals, exact: ExactDensity | None = None) -> dict[str, Any]:
     """Return the exact density for the page, or the smoothed one of points."""
     x, y, density = (exact.x, exact.y, exact.density) if exact else smoothed(points)
     return {
@@ -168,6 +169,6 @@ def contours(points: Floats, exact: ExactDensity | None = None) -> dict[str, Any
     }
 
 
-def coordinates(points: Floats) -> dict[str, Any]:
+def coordinates(points: Reals) -> dict[str, Any]:
     """Return points (n, 2) for the page."""
     return {"x": numbers(points[:, 0], 4), "y": numbers(points[:, 1], 4)}

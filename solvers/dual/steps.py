@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
+from problems.linear_algebra import weighted_moments
 from problems.potentials import Potential
 from solvers.dual.basis import Basis, GaussianKernels, Table
 from solvers.dual.objective import DualObjective, Optimum, Stopping, block_pairs
@@ -28,7 +29,6 @@ from solvers.dual.unnormalised_density import (
     LogDensity,
     UnnormalisedDensity,
     effective_sample_size,
-    weighted_moments,
 )
 from solvers.estimates import Estimate, Exact, density_of
 from solvers.filtering import Propagation, equal_steps
@@ -178,7 +178,7 @@ class DualPropagation(Propagation):
             effective = effective_sample_size(log_weights)
             if effective < FEWEST_PER_DIMENSION * self.flow.dim:
                 raise Diverged(f"{where}: the density rests on {effective:.1f} of {len(log_weights)} points")
-            mean, covariance = weighted_moments(pairs.x, log_weights)
+            mean, covariance = weighted_moments(np.exp(log_weights.numpy()), pairs.x.numpy())
         return stepped, mean, covariance, pairs.of_x.region
 
     def _as_published(self, objective: DualObjective, log_volume: float) -> Optimum:
@@ -234,7 +234,7 @@ def moments_of(density: object, generator: torch.Generator) -> tuple[torch.Tenso
     if isinstance(density, Density | UnnormalisedDensity):
         return density.moments()
     draws = density.sample(2**15, generator)  # type: ignore[attr-defined]
-    return weighted_moments(draws, torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64))
+    return weighted_moments(np.exp(np.full(len(draws), -math.log(len(draws)))), draws.numpy())
 
 
 def _at(function: LogDensity, x: torch.Tensor, run: Run) -> torch.Tensor:

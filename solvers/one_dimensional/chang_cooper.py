@@ -26,7 +26,7 @@ from problems.references.exact_filter import grid_recursion
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 from problems.references.marginals_1d import effective_domain
-from problems.validation import require_positive
+from problems.validation import require_counts, require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps
 from solvers.solver import Cost, Diverged, Solution, step_counts
@@ -52,8 +52,7 @@ class ChangCooper(Filter):
 
     def __post_init__(self) -> None:
         # Half of them must still make a grid.
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 6:
-            raise ValueError(f"{self.name}: points must be a whole number >= 6, got {self.points!r}")
+        require_counts(self.name, at_least=6, points=self.points)
         if self.step_size is not None:
             require_positive(self.name, step_size=self.step_size)
         if self.domain is not None and not (

@@ -25,7 +25,7 @@ from scipy.linalg import LinAlgError, solveh_banded
 from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.potentials import Potential
-from problems.validation import require_positive
+from problems.validation import require_counts, require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, node_masses
@@ -60,8 +60,7 @@ class QuantileJKO(Filter):
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size)
-        if isinstance(self.nodes, bool) or not isinstance(self.nodes, int) or self.nodes < LEAST_NODES:
-            raise ValueError(f"{self.name}: nodes must be a whole number >= {LEAST_NODES}, got {self.nodes!r}")
+        require_counts(self.name, at_least=LEAST_NODES, nodes=self.nodes)
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)

@@ -15,15 +15,16 @@ from typing import ClassVar
 
 import torch
 
+from problems.devices import DTYPES
 from problems.flow import GradientFlow
 from problems.references.exact_filter import ImpossibleObservation
-from problems.validation import require_choice, require_counts, require_positive
+from problems.validation import require_choice, require_counts, require_number, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
+from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, drift_of, follow
 from solvers.particles.resampling import SCHEMES
 from solvers.solver import Cost, step_counts
-from solvers.threads import workers
+from solvers.threads import block_generators, block_size, workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,7 @@ class BootstrapFilter(Filter):
         require_positive(self.name, step_size=self.step_size)
         require_choice(self.name, "resampling", self.resampling, tuple(SCHEMES))
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-        for name in ("threshold", "collapse"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{self.name}: {name} must be between 0 and 1, got {value!r}")
+        require_number(self.name, at_least=0, at_most=1, threshold=self.threshold, collapse=self.collapse)
 
     @property
     def sample_size(self) -> int | None:
@@ -95,12 +93,8 @@ class Swarm(Propagation):
     ) -> None:
         self.settings, self.flow, self.generator, self.device = settings, flow, generator, device
         self.initial = flow.initial.sample(settings.particles, generator)
-        # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
-        first_seed = int(torch.randint(2**32, (), generator=generator))
-        blocks = math.ceil(settings.particles * flow.dim / BLOCK_ELEMENTS) if device.type == "cpu" else 1
-        self.block_size = math.ceil(settings.particles / blocks)
-        count = math.ceil(settings.particles / self.block_size)
-        self.streams = [torch.Generator(device).manual_seed(first_seed + block) for block in range(count)]
+        self.block_size = block_size(settings.particles, flow.dim, BLOCK_ELEMENTS, device)
+        self.streams = block_generators(len(self.initial.split(self.block_size)), generator, device)
         self.evaluations, self.resamplings = 0, 0
 
     def start(self) -> Estimate:

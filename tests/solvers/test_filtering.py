@@ -8,10 +8,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from false_alarms import sigmas
-from seeding import fixed_generator, generator
 
 import solvers
+from false_alarms import sigmas
 from harness.catalogue import import_target
 from problems.laws import Gaussian, GaussianMixture
 from problems.linear_filtering import LinearFiltering
@@ -19,6 +18,7 @@ from problems.nonlinear_filtering import NonlinearFiltering
 from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
+from seeding import fixed_generator, generator
 from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Reweighted
 from solvers.filtering import Filter, Propagation, equal_steps, timeline
 from solvers.gaussian.gaussian_jko import GaussianJKO

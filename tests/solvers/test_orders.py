@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.seeding import fixed_generator
 
 import solvers
 from harness.catalogue import import_target
@@ -19,6 +18,7 @@ from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
+from seeding import fixed_generator
 
 TIME = 1.0
 STEPS = (0.1, 0.05, 0.025)

@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from false_alarms import mean_error, repetitions, sigmas, spread_error
-from seeding import generator
 
+from false_alarms import mean_error, repetitions, sigmas, spread_error
 from harness.measure.evidence import ELBO, EvidenceGap
 from harness.measure.measure import Subject
 from problems.flow import Entropy, FreeEnergy, GradientFlow, PowerEntropy
@@ -18,6 +17,7 @@ from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Evidence, Problem
 from problems.references.grid_law import GridLaw
+from seeding import generator
 from solvers.estimates import Exact, GridDensity, Particles
 from solvers.maps import InvertibleMap, Pushforward
 from solvers.solver import Diverged

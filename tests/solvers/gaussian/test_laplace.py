@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from seeding import generator
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
@@ -20,6 +19,7 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.gaussian.laplace import Laplace
 from solvers.solver import Diverged
 

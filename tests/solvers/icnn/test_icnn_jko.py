@@ -142,14 +142,15 @@ def test_steps_in_a_double_well_are_those_of_the_quantile_functions():
 
 
 def test_pushing_and_pulling_return_the_point(mixture):
+    def pulled(y):
+        for step in reversed(mixture.maps):
+            y, _ = step.inverse(y)
+        return y
+
     x = mixture.base.sample(500, generator(1))
-    path = mixture.trajectory(x)
-    assert path.shape == (3, 500, 2)
-    assert torch.equal(path[0], x)
-    assert torch.equal(path[-1], mixture.push(x))
-    torch.testing.assert_close(mixture.trajectory_to(path[-1]), path, rtol=0, atol=1e-8)
+    torch.testing.assert_close(pulled(mixture.push(x)), x, rtol=0, atol=1e-8)
     far = 60 * torch.randn(200, 2, dtype=torch.float64, generator=generator(2))
-    torch.testing.assert_close(mixture.push(mixture.trajectory_to(far)[0]), far, rtol=0, atol=1e-7)
+    torch.testing.assert_close(mixture.push(pulled(far)), far, rtol=0, atol=1e-7)
 
 
 def test_densities_of_draws_and_of_points_agree(mixture):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from seeding import generator
 
 from problems.double_well import DoubleWell
 from problems.flow import Entropy, FreeEnergy, GradientFlow
@@ -13,6 +12,7 @@ from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.references.grid_law import symmetric_divergence
+from seeding import generator
 from solvers.estimates import GridDensity
 from solvers.one_dimensional.chang_cooper import ChangCooper
 

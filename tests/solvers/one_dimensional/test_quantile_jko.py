@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import ndtr
-from seeding import fixed_generator, generator, numpy_generator
 
 from harness.measure.measure import Subject
 from harness.measure.symkl import SymKL
@@ -23,6 +22,7 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential
 from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
+from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.one_dimensional.quantile_jko import QuantileJKO, StepObjective, minimise
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from seeding import generator
 
 from harness.measure.measure import Subject
 from harness.measure.published import PublishedSymKL
@@ -21,6 +20,7 @@ from problems.laws import Density, Empirical, Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import generator
 from solvers.estimates import ParticleDensity
 from solvers.particles.proximal_recursion import ProximalRecursion
 from solvers.solver import Diverged

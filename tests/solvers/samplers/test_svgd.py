@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist, squareform
-from seeding import fixed_generator, generator
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
@@ -16,6 +15,7 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
+from seeding import fixed_generator, generator
 from solvers.preconditioning.curvature_metric import HESSIAN_PARTICLES, mean_curvature
 from solvers.samplers import svgd
 from solvers.samplers.optimisers import OPTIMISERS
@@ -430,8 +430,8 @@ def test_identical_particles_with_a_given_bandwidth_move_together():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"particles": 1}, "particles must be at least 2"),
-        ({"particles": 0}, "particles must be a whole number >= 1, got 0"),
+        ({"particles": 1}, "particles must be a whole number >= 2, got 1"),
+        ({"particles": 0}, "particles must be a whole number >= 2, got 0"),
         ({"iterations": 0}, "iterations must be a whole number >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
         ({"bandwidth": 0.0}, "bandwidth must be a finite number > 0, got 0.0"),
