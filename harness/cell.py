@@ -120,7 +120,7 @@ def build(cell: Cell) -> Problem | Outcome:
     """Return the instance of a cell, or its outcome when the solver does not apply to it."""
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
-    problem = family.build(cell.size, cell.seed, stream("problem", cell.problem.name, cell.size, cell.seed))
+    problem = family.build(cell.size, cell.seed, stream("problem", cell.problem_stream, cell.size, cell.seed))
     reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
 
@@ -174,7 +174,7 @@ def measure(cell: Cell, problem: Problem, solution: Solution, sample_size: int |
             measure: Measure = import_target(CATALOGUE[name].target)()
             if measure.unsuited(subject) is not None:
                 continue
-            generator = stream("evaluation", cell.problem.name, cell.size, cell.seed, t, name)
+            generator = stream("evaluation", cell.problem_stream, cell.size, cell.seed, t, name)
             figure = measure(subject, cell.evaluation.draws, generator)
             if math.isnan(figure.value):
                 raise Diverged(f"{name} at t = {t:g} is not a number")
@@ -195,7 +195,7 @@ def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projectio
             if found is not None:
                 yield found
             continue
-        generator = stream("projection", cell.problem.name, cell.size, cell.seed, t)
+        generator = stream("projection", cell.problem_stream, cell.size, cell.seed, t)
         yield projected(estimate, problem.truth(t), t, generator, problem.view)
 
 

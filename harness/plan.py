@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from harness.catalogue import Catalogue, Kind, all_settings, import_target, make
+from harness.identity import former
 from harness.quantities import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
 from harness.usage import UsageError, unknown
@@ -39,8 +40,15 @@ class Component:
 
     @cached_property
     def identity(self) -> str:
-        """What the component contributes to the key of a cell."""
+        """What tells the component from any other of today's."""
         return json.dumps([self.name, self.version, self.settings])
+
+    def formerly(self, problem: str | None = None) -> tuple[str, str]:
+        """Return the name and the settings, as text, that count for keys and streams, on a problem of that old name."""
+        if self.missing is not None:
+            return self.name, self.settings
+        name, settings = former(self.kind, self.name, json.loads(self.settings), self.target, problem)
+        return name, json.dumps(settings, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,23 @@ class Cell:
     device: str
 
     @cached_property
+    def place(self) -> tuple[str, str, str, str]:
+        """Problem, its settings, solver and its settings by the names that count, whatever they are called today."""
+        problem, problem_settings = self.problem.formerly()
+        return problem, problem_settings, *self.solver.formerly(problem)
+
+    @property
+    def problem_stream(self) -> str:
+        """The name of the problem that its random streams go by."""
+        return self.place[0]
+
+    @cached_property
     def run_identity(self) -> str:
         """What the solver's own randomness depends on."""
-        return f"{self.problem.identity} {self.solver.identity} {self.size} {self.seed}"
+        problem, problem_settings, solver, solver_settings = self.place
+        solved = json.dumps([problem, self.problem.version, problem_settings])
+        by = json.dumps([solver, self.solver.version, solver_settings])
+        return f"{solved} {by} {self.size} {self.seed}"
 
     @cached_property
     def key(self) -> str:
