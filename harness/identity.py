@@ -194,7 +194,7 @@ def former(
     """Return the name and the settings (JSON values) that a component counts under, on a problem of that old name."""
     entries = FORMERLY.get((kind, name), ())
     entry = next((each for each in entries if each.holds(settings, problem)), Former(name))
-    table = SETTINGS[kind].get(entry.name)
+    table = SETTINGS.get(kind, {}).get(entry.name)
     if table is None:
         return entry.name, dict(settings)
     called = {entry.settings.get(key, key): key for key in settings}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
-from harness.catalogue import Catalogue, Kind, all_settings, import_target, make
+from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
 from harness.identity import former
 from harness.quantities import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
@@ -53,10 +53,14 @@ class Component:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names)."""
+    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names).
+
+    ``added`` says where measures live that are no built-in ones, by name and target.
+    """
 
     draws: int
     measures: tuple[str, ...] | None = None
+    added: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def identity(self) -> str:
@@ -123,7 +127,8 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     """
     problems = chosen("problem", suite.problems, selection.problems, components)
     solvers = chosen("solver", suite.solvers, selection.solvers, components)
-    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None)
+    added = tuple(sorted(components.targets["measure"].items() - BUILTIN["measure"].items()))
+    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None, added)
     expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
     for size in {None, *(size for entry in solvers for size in own_dims(entry) or ())}:
         check_labels([component for entry, variants in expanded if runs_in(entry, size) for component, _ in variants])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class ModeWeights(Measure):
     otherwise. Shares of n exact draws differ from the weights by sampling alone, so that the figure's floor is about
     √(K / (2πn)) for K modes apart; the standard error is that of ½ Σ_k ±r_k with the signs found.
     """
+
+    name: ClassVar[str] = "mode-weights"
 
     def unsuited(self, subject: Subject) -> str | None:
         if not isinstance(subject.problem.flow.potential, MixturePotential):
