@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from harness.catalogue import Kind, catalogue, import_target
-from harness.measure import CATALOGUE
+from harness.measure import CATALOGUE, Entry
 from harness.suite import load_suite, shipped
 from problems.flow import Entropy, InternalEnergy, PowerEntropy
 from solvers.solver import Solver
@@ -52,9 +52,9 @@ def print_listing(plugins: Sequence[Path]) -> None:
             components.add_row(each.name, Text(what), Text(("\n" if screen.is_terminal else ", ").join(each.settings)))
         screen.print(components)
     screen.print(support_table(plugins))
-    measures = table("measure", "better is", "what it says", title="Measures")
-    for name, entry in CATALOGUE.items():
-        measures.add_row(name, entry.better, Text(entry.description))
+    measures = table("measure", "version", "better is", "what it says", title="Measures")
+    for name, target in catalogue(plugins).targets["measure"].items():
+        measures.add_row(name, *map(Text, measure_row(name, target)))
     screen.print(measures)
 
 
@@ -86,6 +86,16 @@ def declares(solver: type[Solver], energy: type[InternalEnergy] | None) -> bool:
     if energy is None:
         return None in solver.internal_energies
     return any(kind is not None and issubclass(energy, kind) for kind in solver.internal_energies)
+
+
+def measure_row(name: str, target: str) -> tuple[str, str, str]:
+    """Return the version of a measure, which way is better, and what it says; why it is not there if it is not."""
+    try:
+        measure = import_target(target)
+    except Exception as error:
+        return "", "", f"not available: {reason(error)}"
+    entry = CATALOGUE.get(name) or Entry(target, summary(measure), measure.higher_is_better, measure.has_target)
+    return str(measure.version), entry.better, entry.description
 
 
 def listed(kind: Kind, plugins: Sequence[Path]) -> list[Listed]:

@@ -19,6 +19,8 @@ from problems.problem import Problem, ProblemFamily
 from problems.references.marginals_1d import reference_marginal
 from problems.validation import require_number, require_positive, require_seed, require_times
 
+MEASURES = ("symkl", "symkl-published", "energy-distance", "sliced-w2", "bures-w2")
+
 
 @dataclass(frozen=True)
 class DoubleWellPotential(Potential):
@@ -55,6 +57,7 @@ class DoubleWell(ProblemFamily):
     """
 
     name: ClassVar[str] = "double-well"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (0.25, 1.0, 4.0)
     height: float = 1.0
     tilt: float = 0.25
@@ -91,6 +94,6 @@ class DoubleWell(ProblemFamily):
         )
         return Problem(
             flow,
-            ("symkl", "symkl-published", "energy-distance", "sliced-w2", "bures-w2"),
+            MEASURES,
             functools.cache(functools.partial(reference_marginal, flow)),
         )

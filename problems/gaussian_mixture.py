@@ -91,6 +91,7 @@ class GaussianMixtureFlow(ProblemFamily):
     """
 
     name: ClassVar[str] = "gaussian-mixture"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (4.0,)
     instance: str = "mokrov2021"
     components: int = 5

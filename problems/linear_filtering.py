@@ -44,6 +44,7 @@ class LinearFiltering(ProblemFamily):
     """
 
     name: ClassVar[str] = "linear-filtering"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (2.0,)
     spectrum: tuple[float, float] = (0.5, 2.0)
     inverse_temperature: float = 1.0

@@ -60,6 +60,7 @@ class LogisticRegression(ProblemFamily):
     """
 
     name: ClassVar[str] = "logistic-regression"
+    measures: ClassVar[tuple[str, ...]] = MEASURES + MOMENT_MEASURES
     data: str = "breast-cancer"
     intercept: bool = False
     constant_features: ConstantFeatures = "error"

@@ -82,6 +82,7 @@ class NonlinearFiltering(ProblemFamily):
     """
 
     name: ClassVar[str] = "nonlinear-filtering"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (5.0,)
     instance: str = "mokrov2021"
     potential: str = "sine"

@@ -20,7 +20,6 @@ from harness.conformance.contract import (
 )
 from harness.conformance.instances import Instance, ProblemTrial
 from harness.conformance.truths import truth_is_a_law, truth_obeys_the_equation, truth_starts_at_the_initial_law
-from harness.measure import CATALOGUE
 from problems.potentials import Potential
 from problems.problem import Problem, ProblemFamily
 
@@ -107,8 +106,11 @@ def is_complete(trial: ProblemTrial) -> str:
             f"{where}: the flow's times {problem.flow.times} are not the setting {instance.family.times}",
         )
         require(bool(problem.measures), f"{where}: no measures")
-        unknown = [name for name in problem.measures if name not in CATALOGUE]
+        unknown = [name for name in problem.measures if name not in trial.measures]
         require(not unknown, f"{where}: unknown measures {', '.join(unknown)}")
+        declared = instance.family.measures or problem.measures
+        more = [name for name in problem.measures if name not in declared]
+        require(not more, f"{where}: names {', '.join(more)}, which the family's ``measures`` do not declare")
         require(len(set(problem.measures)) == len(problem.measures), f"{where}: a measure is named twice")
         explained = problem.truth is not None or problem.truth_missing.strip() != ""
         require(explained, f"{where}: without a truth, truth_missing must say why")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -77,6 +78,8 @@ class _CoordinateError(Measure):
 class MeanError(_CoordinateError):
     """Median over coordinates of |m - μ|/σ*."""
 
+    name: ClassVar[str] = "mean-error"
+
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(mean))
 
@@ -84,6 +87,8 @@ class MeanError(_CoordinateError):
 @dataclass(frozen=True)
 class DeviationError(_CoordinateError):
     """Median over coordinates of |σ/σ* - 1|."""
+
+    name: ClassVar[str] = "deviation-error"
 
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(deviation - 1))

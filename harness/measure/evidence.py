@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -36,6 +37,9 @@ class ELBO(Measure):
     standard error 0, where the fit has mass that the potential excludes. Raises ``Diverged`` when the log-density of
     the fit is NaN.
     """
+
+    name: ClassVar[str] = "elbo"
+    higher_is_better: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
         if density_of(subject.estimate) is None:
@@ -75,6 +79,8 @@ class EvidenceGap(Measure):
 
     As an estimate of a divergence it is not kept from being negative.
     """
+
+    name: ClassVar[str] = "evidence-gap"
 
     def unsuited(self, subject: Subject) -> str | None:
         if subject.problem.evidence is None:

@@ -35,6 +35,8 @@ class CRPS(Measure):
     draws estimate the score without bias. The standard error is from the influence of each.
     """
 
+    name: ClassVar[str] = "crps"
+
     def unsuited(self, subject: Subject) -> str | None:
         return _without_state(subject)
 
@@ -65,6 +67,9 @@ class CRPS(Measure):
 @dataclass(frozen=True)
 class PIT(Measure):
     """F(x) of the hidden state x at the time of the estimate, in one dimension."""
+
+    name: ClassVar[str] = "pit"
+    has_target: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
         return _without_state(subject) or _not_on_the_line(subject)
@@ -114,6 +119,9 @@ class _Coverage(Measure):
 class Coverage50(_Coverage):
     """Share of hidden states between the posterior's quartiles."""
 
+    name: ClassVar[str] = "coverage-50"
+    has_target: ClassVar[bool] = True
+
     level: ClassVar[float] = 0.5
     ends: ClassVar[tuple[str, str]] = ("q25", "q75")
 
@@ -122,6 +130,9 @@ class Coverage50(_Coverage):
 class Coverage90(_Coverage):
     """Share of hidden states between the posterior's quantiles at 5 and 95 %."""
 
+    name: ClassVar[str] = "coverage-90"
+    has_target: ClassVar[bool] = True
+
     level: ClassVar[float] = 0.9
     ends: ClassVar[tuple[str, str]] = ("q05", "q95")
 
@@ -129,6 +140,8 @@ class Coverage90(_Coverage):
 @dataclass(frozen=True)
 class LogEvidenceError(Measure):
     """Distance of the log-evidence of the observations so far from the true one."""
+
+    name: ClassVar[str] = "log-evidence-error"
 
     def unsuited(self, subject: Subject) -> str | None:
         if subject.problem.log_evidence is None:
@@ -147,6 +160,9 @@ class LogEvidenceError(Measure):
 @dataclass(frozen=True)
 class EffectiveShare(Measure):
     """The smallest (E L)² / E L² of the likelihoods L so far: the effective sample size per predictive draw."""
+
+    name: ClassVar[str] = "effective-share"
+    higher_is_better: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
         return _without_record(subject)

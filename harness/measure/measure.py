@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -42,12 +43,26 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """One measure; ``harness.measure.CATALOGUE`` names and describes it."""
+    """A measure says how far an estimate is from the truth, or from what is observed.
+
+    Subclasses set ``name`` and raise ``version`` whenever the same subject and draws come to give another figure: a
+    stored cell with an older one is then solved and measured again. Lower is better, unless ``higher_is_better`` or
+    ``has_target``, where neither way is. A suite knows measures by their names alone: they take no settings.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+    has_target: ClassVar[bool] = False
 
     @abstractmethod
     def unsuited(self, subject: Subject) -> str | None:
-        """Return why this measure says nothing about the subject, or ``None`` when it does."""
+        """Return why this measure says nothing about the subject, in words for a row, or ``None`` when it does."""
 
     @abstractmethod
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        """Measure with ``draws`` evaluation draws a side, all of them from ``generator``."""
+        """Return the figure by ``draws`` evaluation draws a side, all randomness of it from ``generator`` (CPU).
+
+        Called only where nothing makes the measure ``unsuited``. The subject stays as it is. The value may be infinite,
+        but is a number; an answer that it is none for raises ``Diverged``.
+        """

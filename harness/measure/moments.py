@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -86,6 +87,8 @@ class _MomentDistance(Measure):
 class GaussianSymKL(_MomentDistance):
     """SymKL of the Gaussians with the moments of fit and truth; ∞ when the fitted covariance is singular."""
 
+    name: ClassVar[str] = "symkl-gaussian"
+
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
     ) -> float:
@@ -95,6 +98,8 @@ class GaussianSymKL(_MomentDistance):
 @dataclass(frozen=True)
 class BuresW2(_MomentDistance):
     """Wasserstein-2 distance (not squared) of the Gaussians with the moments of fit and truth."""
+
+    name: ClassVar[str] = "bures-w2"
 
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray

@@ -21,7 +21,7 @@ import pytest
 
 from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
-from harness.cell import Measurement, Outcome
+from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.projection import Projection
 from harness.provenance import provenance
