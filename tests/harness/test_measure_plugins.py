@@ -109,7 +109,7 @@ def test_a_name_that_is_taken(written: Callable[..., Path]) -> None:
         ("return Figure(1.0, -1.0, 'x')", "gives a figure or a reason", "standard error of -1"),
         ("import torch; return Figure(float(torch.rand(())), 1.0, 'x')", "touches nothing", "torch's global random"),
         ("import torch; return Figure(float(torch.rand(())), 1.0, 'x')", "repeats", "another figure"),
-        ("import torch; return Figure(float(torch.rand((), generator=generator)), 1e-9, 'x')", "states its error", "1e-09"),
+        ("return Figure(float(generator.initial_seed()), 0.0, 'x')", "states its error", "states 0"),
         ("points = getattr(subject.estimate, 'points', None); points is None or points.zero_(); "
          "return Figure(0.0, 0.0, 'x')", "touches nothing", "changes "),
         ("import torch; x = subject.estimate.sample(draws, generator).double(); "
