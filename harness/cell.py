@@ -24,6 +24,7 @@ from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
 from problems.problem import Problem, ProblemFamily
+from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
 
 T = TypeVar("T")
@@ -126,7 +127,20 @@ def build(cell: Cell) -> Problem | Outcome:
 
 
 def solve(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
-    """Return the solver's answer to each problem; raises what the solver raises."""
+    """Return the solver's answer to each problem; raises what the solver raises.
+
+    A ``checkpoint`` that the solver does not know as its own, of another version of the method, is begun anew.
+    """
+    try:
+        return attempt(cells, problems, checkpoint)
+    except ForeignCheckpoint:
+        assert checkpoint is not None
+        shutil.rmtree(checkpoint)
+        return attempt(cells, problems, checkpoint)
+
+
+def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
+    """Return the solver's answer to each problem, from where ``checkpoint`` was left; raises what the solver raises."""
     solver: Any = cells[0].solver.make()
     device = torch.device(cells[0].device)
     generators = [stream("solver", cell.run_identity) for cell in cells]
