@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ class Outcome:
     gradient_evaluations: int | None = None
     diagnostics: dict[str, float | int | str] = field(default_factory=dict)
     traces: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    assimilated: dict[str, tuple[float, ...]] = field(default_factory=dict)
     projections: tuple[Projection, ...] = ()
 
 
@@ -173,9 +174,15 @@ def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: 
         peak_memory=peak_memory(),
         gradient_evaluations=solution.cost.gradient_evaluations,
         diagnostics=json.loads(json.dumps(dict(solution.diagnostics))),
-        traces={name: tuple(map(float, series)) for name, series in solution.traces.items()},
+        traces=plain(solution.traces),
+        assimilated=plain(solution.assimilated),
         projections=projections,
     )
+
+
+def plain(series: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    """Return series of plain floats, as they are kept."""
+    return {name: tuple(map(float, values)) for name, values in series.items()}
 
 
 def measure(cell: Cell, problem: Problem, solution: Solution, sample_size: int | None) -> list[Measurement]:
@@ -183,7 +190,7 @@ def measure(cell: Cell, problem: Problem, solution: Solution, sample_size: int |
     found = []
     names = problem.measures if cell.evaluation.measures is None else cell.evaluation.measures
     for t, estimate in zip(solution.times, solution.estimates, strict=True):
-        subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.traces)
+        subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.assimilated)
         for name in names:
             measure: Measure = import_target(CATALOGUE[name].target)()
             if measure.unsuited(subject) is not None:

@@ -133,3 +133,6 @@ class NetworkSteps(Propagation):
 
     def diagnostics(self) -> dict[str, float | int | str]:
         return {**self.state.diagnostics(), "smallest_particle_share": self.least_share}
+
+    def traces(self) -> dict[str, list[float]]:
+        return self.state.traces
