@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
 from harness.usage import unknown
 from problems.problem import Problem, ProblemFamily
+from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
 
 T = TypeVar("T")
@@ -93,7 +94,20 @@ def build(cell: Cell) -> Problem | Outcome:
 
 
 def solve(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
-    """Return the solver's answer to each problem; raises what the solver raises."""
+    """Return the solver's answer to each problem; raises what the solver raises.
+
+    A ``checkpoint`` that the solver does not know as its own, of another version of the method, is begun anew.
+    """
+    try:
+        return attempt(cells, problems, checkpoint)
+    except ForeignCheckpoint:
+        assert checkpoint is not None
+        shutil.rmtree(checkpoint)
+        return attempt(cells, problems, checkpoint)
+
+
+def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
+    """Return the solver's answer to each problem, from where ``checkpoint`` was left; raises what the solver raises."""
     solver: Any = cells[0].solver.make()
     device = torch.device(cells[0].device)
     generators = [stream("solver", cell.run_identity) for cell in cells]
@@ -128,9 +142,15 @@ def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: 
         peak_memory=peak_memory(),
         gradient_evaluations=solution.cost.gradient_evaluations,
         diagnostics=json.loads(json.dumps(dict(solution.diagnostics))),
-        traces={name: tuple(map(float, series)) for name, series in solution.traces.items()},
+        traces=plain(solution.traces),
+        assimilated=plain(solution.assimilated),
         projections=projections,
     )
+
+
+def plain(series: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    """Return series of plain floats, as they are kept."""
+    return {name: tuple(map(float, values)) for name, values in series.items()}
 
 
 def measure(
@@ -147,7 +167,7 @@ def measure(
         if cell.evaluation.measures is None and name not in measures:
             versions[name], unsuited[name] = made(cell, name).version, "this instance does not name it"
     for t, estimate in zip(solution.times, solution.estimates, strict=True):
-        subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.traces)
+        subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.assimilated)
         for name, measure in measures.items():
             versions[name] = measure.version
             why = measure.unsuited(subject)

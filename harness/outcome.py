@@ -50,4 +50,5 @@ class Outcome:
     gradient_evaluations: int | None = None
     diagnostics: dict[str, float | int | str] = field(default_factory=dict)
     traces: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    assimilated: dict[str, tuple[float, ...]] = field(default_factory=dict)
     projections: tuple[Projection, ...] = ()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.plan import Cell
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -70,7 +70,20 @@ CREATE UNIQUE INDEX places ON plans (suite, preset, place, size, seed, device)
 ``place`` is what a cell's problem and solver are by the names that its key knows them by: a plan under new names takes
 the place of what it was under the old ones.
 """
-UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4}
+# Until then a series over the observations that a filter took in could be told by its name alone.
+SINCE_5 = """
+CREATE TABLE series (
+    key TEXT REFERENCES cells, along TEXT NOT NULL, name TEXT, series TEXT NOT NULL, PRIMARY KEY (key, along, name)
+);
+INSERT INTO series
+SELECT key, CASE WHEN key IN (SELECT key FROM traces WHERE name = 'observation_time') AND (
+    name IN ('observation_time', 'log_evidence', 'effective_share', 'effective_sample_size')
+    OR name GLOB 'predictive_?*' OR name GLOB 'posterior_?*'
+) THEN 'observations' ELSE 'steps' END, name, series FROM traces;
+DROP TABLE traces;
+ALTER TABLE series RENAME TO traces
+"""
+UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 
@@ -226,7 +239,8 @@ class Store:
     def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None) -> None:
         """Keep how a cell ended, in one transaction; one that is ok gives way to an ok with other or newer measures."""
         row = asdict(outcome)
-        measurements, traces, projections = (row.pop(name) for name in ("measurements", "traces", "projections"))
+        measurements, projections = row.pop("measurements"), row.pop("projections")
+        series = {"steps": row.pop("traces"), "observations": row.pop("assimilated")}
         row |= {
             "key": cell.key,
             "run": run,
@@ -249,7 +263,11 @@ class Store:
             insert(
                 self.connection,
                 "traces",
-                ({"key": cell.key, "name": name, "series": json.dumps(series)} for name, series in traces.items()),
+                (
+                    {"key": cell.key, "along": along, "name": name, "series": json.dumps(values)}
+                    for along, named in series.items()
+                    for name, values in named.items()
+                ),
             )
 
 

@@ -38,7 +38,8 @@ class Solution:
 
     ``diagnostics`` holds plain numbers and strings (residuals, effective sample sizes, error estimates). ``traces``
     holds series with one finite number for each step of the method, in order (``seconds``, ``iterations``,
-    ``residual``). ``predictive`` are a filter's estimates just before each observation that it took in.
+    ``residual``); ``assimilated`` those with one for each observation that a filter took in, its ``observation_time``
+    among them (see ``solvers.filtering.assimilate``).
     """
 
     times: tuple[float, ...]
@@ -46,7 +47,7 @@ class Solution:
     cost: Cost = Cost()
     diagnostics: Mapping[str, float | int | str] = field(default_factory=dict)
     traces: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    predictive: tuple[Estimate, ...] = ()
+    assimilated: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,7 +182,10 @@ def follows_the_seed(trial: SolverTrial) -> str:
 
 
 def states_its_cost(trial: SolverTrial) -> str:
-    """Cost is non-negative, diagnostics are plain numbers and strings, traces are series of finite numbers."""
+    """Cost is non-negative, diagnostics are plain numbers and strings, series are of finite numbers.
+
+    Those over observations are equally long.
+    """
     for exhibit, solution in trial.solutions():
         cost = solution.cost
         require(
@@ -200,11 +203,16 @@ def states_its_cost(trial: SolverTrial) -> str:
                 f"{exhibit.title}: diagnostic {name!r} = {value!r} is no plain number or string",
             )
         json.dumps(dict(solution.diagnostics))
-        for name, series in solution.traces.items():
+        for name, series in (*solution.traces.items(), *solution.assimilated.items()):
             plain = isinstance(name, str) and all(
                 type(value) in (float, int) and math.isfinite(value) for value in series
             )
             require(plain, f"{exhibit.title}: trace {name!r} is no series of finite plain numbers")
+        lengths = {name: len(series) for name, series in solution.assimilated.items()}
+        require(
+            len(set(lengths.values())) <= 1,
+            f"{exhibit.title}: assimilated series have {lengths} values, and not each one for every observation",
+        )
     return "cost, diagnostics and traces are plain numbers"
 
 

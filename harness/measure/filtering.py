@@ -103,13 +103,13 @@ class _Coverage(Measure):
 
     def _seen(self, subject: Subject) -> list[bool]:
         """Return, for each observation so far whose hidden state is known, whether the interval holds it."""
-        observations, traces = subject.problem.observations, subject.traces
+        observations, noted = subject.problem.observations, subject.assimilated
         assert observations is not None
         assert observations.hidden is not None
-        low, high = (traces[f"posterior_{end}"] for end in self.ends)
+        low, high = (noted[f"posterior_{end}"] for end in self.ends)
         found = []
         for place in _so_far(subject):
-            state = observations.hidden.at(traces["observation_time"][place])
+            state = observations.hidden.at(noted["observation_time"][place])
             if state is not None:
                 found.append(low[place] <= float(state) <= high[place])
         return found
@@ -151,7 +151,7 @@ class LogEvidenceError(Measure):
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         assert subject.problem.log_evidence is not None
         assert subject.t is not None
-        gained = math.fsum(subject.traces["log_evidence"][place] for place in _so_far(subject))
+        gained = math.fsum(subject.assimilated["log_evidence"][place] for place in _so_far(subject))
         return Figure(
             abs(gained - subject.problem.log_evidence(subject.t)), 0.0, f"{len(_so_far(subject))} observations"
         )
@@ -168,7 +168,7 @@ class EffectiveShare(Measure):
         return _without_record(subject)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        shares = [subject.traces["effective_share"][place] for place in _so_far(subject)]
+        shares = [subject.assimilated["effective_share"][place] for place in _so_far(subject)]
         return Figure(min(shares, default=1.0), 0.0, f"{len(shares)} observations")
 
 
@@ -189,9 +189,9 @@ def mean_distances(points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def _so_far(subject: Subject) -> list[int]:
-    """Return the places in the traces of the observations made by the time of the estimate."""
+    """Return the places, among the observations taken in, of those made by the time of the estimate."""
     assert subject.t is not None
-    times = subject.traces.get("observation_time", ())
+    times = subject.assimilated.get("observation_time", ())
     return [place for place, time in enumerate(times) if time < subject.t or same_time(time, subject.t)]
 
 
@@ -215,7 +215,7 @@ def _without_state(subject: Subject) -> str | None:
 
 
 def _without_record(subject: Subject) -> str | None:
-    if subject.t is None or "observation_time" not in subject.traces:
+    if subject.t is None or "observation_time" not in subject.assimilated:
         return "the solution has no record of observations"
     return None
 

@@ -30,7 +30,7 @@ class Figure:
 class Subject:
     """What is measured: one estimate, the true law at its time (``None`` if unknown), and the problem.
 
-    ``t`` is the time of the estimate and ``traces`` those of the solution that it is part of, for what filters are
+    ``t`` is the time of the estimate, ``assimilated`` what its solution noted of each observation, for what filters are
     judged by.
     """
 
@@ -38,7 +38,7 @@ class Subject:
     truth: Law | None
     problem: Problem
     t: float | None = None
-    traces: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    assimilated: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,18 +20,13 @@ CONTOUR_NODES = 40
 MOST_STEPS = 200
 """A longer series is thinned to about so many steps, the first and the last among them."""
 
-OF_AN_OBSERVATION = re.compile(
-    r"observation_time|log_evidence|effective_share|effective_sample_size|(?:predictive|posterior)_.+"
-)
-"""Traces with a value for each observation, of a cell that has ``observation_time``; see ``solvers.filtering``."""
-
 
 def of_problem(table: pd.DataFrame | None, problem: tuple[str, str]) -> pd.DataFrame:
     """Return the rows of one problem, each cell once however many plans hold it; empty where there is no table."""
     if table is None:
         return pd.DataFrame()
     rows = table[(table["problem"] == problem[0]) & (table["problem_settings"] == problem[1])]
-    return rows.drop_duplicates([name for name in ("key", "t", "name", "step") if name in rows])
+    return rows.drop_duplicates([name for name in ("key", "t", "along", "name", "step") if name in rows])
 
 
 def closer_data(
@@ -75,23 +69,14 @@ def closer_data(
     return {name: [view for view in found if view["series"]] for name, found in views.items()}
 
 
-def of_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the traces that have a value for each step, not for each observation."""
-    if rows.empty:
-        return rows
-    filters = set(rows.loc[rows["name"] == "observation_time", "key"])
-    return rows[~(rows["key"].isin(filters) & rows["name"].str.fullmatch(OF_AN_OBSERVATION))]
-
-
 def step_views(rows: pd.DataFrame) -> Iterator[tuple[str, int, list[tuple[str, int, pd.DataFrame]]]]:
     """Yield every trace of every dimension with its series: label, seeds, and medians and quartiles by step.
 
     What filters say of each observation is left out.
     """
-    rows = of_steps(rows)
     if rows.empty:
         return
-    for key, group in rows.groupby(["name", "size"], sort=True):
+    for key, group in rows[rows["along"] == "steps"].groupby(["name", "size"], sort=True):
         name, size = (str(part) for part in key)
         series = []
         for _, own in sorted(

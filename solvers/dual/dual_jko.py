@@ -28,7 +28,7 @@ law; the default pairs points that the step may take to each other, and follows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -38,8 +38,8 @@ from problems.problem import Problem
 from solvers.dual.basis import polynomial_count
 from solvers.dual.settings import DualSettings
 from solvers.dual.steps import DualPropagation
-from solvers.filtering import Filter, assimilate
-from solvers.solver import Solution, step_counts
+from solvers.filtering import Filter
+from solvers.solver import step_counts
 
 MOST_KERNEL_DIMENSIONS = 3
 
@@ -65,6 +65,10 @@ class DualJKO(DualSettings, Filter):
     ``largest_step_outside``, the greatest share of the mass that an estimate has outside the region of the last sample,
     and ``smallest_effective_share`` of the draws that the estimates were normalised by (1: by a grid). Traces for
     every step: ``evaluations``, ``residual``, ``effective_sample`` and ``seconds``.
+
+    All of it runs on the CPU. ``solve`` raises ``Diverged``, naming the step, when the potential is NaN or -inf
+    somewhere, when no point of the sample has mass, or when most of an estimate's mass is outside the region that it
+    was fitted on.
     """
 
     name: ClassVar[str] = "dual-jko"
@@ -91,15 +95,3 @@ class DualJKO(DualSettings, Filter):
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> DualPropagation:
         return DualPropagation(self, flow, generator)
-
-    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Follow ``problem.flow`` to its times, on the CPU; ``device`` is not used.
-
-        Raises ``Diverged``, naming the step, when the potential is NaN or -inf somewhere, when no point of the sample
-        has mass, or when most of an estimate's mass is outside the region that it was fitted on.
-        """
-        propagation = self.propagation(problem.flow, generator, device)
-        solution = assimilate(propagation, problem, generator)
-        if problem.observations is not None:
-            return solution
-        return replace(solution, traces={**solution.traces, **propagation.traces})

@@ -63,12 +63,12 @@ class SteppedDensity:
 class DualPropagation(Propagation):
     """Dual steps along one flow, from any estimate that has a density.
 
-    ``traces`` and ``diagnostics`` grow with every step.
+    What it says of itself grows with every step.
     """
 
     def __init__(self, settings: DualSettings, flow: GradientFlow, generator: torch.Generator) -> None:
         self.settings, self.flow, self.generator = settings, flow, generator
-        self.traces: dict[str, list[float]] = {
+        self.noted: dict[str, list[float]] = {
             "evaluations": [], "residual": [], "effective_sample": [], "seconds": []
         }  # fmt: skip
         self.unconverged = 0
@@ -93,7 +93,7 @@ class DualPropagation(Propagation):
         box = Box(mean, math.sqrt(3 * self.settings.box_variance))
         region: Region = box
         for step in range(1, count + 1):
-            where = f"step {len(self.traces['seconds']) + 1} (t = {start + step * step_size:g})"
+            where = f"step {len(self.noted['seconds']) + 1} (t = {start + step * step_size:g})"
             log_density, mean, covariance, region = self.step(log_density, mean, covariance, box, step_size, where)
         try:
             found = UnnormalisedDensity.normalised(log_density, region, Gaussian(mean, covariance), self.generator)
@@ -170,7 +170,7 @@ class DualPropagation(Propagation):
             self.stopped = optimum.stopped
         entry = {"evaluations": optimum.evaluations, "residual": optimum.residual, "effective_sample": effective}
         for name, value in (entry | {"seconds": time.perf_counter() - began}).items():
-            self.traces[name].append(float(value))
+            self.noted[name].append(float(value))
         stepped = SteppedDensity(on_x, optimum.g, potential, rate, beta)
         if settings.reference == "coupled":
             log_weights = optimum.weights.log()
@@ -209,19 +209,21 @@ class DualPropagation(Propagation):
         return on_x, on_y
 
     def cost(self) -> Cost:
-        guesses = len(self.traces["seconds"]) if self.settings.reference == "coupled" else 0
+        guesses = len(self.noted["seconds"]) if self.settings.reference == "coupled" else 0
         return Cost(gradient_evaluations=SLOPE_DRAWS * guesses)
 
     def diagnostics(self) -> dict[str, float | int | str]:
-        traces = self.traces
         found: dict[str, float | int | str] = {
             "unconverged_steps": self.unconverged,
-            "largest_residual": max(traces["residual"]),
-            "smallest_effective_sample": min(traces["effective_sample"]),
+            "largest_residual": max(self.noted["residual"]),
+            "smallest_effective_sample": min(self.noted["effective_sample"]),
             "largest_step_outside": self.outside,
             "smallest_effective_share": self.share,
         }
         return found | ({"stopped": self.stopped} if self.stopped else {})
+
+    def traces(self) -> dict[str, list[float]]:
+        return self.noted
 
 
 def in_blocks(tables: Iterable[Table], points: int) -> list[Table]:

@@ -199,6 +199,11 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
         "trace 'seconds' is no series of finite plain numbers",
     ),
     (
+        "states its cost",
+        {"solve": after(lambda s: Solution(s.times, s.estimates, assimilated={"a": (0.1,), "b": ()}))},
+        "and not each one for every observation",
+    ),
+    (
         "beats doing nothing",
         {"answer": answering(lambda t, g, p: Particles(points(p.flow.initial, g)))},
         "that of the initial law",
