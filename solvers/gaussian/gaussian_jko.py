@@ -50,7 +50,9 @@ class GaussianJKO(Filter):
 
     Variational inference is for stationary problems. Where the potential does not know its own averages over Gaussians,
     ``nodes`` points, a power of 2, take them in more than three dimensions. ``scheme="forward-backward"`` is explicit
-    in the potential: ``step_size`` times the largest mean curvature must stay below 1, and it does not filter.
+    in the potential: ``step_size`` times the largest mean curvature must stay below 1, and it does not filter. On the
+    posterior of breast-cancer under a Gamma(4, 4) prior that is 1/365: at least 3,650 evaluations to t = 10, for which
+    implicit steps of 0.5 took 247.
     ``until_rest`` goes on past the last time, in steps that double, and gives the optimum as the answer at every time:
     where V is flat in some direction, the flow takes far longer to get there than the times of a problem.
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from problems.laws import Law
-from problems.linear_algebra import symmetrised
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import start_at
 from solvers.icnn.parameter_gradients import pieces, pushed
@@ -167,7 +166,7 @@ def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, r
     parts = run(examine, pieces(weights, points, EXAMINED_AT_ONCE))
     gains, forces, moments = zip(*parts, strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
-    residual = max(float(force.norm()), float(symmetrised(moment).norm()))
+    residual = max(float(force.norm()), float((0.5 * (moment + moment.T)).norm()))
     return torch.cat(gains), objective.step_size * residual
 
 

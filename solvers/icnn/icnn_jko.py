@@ -25,12 +25,12 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import DTYPES, placed
+from problems.devices import placed
 from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
-from problems.validation import require_choice, require_counts, require_number, require_positive
+from problems.validation import require_choice, require_counts, require_positive
 from solvers.checkpoint import Checkpoint
 from solvers.filtering import assimilate
 from solvers.icnn.affine_start import best_affine
@@ -46,6 +46,8 @@ from solvers.preconditioning.curvature_metric import METRICS, Metric, metric_of,
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
 STARTS = ("previous", "affine")
@@ -106,8 +108,11 @@ class ICNNJKO(Solver):
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size, learning_rate=self.learning_rate)
-        require_number(self.name, at_least=1, sharpness=self.sharpness)
-        require_number(self.name, at_least=0, tolerance=self.tolerance, shrinkage=self.shrinkage)
+        if not 1 <= self.sharpness < math.inf:
+            raise ValueError(f"{self.name}: sharpness must be a finite number >= 1, got {self.sharpness}")
+        for name in ("tolerance", "shrinkage"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{self.name}: {name} must be a finite number >= 0, got {getattr(self, name)}")
         require_counts(
             self.name,
             iterations=self.iterations,
