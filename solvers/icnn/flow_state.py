@@ -12,6 +12,7 @@ import torch
 
 from problems.devices import placed
 from problems.flow import GradientFlow
+from problems.linear_algebra import symmetrised
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import best_affine, start_at
 from solvers.icnn.parameter_gradients import pieces, pushed
@@ -188,7 +189,7 @@ def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, r
     parts = run(examine, pieces(weights, points, EXAMINED_AT_ONCE))
     gains, forces, moments = zip(*parts, strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
-    residual = max(float(force.norm()), float((0.5 * (moment + moment.T)).norm()))
+    residual = max(float(force.norm()), float(symmetrised(moment).norm()))
     return torch.cat(gains), objective.step_size * residual
 
 

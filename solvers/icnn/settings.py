@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from problems.validation import require_choice, require_counts, require_positive
+from problems.devices import DTYPES
+from problems.validation import require_choice, require_counts, require_number, require_positive
 from solvers.icnn.descent import Schedule
 from solvers.icnn.step_objective import StepScheme
 from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature_metric import METRICS
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
 STARTS = ("previous", "affine")
@@ -48,11 +46,8 @@ class ICNNSettings:
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size, learning_rate=self.learning_rate)
-        if not 1 <= self.sharpness < math.inf:
-            raise ValueError(f"{self.name}: sharpness must be a finite number >= 1, got {self.sharpness}")
-        for name in ("tolerance", "shrinkage"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{self.name}: {name} must be a finite number >= 0, got {getattr(self, name)}")
+        require_number(self.name, at_least=1, sharpness=self.sharpness)
+        require_number(self.name, at_least=0, tolerance=self.tolerance, shrinkage=self.shrinkage)
         require_counts(
             self.name,
             iterations=self.iterations,

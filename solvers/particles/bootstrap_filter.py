@@ -35,8 +35,9 @@ class BootstrapFilter(Filter):
     1 resamples after every observation, 0 never does. An observation that leaves an effective sample size below 2, or
     below ``collapse`` times the number of particles, has been lost, and raises ``Diverged``: the weights are then no
     estimate of anything (Chatterjee & Diaconis, Ann. Appl. Probab. 28, 2018). ``collapse=0`` lets that pass, as an
-    unbiased evidence needs: on published path 0 of ``nonlinear-filtering`` ten particles in steps of 0.05 estimate 1.07
-    ± .05 times the evidence (600 seeds), the 68 % of runs that are not lost 1.14 ± .06. A single particle cannot be lost.
+    unbiased evidence needs: on published path 0 of ``nonlinear-filtering`` ten particles in steps of 0.05 estimate
+    1.07 ± .05 times the evidence (600 seeds), the 68 % of runs that are not lost 1.14 ± .06. A single particle cannot
+    be lost.
 
     Points and noise are held in ``dtype`` while they move. Results depend on the seed and the device, not on the number
     of threads: blocks of fixed size have random streams of their own, and resampling is one step for all.
