@@ -21,6 +21,7 @@ from typing import Any, Literal, get_type_hints
 
 import problems
 import solvers
+from harness.former_names import renamed
 from harness.measure import CATALOGUE
 from harness.usage import UsageError, nearest, unknown
 
@@ -132,6 +133,9 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in settings.items():
         if name not in fields:
+            called = renamed(kind, component.name).get(name)
+            if called in fields:
+                raise UsageError(f"{kind} {component.name!r}: setting {name!r} is called {called!r} now")
             allowed = ", ".join(sorted(fields)) or "none"
             raise UsageError(
                 f"{kind} {component.name!r} has no setting {name!r}{nearest(name, fields)} (there are: {allowed})"

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.identity import MEASURES
+from harness.former_names import MEASURES
 from harness.provenance import Provenance, now
 from harness.usage import UsageError
 

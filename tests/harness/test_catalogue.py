@@ -82,7 +82,7 @@ def test_plugin_brings_what_it_defines_not_what_it_imports(tmp_path: Path) -> No
         ("import package_that_is_not_there", "does not import: ModuleNotFoundError: No module named"),
         ("1 / 0", "does not import: ZeroDivisionError"),
         ("def broken(:", "does not import: SyntaxError"),
-        ("answer = 42", "holds no solver and no problem family with a name"),
+        ("answer = 42", "holds no solver, no problem family and no measure with a name"),
     ],
 )
 def test_plugin_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
@@ -112,8 +112,8 @@ def test_names_are_taken_once(tmp_path: Path) -> None:
 
 def test_entry_points_join(monkeypatch: pytest.MonkeyPatch) -> None:
     def installed(group: str) -> list[EntryPoint]:
-        target = {"wgfbench.solvers": "theirs.solver:Theirs", "wgfbench.problems": "theirs.problem:Posed"}[group]
-        return [EntryPoint("theirs", target, group)]
+        target = {"wgfbench.solvers": "theirs.solver:Theirs", "wgfbench.problems": "theirs.problem:Posed"}.get(group)
+        return [EntryPoint("theirs", target, group)] if target else []
 
     monkeypatch.setattr(harness.catalogue, "entry_points", installed)
     targets = catalogue().targets
@@ -137,8 +137,10 @@ def test_settings_go_through_json_and_back() -> None:
     [
         (
             {"particels": 5},
-            "has no setting 'particels', did you mean 'particles'? (there are: dtype, metric, particles, step_size)",
+            "has no setting 'particels', did you mean 'particles'? "
+            "(there are: dtype, particles, preconditioner, step_size)",
         ),
+        ({"metric": "hessian"}, "solver 'euler-maruyama': setting 'metric' is called 'preconditioner' now"),
         ({"name": "other"}, "has no setting 'name'"),
         ({"particles": 10.5}, "setting particles = 10.5"),
         ({"particles": "10"}, "setting particles = '10'"),

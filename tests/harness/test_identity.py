@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,12 @@ from harness.suite import ProblemEntry, SolverEntry
 from solvers.bounds import Initial
 
 KNOWN = [json.loads(line) for line in (Path(__file__).parent / "known_keys.jsonl").read_text().splitlines()]
-"""Problem, settings, solver, settings, dimension, draws and key of cells in stores that were written before."""
+"""Problem, settings, solver, settings, dimension, draws and key of cells in stores that were written before.
+
+Names are those of today, keys those of then.
+"""
+VERSIONS = {"proximal-recursion": 1, "icnn-jko": 3, "dual-jko": 3}
+"""Versions that those cells were of, where others have come since: such cells are run again, on purpose."""
 
 
 def component(kind: Any, name: str, settings: dict[str, Any]) -> Component:
@@ -27,11 +32,9 @@ def component(kind: Any, name: str, settings: dict[str, Any]) -> Component:
 
 
 def cell(problem: str, settings: Any, solver: str, solver_settings: Any, size: int, draws: int) -> Cell:
-    problem_component, solver_component = (
-        component("problem", problem, settings),
-        component("solver", solver, solver_settings),
-    )
-    return Cell(problem_component, solver_component, size, 0, Evaluation(draws), "cpu")
+    problem_component, made = component("problem", problem, settings), component("solver", solver, solver_settings)
+    of_then = replace(made, version=VERSIONS.get(solver, made.version))
+    return Cell(problem_component, of_then, size, 0, Evaluation(draws), "cpu")
 
 
 @pytest.mark.parametrize(("known", "key"), [(row[:-1], row[-1]) for row in KNOWN])

@@ -32,7 +32,7 @@ from solvers.solver import Diverged, Solver
 
 CPU = torch.device("cpu")
 FILTERS = (
-    ChangCooper(points=600),
+    ChangCooper(cells=600),
     QuantileJKO(nodes=300),
     GaussianJKO(),
     BootstrapFilter(particles=20_000, step_size=0.01),
@@ -261,7 +261,7 @@ def test_weights_are_never_silently_uniform():
 
 def test_quantiles_and_ranks_of_every_kind():
     """Closed forms of a Gaussian, of its grid, and of 2e4 draws."""
-    grid = solve(ChangCooper(points=800), LinearFiltering(observation_times=(), times=(1.0,)).build(1, 0, generator()))
+    grid = solve(ChangCooper(cells=800), LinearFiltering(observation_times=(), times=(1.0,)).build(1, 0, generator()))
     (estimate,) = grid.estimates
     assert isinstance(estimate, GridDensity)
     mean, covariance = moments(estimate)
