@@ -18,7 +18,7 @@ import torch
 from harness.measure.kde import KernelDensity, SingularPoints
 from problems.laws import Density, Law
 from problems.problem import View
-from solvers.estimates import DensityEstimate, Estimate, Particles, density_of
+from solvers.estimates import DensityEstimate, Estimate, Particles
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -90,8 +90,8 @@ def curve(estimate: Estimate, truth: Law, t: float) -> Projection | None:
             density: DensityEstimate | Density = KernelDensity(estimate.points, estimate.log_weights)
         except SingularPoints:
             return None
-    elif (found := density_of(estimate)) is not None:
-        density = found
+    elif estimate.density is not None:
+        density = estimate.density
     else:
         return None
     mean, covariance = (float(moment) for moment in truth.moments())

@@ -39,6 +39,11 @@ class Density(Law):
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normalised log-density at ``x`` (n, D), shape (n,)."""
 
+    def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``n`` draws (n, D), float64, and the log-density at each, (n,)."""
+        points = self.sample(n, generator).double()
+        return points, self.log_prob(points)
+
 
 def standard_normal(n: int, dim: int, generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
     """Return (n, D) standard normals in the dtype and on the device of ``like``.

@@ -23,7 +23,7 @@ from harness.conformance.contract import (
 )
 from harness.conformance.gallery import Exhibit
 from problems.problem import Problem
-from solvers.estimates import Estimate, density_of
+from solvers.estimates import Estimate
 from solvers.solver import Solution, Solver
 
 CPU = torch.device("cpu")
@@ -123,6 +123,6 @@ def bits(solution: Solution) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
     for estimate in solution.estimates:
         draws = estimate.sample(256, generator(5))
-        density = density_of(estimate)
+        density = estimate.density
         found += [*tensors_in(estimate), draws] + ([] if density is None else [density.log_prob(draws)])
     return found

@@ -23,7 +23,7 @@ from harness.conformance.densities import check_density
 from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
-from solvers.estimates import Estimate, Particles, density_of
+from solvers.estimates import Estimate, Particles
 from solvers.solver import Solution, Solver
 
 DRAWS = 4096
@@ -141,7 +141,7 @@ def densities_are_densities(trial: SolverTrial) -> str:
     """A density is finite at its own draws; in one and two dimensions it integrates to 1 and has their moments."""
     checked = 0
     for where, _, _, estimate in trial.estimates():
-        density = density_of(estimate)
+        density = estimate.density
         if density is not None:
             check_density(density.log_prob, estimate.sample(DRAWS, generator(3)), where)
             checked += 1
