@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test test-processors calibration lint format bench gpu clean
+.PHONY: help demo test test-processors calibration lint format bench gpu picture clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ gpu: $(VENV)/.dev  ## run what needs a CUDA device: tests, a sweep of minutes in
 	$(BIN)/wgfbench run gpu --device cuda
 	$(BIN)/wgfbench export gpu -o results/reference/gpu.csv
 	$(MAKE) bench BENCH=icnn_on_gpu
+
+picture: $(VENV)/.core  ## make docs/report.png again: the page of `demo`, from a commit without changes (needs chromium)
+	$(BIN)/python scripts/picture.py
 
 clean:  ## remove what was installed and generated, but no results
 	rm -rf $(VENV) .asv .pytest_cache .mypy_cache .ruff_cache .grimp_cache .import_linter_cache build *.egg-info

@@ -92,7 +92,7 @@ class DualStepRatio(Profiled):
         propagation = DualPropagation(self.solver, self.problem.flow, stream("solver"))
         law = self.problem.flow.initial
         propagation.step(law.log_prob, *law.moments(), self.box, STEP_SIZE, "benchmark")
-        return int(propagation.traces["evaluations"][0])
+        return int(propagation.traces()["evaluations"][0])
 
     @at_least(4)
     def track_speed_over_numpy(self, dim: int) -> float:

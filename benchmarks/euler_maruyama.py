@@ -14,9 +14,11 @@ from benchmarks.bounds import at_least, at_most
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
+from problems.devices import DTYPES
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
-from solvers.particles.euler_maruyama import DTYPES, EulerMaruyama
+from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, EulerMaruyama
+from solvers.threads import block_size
 
 DIM = 12
 STEP_SIZE = 1e-3
@@ -37,7 +39,8 @@ def numpy_loop(problem: Problem, particles: int, steps: int) -> np.ndarray:
 
 def draw_normals(solver: EulerMaruyama, steps: int) -> Callable[[], None]:
     """Return a function that draws the solver's normals and nothing else: same generators, blocks and threads."""
-    blocks = torch.empty(solver.particles, DIM).split(solver._block_size(DIM))
+    size = block_size(solver.particles, DIM, BLOCK_ELEMENTS, torch.device("cpu"))
+    blocks = torch.empty(solver.particles, DIM).split(size)
 
     def draw(block: int) -> None:
         increment = torch.empty(blocks[block].T.shape, dtype=DTYPES[solver.dtype])

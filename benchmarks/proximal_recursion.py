@@ -79,7 +79,7 @@ class ProximalRecursionRatio(Profiled):
 
     setup_cache.timeout = 300.0
 
-    @at_least(6)
+    @at_least(8)
     def track_speed_over_numpy(self, seconds: Seconds) -> float:
         return ratio(seconds, "numpy", "ours")
 

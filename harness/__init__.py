@@ -17,7 +17,7 @@ def load(path: str | Path, suite: str | None = None) -> pandas.DataFrame:
 
 
 def load_traces(path: str | Path, suite: str | None = None) -> pandas.DataFrame:
-    """Return what solvers recorded of their steps, one row per cell, trace and step; see ``harness.frame``."""
+    """Return what solvers noted of steps and observations, a row per cell, trace and step; see ``harness.frame``."""
     from harness.frame import load_traces as load_frame
 
     return load_frame(path, suite)

@@ -1,4 +1,4 @@
-"""Which problems and solvers there are: built-ins, entry points of installed packages, and plugin files.
+"""Which problems, solvers and measures there are: built-ins, entry points of installed packages, and plugin files.
 
 A component is known by its name and a target, ``package.module:Class`` or ``/path/to/file.py:Class``, and is imported
 when it is first used: a missing package disables the one solver that wants it.
@@ -21,19 +21,25 @@ from typing import Any, Literal, get_type_hints
 
 import problems
 import solvers
+from harness.measure import CATALOGUE
 from harness.usage import UsageError, nearest, unknown
 
-Kind = Literal["problem", "solver"]
-BUILTIN: Mapping[Kind, Mapping[str, str]] = {"problem": problems.BUILTIN, "solver": solvers.BUILTIN}
+Kind = Literal["problem", "solver", "measure"]
+BUILTIN: Mapping[Kind, Mapping[str, str]] = {
+    "problem": problems.BUILTIN,
+    "solver": solvers.BUILTIN,
+    "measure": {name: entry.target for name, entry in CATALOGUE.items()},
+}
 BASES: Mapping[Kind, tuple[str, str]] = {
     "problem": ("problems.problem", "ProblemFamily"),
     "solver": ("solvers.solver", "Solver"),
+    "measure": ("harness.measure.measure", "Measure"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """Targets of all problems and solvers by kind and name."""
+    """Targets of all problems, solvers and measures by kind and name."""
 
     targets: Mapping[Kind, Mapping[str, str]]
 
@@ -63,7 +69,7 @@ def catalogue(plugins: Sequence[Path] = ()) -> Catalogue:
 def add_target(targets: dict[Kind, dict[str, str]], kind: Kind, name: str, target: str) -> None:
     """Add one component; raises ``UsageError`` when another one has its name."""
     if targets[kind].get(name, target) != target:
-        raise UsageError(f"{target} and {targets[kind][name]} are both {kind}s named {name!r}")
+        raise UsageError(f"{target} and {targets[kind][name]} are both {kind}s named {name!r}: choose another name")
     targets[kind][name] = target
 
 
@@ -81,7 +87,7 @@ def plugin_components(path: Path) -> list[tuple[Kind, str, str]]:
             if ours and "name" in vars(value):
                 found.append((kind, value.name, f"{path.resolve()}:{attribute}"))
     if not found:
-        raise UsageError(f"plugin {str(path)!r} holds no solver and no problem family with a name")
+        raise UsageError(f"plugin {str(path)!r} holds no solver, no problem family and no measure with a name")
     return found
 
 

@@ -9,58 +9,26 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from harness.catalogue import import_target
-from harness.measure import CATALOGUE
+from harness.catalogue import BUILTIN, import_target
 from harness.measure.measure import Measure, Subject
+from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
+from harness.usage import unknown
 from problems.problem import Problem, ProblemFamily
+from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
 
 T = TypeVar("T")
-
-STATUSES = ("ok", "skipped", "unavailable", "diverged", "error", "timeout", "memory", "crashed")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One figure of a cell; ``sample_size`` is the number of particles it was measured on, if it was particles."""
-
-    t: float
-    metric: str
-    value: float
-    standard_error: float
-    estimator: str
-    sample_size: int | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a cell ended. Seconds are wall-clock except ``cpu_seconds``; memory is in bytes."""
-
-    status: str
-    reason: str | None = None
-    traceback: str | None = None
-    measurements: tuple[Measurement, ...] = ()
-    setup_seconds: float | None = None
-    solve_seconds: float | None = None
-    measure_seconds: float | None = None
-    wall_seconds: float | None = None
-    cpu_seconds: float | None = None
-    peak_memory: int | None = None
-    gradient_evaluations: int | None = None
-    diagnostics: dict[str, float | int | str] = field(default_factory=dict)
-    traces: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    projections: tuple[Projection, ...] = ()
 
 
 def run_cells(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator[Outcome]:
@@ -120,13 +88,26 @@ def build(cell: Cell) -> Problem | Outcome:
     """Return the instance of a cell, or its outcome when the solver does not apply to it."""
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
-    problem = family.build(cell.size, cell.seed, stream("problem", cell.problem.name, cell.size, cell.seed))
+    problem = family.build(cell.size, cell.seed, stream("problem", cell.problem_stream, cell.size, cell.seed))
     reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
 
 
 def solve(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
-    """Return the solver's answer to each problem; raises what the solver raises."""
+    """Return the solver's answer to each problem; raises what the solver raises.
+
+    A ``checkpoint`` that the solver does not know as its own, of another version of the method, is begun anew.
+    """
+    try:
+        return attempt(cells, problems, checkpoint)
+    except ForeignCheckpoint:
+        assert checkpoint is not None
+        shutil.rmtree(checkpoint)
+        return attempt(cells, problems, checkpoint)
+
+
+def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
+    """Return the solver's answer to each problem, from where ``checkpoint`` was left; raises what the solver raises."""
     solver: Any = cells[0].solver.make()
     device = torch.device(cells[0].device)
     generators = [stream("solver", cell.run_identity) for cell in cells]
@@ -147,39 +128,74 @@ def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: 
         defect = estimate.defect()
         if defect is not None:
             raise Diverged(f"at t = {t:g}: {defect}")
-    measurements = measure(cell, problem, solution, solver.sample_size)
+    measurements, versions, unsuited = measure(cell, problem, solution, solver.sample_size)
     projections = tuple(look(cell, problem, solution))
     measured = time.perf_counter()
     return Outcome(
         "ok",
         measurements=tuple(measurements),
+        measures=versions,
+        unsuited=unsuited,
         setup_seconds=solution.cost.setup_seconds,
         solve_seconds=seconds + solution.cost.earlier_seconds,
         measure_seconds=measured - solved,
         peak_memory=peak_memory(),
         gradient_evaluations=solution.cost.gradient_evaluations,
         diagnostics=json.loads(json.dumps(dict(solution.diagnostics))),
-        traces={name: tuple(map(float, series)) for name, series in solution.traces.items()},
+        traces=plain(solution.traces),
+        assimilated=plain(solution.assimilated),
         projections=projections,
     )
 
 
-def measure(cell: Cell, problem: Problem, solution: Solution, sample_size: int | None) -> list[Measurement]:
-    """Return every measure that says something about each estimate; raises ``Diverged`` for one that is NaN."""
-    found = []
-    names = problem.measures if cell.evaluation.measures is None else cell.evaluation.measures
+def plain(series: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    """Return series of plain floats, as they are kept."""
+    return {name: tuple(map(float, values)) for name, values in series.items()}
+
+
+def measure(
+    cell: Cell, problem: Problem, solution: Solution, sample_size: int | None
+) -> tuple[list[Measurement], dict[str, int], dict[str, str]]:
+    """Return every measurement, the versions of the measures asked, and why some of them gave none.
+
+    Raises ``ValueError`` for a measure that does not exist, and for a plug-in's that gives no number; ``Diverged``
+    where a built-in one gives none: that is for the answer.
+    """
+    taken, versions, unsuited = [], {}, {}
+    measures = {name: made(cell, name) for name in asked(cell, problem)}
+    for name in cell.problem.make().measures:
+        if cell.evaluation.measures is None and name not in measures:
+            versions[name], unsuited[name] = made(cell, name).version, "this instance does not name it"
     for t, estimate in zip(solution.times, solution.estimates, strict=True):
-        subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.traces)
-        for name in names:
-            measure: Measure = import_target(CATALOGUE[name].target)()
-            if measure.unsuited(subject) is not None:
+        subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.assimilated)
+        for name, measure in measures.items():
+            versions[name] = measure.version
+            why = measure.unsuited(subject)
+            if why is not None:
+                unsuited[name] = why
                 continue
-            generator = stream("evaluation", cell.problem.name, cell.size, cell.seed, t, name)
+            generator = stream("evaluation", cell.problem_stream, cell.size, cell.seed, t, name)
             figure = measure(subject, cell.evaluation.draws, generator)
             if math.isnan(figure.value):
+                if name not in BUILTIN["measure"]:
+                    raise ValueError(f"measure {name!r} gives NaN at t = {t:g}: it must say why it is unsuited instead")
                 raise Diverged(f"{name} at t = {t:g} is not a number")
-            found.append(Measurement(t, name, figure.value, figure.standard_error, figure.estimator, sample_size))
-    return found
+            taken.append(Measurement(t, name, figure.value, figure.standard_error, figure.estimator, sample_size))
+    return taken, versions, unsuited
+
+
+def asked(cell: Cell, problem: Problem) -> tuple[str, ...]:
+    """Return the measures that the suite asks for, else those that the problem names."""
+    return problem.measures if cell.evaluation.measures is None else cell.evaluation.measures
+
+
+def made(cell: Cell, name: str) -> Measure:
+    """Return the measure of this name; raises ``ValueError`` with the nearest one when there is none."""
+    targets = {**BUILTIN["measure"], **dict(cell.evaluation.added)}
+    if name not in targets:
+        raise ValueError(str(unknown("measure", name, targets)))
+    measure: Measure = import_target(targets[name])()
+    return measure
 
 
 def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projection]:
@@ -195,7 +211,7 @@ def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projectio
             if found is not None:
                 yield found
             continue
-        generator = stream("projection", cell.problem.name, cell.size, cell.seed, t)
+        generator = stream("projection", cell.problem_stream, cell.size, cell.seed, t)
         yield projected(estimate, problem.truth(t), t, generator, problem.view)
 
 

@@ -31,7 +31,7 @@ SuiteName = Annotated[str, typer.Argument(help="A shipped suite (see `wgfbench l
 SuiteOfStore = Annotated[str | None, typer.Argument(help="A suite in the store; the one last run if left out.")]
 StorePath = Annotated[Path, typer.Option("--store", help="The SQLite file that holds every run.")]
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="A Python file with your own solvers or problems.")
+    list[Path] | None, typer.Option("--plugin", help="A Python file with your own solvers, problems or measures.")
 ]
 Names = Annotated[list[str] | None, typer.Option(help="Only these: commas between, or given several times.")]
 
@@ -82,6 +82,8 @@ def run(
     if not dry_run:
         server.start()
     from harness.catalogue import catalogue
+    from harness.completion import completed_by
+    from harness.outcome import FINE
     from harness.plan import Selection, one_cell, plan
     from harness.progress import planned_table, report_outcome, watching
     from harness.quantities import parse_bytes, parse_seconds
@@ -89,11 +91,12 @@ def run(
     from harness.store import Store
     from harness.suite import load_suite
     from harness.supervise import Limits, check_data, check_device
-    from harness.sweep import FINE, pending, sweep
+    from harness.sweep import incomplete, pending, sweep
 
-    chosen, preset = load_suite(suite, preset)
+    components = catalogue(plugin or ())
+    chosen, preset = load_suite(suite, preset, components.targets["measure"])
     selection = Selection(split(problem), split(solver), dims, seeds, check_device(device))
-    cells = plan(chosen, selection, catalogue(plugin or ()))
+    cells = plan(chosen, selection, components)
     if cell is not None:
         cells = [one_cell(cells, cell)]
     on_gpu = selection.device.startswith("cuda")
@@ -113,7 +116,9 @@ def run(
         planned_table(cells, cells)
         return
     with Store(store) as opened:
-        waiting = pending(cells, opened, retry or cell is not None)
+        lacks = completed_by(components)
+        completing = incomplete(cells, opened, lacks)
+        waiting = pending(cells, opened, retry or cell is not None) + completing
         if dry_run:
             planned_table(cells, waiting)
             return
@@ -121,14 +126,15 @@ def run(
         options |= {"device": selection.device, "data": data, "plugin": plugin, "store": store}
         opened.record_plan(name, preset, cells, rerun_command(suite, options))
         try:
-            with watching(len(cells), len(waiting)) as progress:
-                counts = sweep(waiting, opened, name, preset, resources, progress)
+            with watching(len(cells), len(waiting), len(completing)) as progress:
+                counts = sweep(waiting, opened, name, preset, resources, lacks, progress)
         except KeyboardInterrupt:
             print("stopped: what had finished is kept, and the same command goes on from there", file=sys.stderr)
             raise typer.Exit(130) from None
         statuses = opened.statuses()
-        report_outcome(cells, statuses, counts, store)
-    if any(statuses[each.key] not in FINE for each in cells):
+        left = incomplete(cells, opened, lacks)
+        report_outcome(cells, statuses, counts, store, len(left))
+    if left or any(statuses[each.key] not in FINE for each in cells):
         raise typer.Exit(1)
 
 
@@ -222,10 +228,10 @@ def list_everything(plugin: Plugins = None) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A solver or a problem.")],
+    name: Annotated[str, typer.Argument(help="A solver, a problem or a measure.")],
     plugin: Plugins = None,
 ) -> None:
-    """Check a solver or a problem against its contract, as the tests of the built-in ones do."""
+    """Check a solver, a problem or a measure against its contract, as the tests of the built-in ones do."""
     from harness.conformance import print_verdict
 
     if not print_verdict(name, plugin or ()):

@@ -12,6 +12,7 @@ c/√n being the standard error of the median over that of a normal sample's dev
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -20,7 +21,9 @@ import pandas as pd
 from rich.text import Text
 from scipy import stats
 
+from harness.catalogue import BUILTIN, Kind
 from harness.frame import load
+from harness.identity import former
 from harness.listing import console, table
 from harness.measure import CATALOGUE
 from harness.usage import UsageError
@@ -39,7 +42,7 @@ def print_comparison(before_path: Path, after_path: Path) -> None:
 
     Raises ``UsageError`` for a file that is not a store, and for stores that have no cell in common.
     """
-    before, after = load(before_path), load(after_path)
+    before, after = by_former_names(load(before_path)), by_former_names(load(after_path))
     statuses = compare_statuses(before, after)
     if not statuses["where"].eq("both").any():
         raise UsageError(f"{str(before_path)!r} and {str(after_path)!r} have no cell in common")
@@ -83,6 +86,33 @@ def print_cells(title: str, cells: pd.DataFrame) -> None:
         status = [row[side] if isinstance(row[side], str) else "–" for side in ("before", "after")]
         rows.add_row(Text(row["problem"]), str(row["size"]), Text(row["label"]), str(row["seed"]), *status)
     console().print(rows)
+
+
+def by_former_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame in which problems, solvers and settings go by the names that keys know them by.
+
+    What was renamed between two stores is then the same in both.
+    """
+    columns = GROUP[:4]
+    texts = frame[columns].drop_duplicates()
+    known = [counting(*(str(text) for text in row)) for row in texts.itertuples(index=False)]
+    table = dict(zip(texts.itertuples(index=False, name=None), known, strict=True))
+    rows = [table[row] for row in frame[columns].itertuples(index=False, name=None)]
+    return frame.assign(**{column: [row[place] for row in rows] for place, column in enumerate(columns)})
+
+
+def counting(problem: str, problem_settings: str, solver: str, solver_settings: str) -> tuple[str, str, str, str]:
+    """Return a problem and a solver with their settings, as text, by the names that keys know them by."""
+    problem, problem_settings = former_text("problem", problem, problem_settings, None)
+    return problem, problem_settings, *former_text("solver", solver, solver_settings, problem)
+
+
+def former_text(kind: Kind, name: str, settings: str, problem: str | None) -> tuple[str, str]:
+    """Return a component's former name and settings as text; what is no built-in stays as it is."""
+    if name not in BUILTIN[kind]:
+        return name, settings
+    name, known = former(kind, name, json.loads(settings), BUILTIN[kind][name], problem)
+    return name, json.dumps(known, sort_keys=True)
 
 
 def latest(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -57,11 +57,14 @@ def load(path: str | Path, suite: str | None = None) -> pd.DataFrame:
 
 
 def load_traces(path: str | Path, suite: str | None = None) -> pd.DataFrame:
-    """Return what solvers recorded of their steps: one row per cell, trace ``name`` and ``step`` (1, 2, …).
+    """Return what solvers noted of their steps and of observations: a row per cell, trace ``name`` and ``step``.
+
+    ``along`` is "steps" or, for what a filter noted of each observation that it took in, "observations"; ``step``
+    counts either, 1, 2, …
 
     Raises ``UsageError`` as :func:`load` does.
     """
-    rows = queried(path, BESIDE.format(table="traces", columns="name, series", order="name"), suite)
+    rows = queried(path, BESIDE.format(table="traces", columns="along, name, series", order="along, name"), suite)
     series = [json.loads(text) for text in rows.pop("series")]
     lengths = [len(values) for values in series]
     table = rows.loc[rows.index.repeat(lengths)].reset_index(drop=True)

@@ -14,10 +14,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from harness.catalogue import Kind, catalogue, import_target
-from harness.measure import CATALOGUE
+from harness.measure import CATALOGUE, Entry
 from harness.suite import load_suite, shipped
+from problems.flow import Entropy, InternalEnergy, PowerEntropy
+from solvers.solver import Solver
 
 PLAIN_WIDTH = 100_000
+
+ENERGIES: tuple[type[InternalEnergy] | None, ...] = (Entropy, PowerEntropy, None)
+"""The internal energies that the listing asks solvers about; ``None``: there is none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Listed:
 
 
 def print_listing(plugins: Sequence[Path]) -> None:
-    """Print suites with their presets, problems and solvers with their settings, and measures."""
+    """Print suites with their presets, problems and solvers with their settings, what these solve, and measures."""
     screen = console()
     suites = table("suite", "presets", "what it runs", title="Suites")
     for name, path in shipped().items():
@@ -46,10 +51,51 @@ def print_listing(plugins: Sequence[Path]) -> None:
             what = each.summary if each.missing is None else f"not available: {each.missing}"
             components.add_row(each.name, Text(what), Text(("\n" if screen.is_terminal else ", ").join(each.settings)))
         screen.print(components)
-    measures = table("measure", "better is", "what it says", title="Measures")
-    for name, entry in CATALOGUE.items():
-        measures.add_row(name, entry.better, Text(entry.description))
+    screen.print(support_table(plugins))
+    measures = table("measure", "version", "better is", "what it says", title="Measures")
+    for name, target in catalogue(plugins).targets["measure"].items():
+        measures.add_row(name, *map(Text, measure_row(name, target)))
     screen.print(measures)
+
+
+def support_table(plugins: Sequence[Path]) -> Table:
+    """Return which free energies each solver solves, and how, by what it declares; "yes" or nothing."""
+    energies = (each.__name__ if each else "no internal energy" for each in ENERGIES)
+    asked = ("interaction", "observations", "stationary only", "dimensions", "order in time")
+    matrix = table("solver", *energies, *asked, title="What each solver solves")
+    for name, target in catalogue(plugins).targets["solver"].items():
+        try:
+            solver = import_target(target)
+        except Exception:
+            continue  # listed among the solvers, with the reason
+        matrix.add_row(name, *support(solver))
+    return matrix
+
+
+def support(solver: type[Solver]) -> tuple[str, ...]:
+    """Return the cells of a solver's row: a word on each energy, and on each other thing that it may be asked."""
+    answers = [declares(solver, each) for each in ENERGIES]
+    answers += [solver.interacts, solver.assimilates, solver.stationary_only]
+    few = "any" if solver.most_dimensions is None else f"at most {solver.most_dimensions}"
+    orders = " or ".join(map(str, solver.orders)) + (" (order)" if len(solver.orders) > 1 else "")
+    return (*("yes" if each else "" for each in answers), few, orders)
+
+
+def declares(solver: type[Solver], energy: type[InternalEnergy] | None) -> bool:
+    """Return whether a solver declares that it solves internal energies of a kind, or that there is none."""
+    if energy is None:
+        return None in solver.internal_energies
+    return any(kind is not None and issubclass(energy, kind) for kind in solver.internal_energies)
+
+
+def measure_row(name: str, target: str) -> tuple[str, str, str]:
+    """Return the version of a measure, which way is better, and what it says; why it is not there if it is not."""
+    try:
+        measure = import_target(target)
+    except Exception as error:
+        return "", "", f"not available: {reason(error)}"
+    entry = CATALOGUE.get(name) or Entry(target, summary(measure), measure.higher_is_better, measure.has_target)
+    return str(measure.version), entry.better, entry.description
 
 
 def listed(kind: Kind, plugins: Sequence[Path]) -> list[Listed]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
-from harness.catalogue import Catalogue, Kind, all_settings, import_target, make
+from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
+from harness.identity import former
 from harness.quantities import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
 from harness.usage import UsageError, unknown
@@ -39,16 +40,27 @@ class Component:
 
     @cached_property
     def identity(self) -> str:
-        """What the component contributes to the key of a cell."""
+        """What tells the component from any other of today's."""
         return json.dumps([self.name, self.version, self.settings])
+
+    def formerly(self, problem: str | None = None) -> tuple[str, str]:
+        """Return the name and the settings, as text, that count for keys and streams, on a problem of that old name."""
+        if self.missing is not None:
+            return self.name, self.settings
+        name, settings = former(self.kind, self.name, json.loads(self.settings), self.target, problem)
+        return name, json.dumps(settings, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names)."""
+    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names).
+
+    ``added`` says where measures live that are no built-in ones, by name and target.
+    """
 
     draws: int
     measures: tuple[str, ...] | None = None
+    added: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def identity(self) -> str:
@@ -68,9 +80,23 @@ class Cell:
     device: str
 
     @cached_property
+    def place(self) -> tuple[str, str, str, str]:
+        """Problem, its settings, solver and its settings by the names that count, whatever they are called today."""
+        problem, problem_settings = self.problem.formerly()
+        return problem, problem_settings, *self.solver.formerly(problem)
+
+    @property
+    def problem_stream(self) -> str:
+        """The name of the problem that its random streams go by."""
+        return self.place[0]
+
+    @cached_property
     def run_identity(self) -> str:
         """What the solver's own randomness depends on."""
-        return f"{self.problem.identity} {self.solver.identity} {self.size} {self.seed}"
+        problem, problem_settings, solver, solver_settings = self.place
+        solved = json.dumps([problem, self.problem.version, problem_settings])
+        by = json.dumps([solver, self.solver.version, solver_settings])
+        return f"{solved} {by} {self.size} {self.seed}"
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +127,8 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     """
     problems = chosen("problem", suite.problems, selection.problems, components)
     solvers = chosen("solver", suite.solvers, selection.solvers, components)
-    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None)
+    added = tuple(sorted(components.targets["measure"].items() - BUILTIN["measure"].items()))
+    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None, added)
     expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
     for size in {None, *(size for entry in solvers for size in own_dims(entry) or ())}:
         check_labels([component for entry, variants in expanded if runs_in(entry, size) for component, _ in variants])

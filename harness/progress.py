@@ -12,20 +12,29 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from harness.cell import Outcome
+from harness.outcome import FINE, Outcome
 from harness.plan import Cell
 
 SHOWN_FAILURES = 10
 
 
 @contextmanager
-def watching(planned: int, waiting: int) -> Iterator[Callable[[Cell, Outcome], None]]:
-    """Show a bar with counts, failures and the time left on a terminal, and give what advances it."""
+def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callable[[Cell, Outcome], None]]:
+    """Show a bar with counts, failures and the time left on a terminal, and give what advances it.
+
+    ``completing`` of the ``waiting`` cells are in the store, without all their measures or with older ones.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     failed = 0
-    if planned > waiting:
+    if planned > waiting - completing:
         console.print(
-            f"{planned - waiting} of {planned} cells are in the store already", highlight=False, soft_wrap=True
+            f"{planned - waiting + completing} of {planned} cells are in the store already",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if completing:
+        console.print(
+            f"{completing} cells in the store lack a measure or have an older one: they are solved and measured again"
         )
     bar = Progress(
         SpinnerColumn(),
@@ -42,15 +51,17 @@ def watching(planned: int, waiting: int) -> Iterator[Callable[[Cell, Outcome], N
 
         def advance(cell: Cell, outcome: Outcome) -> None:
             nonlocal failed
-            failed += outcome.status not in ("ok", "skipped")
+            failed += outcome.status not in FINE
             what = f"{cell.solver.label} on {cell.problem.label} D={cell.size} seed {cell.seed}: {outcome.status}"
             bar.update(task, advance=1, failed=failed, description=what)
 
         yield advance
 
 
-def report_outcome(cells: Sequence[Cell], statuses: Mapping[str, str], ran: Counter[str], store: Path) -> None:
-    """Print how the planned cells stand, and which of them failed."""
+def report_outcome(
+    cells: Sequence[Cell], statuses: Mapping[str, str], ran: Counter[str], store: Path, incomplete: int = 0
+) -> None:
+    """Print how the planned cells stand, which of them failed, and how many could not be completed."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     counts = Counter(statuses[cell.key] for cell in cells)
     summary = ", ".join(f"{count} {status}" for status, count in counts.most_common())
@@ -59,7 +70,10 @@ def report_outcome(cells: Sequence[Cell], statuses: Mapping[str, str], ran: Coun
         highlight=False,
         soft_wrap=True,
     )
-    failures = [cell for cell in cells if statuses[cell.key] not in ("ok", "skipped")]
+    if incomplete:
+        ends = ", ".join(f"{count} {status}" for status, count in ran.most_common() if status not in FINE)
+        console.print(f"{incomplete} cells could not be completed ({ends}): their figures are what they were")
+    failures = [cell for cell in cells if statuses[cell.key] not in FINE]
     for cell in failures[:SHOWN_FAILURES]:
         where = f"{cell.solver.label} on {cell.problem.label} D={cell.size} seed {cell.seed}"
         console.print(

@@ -13,7 +13,7 @@ from typing import Literal, cast, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from harness.catalogue import import_target
-from harness.cell import Outcome
+from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.supervise import Cancelled, Limits, supervise
 from harness.usage import UsageError, unknown

@@ -11,7 +11,6 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 
 from harness.catalogue import BUILTIN
-from harness.measure import CATALOGUE
 from solvers.reproducibility import hold
 
 # Packages that components import late, the components, and last what counts the thread pools that all of them bring.
@@ -25,7 +24,6 @@ PRELOAD = (
     "ot.lp",
     "sklearn.datasets",
     *(target.partition(":")[0] for kind in BUILTIN.values() for target in kind.values()),
-    *(entry.target.partition(":")[0] for entry in CATALOGUE.values()),
     "harness.threads",
 )
 

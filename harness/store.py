@@ -1,28 +1,30 @@
 """The store: one SQLite file with every cell once, its figures, and the runs that made them.
 
 Each finished cell is one transaction, so a sweep killed at any instant loses nothing that was finished, and several
-sweeps may write to one file. A cell that is ok is never replaced; one that is not is replaced when it is run again.
+sweeps may write to one file. A cell that is ok is replaced only by itself with other measures, or newer ones; one that
+is not is replaced when it is run again.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.identity import MEASURES
 from harness.provenance import Provenance, now
 from harness.usage import UsageError
 
 if TYPE_CHECKING:
-    from harness.cell import Outcome
+    from harness.outcome import Outcome
     from harness.plan import Cell
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -51,8 +53,42 @@ CREATE TABLE projections (
 );
 """
 SINCE_3 = "ALTER TABLE runs ADD COLUMN arithmetic TEXT"
-UPGRADES = {2: SINCE_2, 3: SINCE_3}
+SINCE_4 = f"""
+ALTER TABLE cells ADD COLUMN measures TEXT;
+ALTER TABLE cells ADD COLUMN unsuited TEXT;
+UPDATE cells SET measures = (
+    SELECT json_group_object(name, (
+        SELECT 1 FROM measurements WHERE measurements.key = cells.key AND metric = name LIMIT 1
+    )) FROM (SELECT column1 AS name FROM (VALUES {", ".join(f"('{name}')" for name in sorted(MEASURES))}))
+) WHERE status = 'ok';
+ALTER TABLE plans ADD COLUMN place TEXT;
+UPDATE plans SET place = problem || char(10) || problem_settings || char(10) || solver || char(10) || solver_settings;
+CREATE UNIQUE INDEX places ON plans (suite, preset, place, size, seed, device)
+"""
+"""Stores did not say which measures a cell was asked for: one without a figure counts as asked and not suited.
+
+``place`` is what a cell's problem and solver are by the names that its key knows them by: a plan under new names takes
+the place of what it was under the old ones.
+"""
+# Until then a series over the observations that a filter took in could be told by its name alone.
+SINCE_5 = """
+CREATE TABLE series (
+    key TEXT REFERENCES cells, along TEXT NOT NULL, name TEXT, series TEXT NOT NULL, PRIMARY KEY (key, along, name)
+);
+INSERT INTO series
+SELECT key, CASE WHEN key IN (SELECT key FROM traces WHERE name = 'observation_time') AND (
+    name IN ('observation_time', 'log_evidence', 'effective_share', 'effective_sample_size')
+    OR name GLOB 'predictive_?*' OR name GLOB 'posterior_?*'
+) THEN 'observations' ELSE 'steps' END, name, series FROM traces;
+DROP TABLE traces;
+ALTER TABLE series RENAME TO traces
+"""
+UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
+
+
+TOLD = ("key", "problem", "problem_settings", "solver", "solver_settings", "label", "rerun")
+"""What a plan says of a cell: a row that says the same is not written again."""
 
 
 class Store:
@@ -155,10 +191,11 @@ class Store:
     def record_plan(self, suite: str, preset: str, cells: Iterable[Cell], rerun: str) -> None:
         """Record which cells belong to a suite; ``rerun`` is the command before the key of the cell.
 
-        A cell takes the place of the one that it was with another version of its solver or other evaluation draws.
+        A cell takes the place of the one that it was with another version of its solver, other evaluation draws, or
+        other names of its problem, its solver and their settings.
         """
         with self.guarded():
-            query = "SELECT key, label, rerun FROM plans WHERE suite = ? AND preset = ?"
+            query = f"SELECT {', '.join(TOLD)} FROM plans WHERE suite = ? AND preset = ?"
             known = set(self.connection.execute(query, (suite, preset)))
         rows = (
             {
@@ -173,39 +210,50 @@ class Store:
                 "size": cell.size,
                 "seed": cell.seed,
                 "device": cell.device,
-                "rerun": command,
+                "rerun": f"{rerun} --cell {cell.key[:12]}",
+                "place": "\n".join(cell.place),
             }
             for cell in cells
-            if (cell.key, cell.solver.label, command := f"{rerun} --cell {cell.key[:12]}") not in known
         )
+        new = (row for row in rows if tuple(row[column] for column in TOLD) not in known)
         with self.guarded(), self.transaction():
-            insert(self.connection, "plans", rows, on_conflict="OR REPLACE")
+            insert(self.connection, "plans", new, on_conflict="OR REPLACE")
 
     def statuses(self) -> dict[str, str]:
         """Return the status of every cell by its key."""
         with self.guarded():
             return dict(self.connection.execute("SELECT key, status FROM cells"))
 
-    def status(self, key: str) -> str | None:
-        """Return the status of one cell, or ``None`` when it has no row."""
+    def taken(self, key: str | None = None) -> dict[str, dict[str, int | None]]:
+        """Return the versions of the measures that cells which are ok were asked for, by key; of one cell if named.
+
+        A version is ``None`` where it is not known whether the cell was asked: in stores that did not say so.
+        """
         with self.guarded():
-            row = self.connection.execute("SELECT status FROM cells WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            where, values = ("", ()) if key is None else (" AND key = ?", (key,))
+            query = f"SELECT key, measures FROM cells WHERE status = 'ok'{where}"
+            rows = self.connection.execute(query, values).fetchall()
+        read = {text: json.loads(text or "{}") for text in {text for _, text in rows}}
+        return {each: read[text] for each, text in rows}
 
     def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None) -> None:
-        """Keep how a cell ended, in one transaction, unless it is already there as ok."""
+        """Keep how a cell ended, in one transaction; one that is ok gives way to an ok with other or newer measures."""
         row = asdict(outcome)
-        measurements, traces, projections = (row.pop(name) for name in ("measurements", "traces", "projections"))
+        measurements, projections = row.pop("measurements"), row.pop("projections")
+        series = {"steps": row.pop("traces"), "observations": row.pop("assimilated")}
         row |= {
             "key": cell.key,
             "run": run,
             "finished": now(),
             "beside": beside,
             "diagnostics": json.dumps(outcome.diagnostics),
+            "measures": json.dumps(outcome.measures),
+            "unsuited": json.dumps(outcome.unsuited),
         }
         with self.guarded(), self.transaction():
-            known = self.connection.execute("SELECT status FROM cells WHERE key = ?", (cell.key,)).fetchone()
-            if known is not None and known[0] == "ok":
+            query = "SELECT measures FROM cells WHERE status = 'ok' AND key = ?"
+            known = self.connection.execute(query, (cell.key,)).fetchone()
+            if known is not None and not (outcome.status == "ok" and renews(outcome, json.loads(known[0] or "{}"))):
                 return
             for table in ("measurements", "traces", "projections"):
                 self.connection.execute(f"DELETE FROM {table} WHERE key = ?", (cell.key,))
@@ -215,8 +263,18 @@ class Store:
             insert(
                 self.connection,
                 "traces",
-                ({"key": cell.key, "name": name, "series": json.dumps(series)} for name, series in traces.items()),
+                (
+                    {"key": cell.key, "along": along, "name": name, "series": json.dumps(values)}
+                    for along, named in series.items()
+                    for name, values in named.items()
+                ),
             )
+
+
+def renews(outcome: Outcome, known: Mapping[str, int | None]) -> bool:
+    """Return whether an outcome has other measures than the known ones, or newer versions of them."""
+    versions = outcome.measures
+    return versions.keys() != known.keys() or any(versions[name] > (known[name] or 0) for name in versions)
 
 
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[dict[str, object]], on_conflict: str = "") -> int:

@@ -6,6 +6,7 @@ A preset replaces any of the suite's own keys.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ class Suite(BaseModel):
     timeout: str = "10m"
     memory: str = "4G"
 
-    def check(self) -> None:
-        """Raise ``UsageError`` for a quantity or a measure that cannot be read."""
+    def check(self, measures: Collection[str] = CATALOGUE) -> None:
+        """Raise ``UsageError`` for a quantity that cannot be read, and for a measure that is none of ``measures``."""
         parse_seconds("timeout", self.timeout)
         parse_bytes("memory", self.memory)
         own = (*(problem.dims for problem in self.problems), *(solver.dims for solver in self.solvers))
@@ -74,8 +75,8 @@ class Suite(BaseModel):
             if seeds is not None:
                 parse_seeds(str(seeds))
         for measure in self.measures or ():
-            if measure not in CATALOGUE:
-                raise unknown("measure", measure, CATALOGUE)
+            if measure not in measures:
+                raise unknown("measure", measure, measures)
         names = {problem.use for problem in self.problems}
         for solver in self.solvers:
             for name in solver.problems or ():
@@ -95,10 +96,10 @@ def heading(name: str) -> tuple[str | None, str]:
     return table.get("title"), table.get("description", "")
 
 
-def load_suite(name: str, preset: str | None) -> tuple[Suite, str]:
+def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[Suite, str]:
     """Return a suite, by shipped name or path of a TOML file, with its preset applied, and the preset's name.
 
-    Without a preset, ``quick`` is taken where the suite has one, else its first.
+    Without a preset, ``quick`` is taken where the suite has one, else its first. It may ask for these ``measures``.
 
     Raises ``UsageError`` for a suite or a preset that does not exist, TOML that does not parse, and keys or values
     that are not allowed.
@@ -124,11 +125,11 @@ def load_suite(name: str, preset: str | None) -> tuple[Suite, str]:
             raise UsageError(f"suite {name!r} has no presets, got {preset!r}")
         raise unknown(f"preset of suite {name!r}", preset, presets)
     # Every preset is checked, not only the one asked for: a suite is right or it is not.
-    suites = {key: validated(name, table | replaced) for key, replaced in (presets or {"": {}}).items()}
+    suites = {key: validated(name, table | replaced, measures) for key, replaced in (presets or {"": {}}).items()}
     return suites[preset], preset
 
 
-def validated(name: str, table: dict[str, Any]) -> Suite:
+def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Suite:
     """Return the suite that a table describes."""
     try:
         suite = Suite.model_validate(table)
@@ -145,5 +146,5 @@ def validated(name: str, table: dict[str, Any]) -> Suite:
         if first["type"] == "missing":
             raise UsageError(f"suite {name!r}: {place} is missing") from error
         raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {first['msg']}") from error
-    suite.check()
+    suite.check(measures)
     return suite

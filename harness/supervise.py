@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 
 from harness import server
-from harness.cell import Outcome, run_cells
+from harness.cell import run_cells
+from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.usage import UsageError
 from problems.data.datasets import FOLDER_VARIABLE, data_folder

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from harness.cell import Outcome
+from harness.completion import Taken
+from harness.outcome import FINE, Outcome
 from harness.plan import Cell
 from harness.provenance import provenance
 from harness.schedule import Resources, run_cells
 from harness.store import Store
 
-FINE = ("ok", "skipped")
+Lacks = Callable[[Cell, Taken], bool]
 
 
 def pending(cells: Sequence[Cell], store: Store, retry: bool) -> list[Cell]:
@@ -22,18 +23,36 @@ def pending(cells: Sequence[Cell], store: Store, retry: bool) -> list[Cell]:
     return [cell for cell in cells if cell.key not in statuses or (done and statuses[cell.key] not in done)]
 
 
+def incomplete(cells: Sequence[Cell], store: Store, lacks: Lacks) -> list[Cell]:
+    """Return the cells that are ok and lack a measure that they are asked for, or have an older version of it.
+
+    They are solved again, from the same random streams, and measured anew: all figures of a cell are of one run.
+    """
+    taken = store.taken()
+    return [cell for cell in cells if cell.key in taken and lacks(cell, taken[cell.key])]
+
+
 def sweep(
     cells: Sequence[Cell],
     store: Store,
     suite: str,
     preset: str,
     resources: Resources,
+    lacks: Lacks,
     progress: Callable[[Cell, Outcome], None],
 ) -> Counter[str]:
-    """Run cells, record each as it ends, and return how many ended with each status."""
+    """Run cells, record each as it ends, and return how many ended with each status.
+
+    A cell that another sweep on the same store has finished by then, with all that it ``lacks`` now, is left out.
+    """
     counts: Counter[str] = Counter()
     run = store.begin(suite, preset, provenance(resources.limits.threads))
-    results = run_cells(cells, resources, lambda cell: store.status(cell.key) == "ok")
+
+    def finished(cell: Cell) -> bool:
+        taken = store.taken(cell.key).get(cell.key)
+        return taken is not None and not lacks(cell, taken)
+
+    results = run_cells(cells, resources, finished)
     with closing(results):
         for cell, outcome, beside in results:
             store.record(cell, outcome, run, beside)

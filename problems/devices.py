@@ -9,6 +9,9 @@ import torch
 
 T = TypeVar("T")
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+"""Floating-point types that a solver may compute in, by the names that settings have for them."""
+
 
 def placed(value: T, device: torch.device, dtype: torch.dtype) -> T:
     """Return ``value`` with every floating-point tensor in it on ``device`` in ``dtype``.

@@ -7,7 +7,6 @@ exp(-β height) (Kramers 1940, Physica 7). The truth is a grid, refined until it
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +17,9 @@ from problems.laws import Gaussian
 from problems.potentials import Potential
 from problems.problem import Problem, ProblemFamily
 from problems.references.marginals_1d import reference_marginal
-from problems.validation import require_positive, require_times
+from problems.validation import require_number, require_positive, require_seed, require_times
+
+MEASURES = ("symkl", "symkl-published", "energy-distance", "sliced-w2", "bures-w2")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class DoubleWellPotential(Potential):
 
     def __post_init__(self) -> None:
         require_positive("double-well potential", height=self.height)
-        if not math.isfinite(self.tilt):
-            raise ValueError(f"double-well potential: tilt must be a finite number, got {self.tilt!r}")
+        require_number("double-well potential", tilt=self.tilt)
 
     @property
     def dim(self) -> int:
@@ -57,6 +57,7 @@ class DoubleWell(ProblemFamily):
     """
 
     name: ClassVar[str] = "double-well"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (0.25, 1.0, 4.0)
     height: float = 1.0
     tilt: float = 0.25
@@ -71,9 +72,7 @@ class DoubleWell(ProblemFamily):
             inverse_temperature=self.inverse_temperature,
             initial_std=self.initial_std,
         )
-        for name, value in {"tilt": self.tilt, "initial_mean": self.initial_mean}.items():
-            if not math.isfinite(value):
-                raise ValueError(f"{self.name}: {name} must be a finite number, got {value!r}")
+        require_number(self.name, tilt=self.tilt, initial_mean=self.initial_mean)
         require_times(self.name, self.times)
 
     def dims(self) -> tuple[int, ...]:
@@ -82,8 +81,7 @@ class DoubleWell(ProblemFamily):
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         if dim != 1:
             raise ValueError(f"{self.name}: exists in dimension 1 only, got {dim}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        require_seed(self.name, seed)
         shift = torch.randn(2, generator=generator, dtype=torch.float64).tolist() if seed else (0.0, 0.0)
         tilt = self.tilt + 0.1 * self.height * shift[0]
         mean = self.initial_mean + 0.5 * self.initial_std * shift[1]
@@ -96,6 +94,6 @@ class DoubleWell(ProblemFamily):
         )
         return Problem(
             flow,
-            ("symkl", "symkl-published", "energy-distance", "sliced-w2", "bures-w2"),
+            MEASURES,
             functools.cache(functools.partial(reference_marginal, flow)),
         )

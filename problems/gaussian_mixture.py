@@ -25,7 +25,14 @@ from problems.potentials import MixturePotential
 from problems.problem import Problem, ProblemFamily
 from problems.references.marginals_1d import reference_marginal
 from problems.references.marginals_2d import Marginals2D
-from problems.validation import require_choice, require_counts, require_positive, require_times
+from problems.validation import (
+    require_choice,
+    require_counts,
+    require_default,
+    require_positive,
+    require_seed,
+    require_times,
+)
 
 MARGINAL_DIM = 2
 """The largest dimension in which ρ_t can be worked out on a grid."""
@@ -77,10 +84,14 @@ class GaussianMixtureFlow(ProblemFamily):
     - ``"marginal"``: ρ_t, in at most two dimensions, to about 1e-6 in SymKL. Working it out takes a part of a second at
       t = 4, and up to ten seconds at times around 1, when mass from far away is arriving.
 
+    ``initial_std`` decides how far the exact flow itself still is from ρ*. At t = 4 on the published instances 0 to 4
+    in the plane, the median SymKL of ρ_t and ρ* is .50, .15, .041 and .096 from a deviation of 1, 2, 4 and 8.
+
     Raises ``ValueError`` for values out of range and settings that the chosen instance does not use.
     """
 
     name: ClassVar[str] = "gaussian-mixture"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (4.0,)
     instance: str = "mokrov2021"
     components: int = 5
@@ -101,11 +112,9 @@ class GaussianMixtureFlow(ProblemFamily):
             initial_std=self.initial_std,
         )
         if self.instance != "random":
-            for name in ("components", "half_width"):
-                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    raise ValueError(
-                        f"{self.name}: {name} is used by instance='random' only, but instance is {self.instance!r}"
-                    )
+            require_default(
+                self, ("components", "half_width"), f"only instance='random' uses it, not instance={self.instance!r}"
+            )
 
     def dims(self) -> tuple[int, ...] | None:
         most = MARGINAL_DIM if self.truth == "marginal" else max(PUBLISHED)
@@ -120,8 +129,7 @@ class GaussianMixtureFlow(ProblemFamily):
                 f"{self.name}: truth='marginal' is known in dimensions 1 to {MARGINAL_DIM}, got {dim}; "
                 f"truth='stationary' in any"
             )
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        require_seed(self.name, seed)
         if self.instance == "mokrov2021":
             if dim not in PUBLISHED:
                 known = ", ".join(map(str, PUBLISHED))

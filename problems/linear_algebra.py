@@ -1,4 +1,8 @@
-"""Small linear algebra: symmetric and random matrices, spectra, sums of exponentials."""
+"""Small linear algebra: symmetric and random matrices, spectra, long sums, sums of exponentials.
+
+Sums over many points are numpy's einsum: it adds on one thread, in one order, whatever torch and the BLAS may use. The
+bits of a matrix product change with the number of threads.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import math
 
 import numpy as np
 import torch
+
+from problems.arrays import Reals
 
 
 def symmetrised(matrix: torch.Tensor) -> torch.Tensor:
@@ -30,6 +36,31 @@ def spread(smallest: float, largest: float, count: int) -> torch.Tensor:
     if count == 1:
         return ends.mean().exp()[None]
     return (ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, count, dtype=torch.float64)).exp()
+
+
+def weighted_sum(weights: Reals, points: Reals) -> Reals:
+    """Return Σ_n w_n x_n of points (n, D) with weights (n,), shape (D,), added up in one order."""
+    total: Reals = np.einsum("n,ni->i", weights, points)
+    return total
+
+
+def sum_of_products(left: Reals, right: Reals) -> Reals:
+    """Return Σ_n x_n y_nᵀ of points (n, D) and (n, E), shape (D, E), added up in one order."""
+    total: Reals = np.einsum("ni,nj->ij", left, right)
+    return total
+
+
+def bilinear(left: Reals, matrix: Reals, right: Reals) -> float:
+    """Return uᵀ M v for u (n,), M (n, m) and v (m,), added up in one order."""
+    return float(np.einsum("i,ij,j->", left, matrix, right))
+
+
+def weighted_moments(weights: Reals, points: Reals) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean (D,) and covariance (D, D) of points (n, D) with weights (n,) that sum to 1."""
+    mean = weighted_sum(weights, points)
+    centred = points - mean
+    covariance = sum_of_products(centred * weights[:, None], centred)
+    return torch.from_numpy(mean), symmetrised(torch.from_numpy(covariance))
 
 
 def log_sum_exp(terms: torch.Tensor) -> float:

@@ -29,7 +29,7 @@ from problems.potentials import Quadratic
 from problems.problem import Problem, ProblemFamily
 from problems.references.exact_filter import kalman_filter
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
-from problems.validation import require_counts, require_positive, require_times
+from problems.validation import require_counts, require_positive, require_seed, require_times
 
 MEASURES = ("symkl", "symkl-gaussian", "bures-w2", *FILTERING_MEASURES)
 
@@ -44,6 +44,7 @@ class LinearFiltering(ProblemFamily):
     """
 
     name: ClassVar[str] = "linear-filtering"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (2.0,)
     spectrum: tuple[float, float] = (0.5, 2.0)
     inverse_temperature: float = 1.0
@@ -63,8 +64,7 @@ class LinearFiltering(ProblemFamily):
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         require_counts(self.name, dim=dim)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        require_seed(self.name, seed)
 
         def normals(*shape: int) -> torch.Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)

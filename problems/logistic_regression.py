@@ -28,7 +28,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian
 from problems.posterior.logistic_posterior import LogisticLikelihood, LogisticPosterior
 from problems.problem import Evidence, Prediction, Problem, ProblemFamily, View
-from problems.validation import require_choice, require_positive, require_times
+from problems.validation import require_choice, require_positive, require_seed, require_times
 
 MEASURES = ("accuracy", "log-predictive", "calibration-error", "energy-distance", "c2st", "elbo", "evidence-gap")
 MOMENT_MEASURES = ("mean-error", "deviation-error", "marginal-w1", "symkl-gaussian", "bures-w2", "sliced-w2")
@@ -60,6 +60,7 @@ class LogisticRegression(ProblemFamily):
     """
 
     name: ClassVar[str] = "logistic-regression"
+    measures: ClassVar[tuple[str, ...]] = MEASURES + MOMENT_MEASURES
     data: str = "breast-cancer"
     intercept: bool = False
     constant_features: ConstantFeatures = "error"
@@ -85,8 +86,7 @@ class LogisticRegression(ProblemFamily):
         """
         if dim not in self.dims():
             raise ValueError(f"{self.name}: data {self.data!r} has dimension {self.dims()[0]}, got {dim!r}")
-        if seed < 0:
-            raise ValueError(f"{self.name}: seed must be >= 0, got {seed!r}")
+        require_seed(self.name, seed)
         split = load(self.data).split(seed, self.constant_features)
         potential = self.posterior(split)
         mean = torch.zeros(dim, dtype=torch.float64)

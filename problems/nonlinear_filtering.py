@@ -41,7 +41,14 @@ from problems.potentials import RingWell, SineWell
 from problems.problem import Problem, ProblemFamily
 from problems.references.exact_filter import FilterTruth, grid_filter
 from problems.references.product_law import Product
-from problems.validation import require_choice, require_counts, require_positive, require_times
+from problems.validation import (
+    require_choice,
+    require_counts,
+    require_default,
+    require_positive,
+    require_seed,
+    require_times,
+)
 
 MEASURES = ("symkl", *FILTERING_MEASURES)
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "filtering_observations.csv"
@@ -68,6 +75,11 @@ class NonlinearFiltering(ProblemFamily):
     "tanh", "cubic" (x³/3), both for each coordinate, or "distance", |x|; ``noise`` is "gaussian" of standard deviation
     ``noise_scale``, or "student": ``noise_scale`` times Student's t with ``noise_degrees`` of freedom. ρ0 = N(0, I).
 
+    What a Gaussian misses depends on what is observed. On random paths in one dimension, seen at 0.5, 1, 1.5 and 2 and
+    judged at t = 2 (median SymKL of seeds 0 to 4), ``gaussian-jko`` is at .052 for the identity, .068 for tanh, .17 for
+    the cubic and .054 for the distance, 4,000 particles of ``bootstrap-filter`` at .022, .034, .033 and .024; with
+    Student noise at .055, .069, .11 and .070 against .023, .034, .027 and .025.
+
     The truth is a grid posterior, exact in time and refined in space. In two dimensions it is known where coordinates
     are independent: "sine", unless the "distance" is observed.
 
@@ -75,6 +87,7 @@ class NonlinearFiltering(ProblemFamily):
     """
 
     name: ClassVar[str] = "nonlinear-filtering"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (5.0,)
     instance: str = "mokrov2021"
     potential: str = "sine"
@@ -99,18 +112,13 @@ class NonlinearFiltering(ProblemFamily):
         require_observation_times(self.name, self.observation_times)
         fixed = ("potential", "inverse_temperature", "observation_times", "observed", "noise", "noise_scale")
         if self.instance == "mokrov2021":
-            self._require_default(fixed, "the published instances fix it")
+            require_default(self, fixed, "the published instances fix it")
         if (self.values is not None) != (self.instance == "given"):
             raise ValueError(f"{self.name}: instance='given' goes with values, and no other instance does")
         if self.noise == "gaussian":
-            self._require_default(("noise_degrees",), "Gaussian noise has no degrees of freedom")
+            require_default(self, ("noise_degrees",), "Gaussian noise has no degrees of freedom")
         if self.values is not None:
             self._given()
-
-    def _require_default(self, names: Sequence[str], why: str) -> None:
-        for name in names:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ValueError(f"{self.name}: {name} cannot be {getattr(self, name)!r}: {why}")
 
     def dims(self) -> tuple[int, ...]:
         return (1,) if self.instance == "mokrov2021" else (1, 2)
@@ -119,8 +127,7 @@ class NonlinearFiltering(ProblemFamily):
         if dim not in self.dims():
             known = " and ".join(map(str, self.dims()))
             raise ValueError(f"{self.name}: instance={self.instance!r} exists in dimension {known} only, got {dim}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        require_seed(self.name, seed)
         identity = torch.eye(dim, dtype=torch.float64)
         flow = GradientFlow(
             Gaussian(torch.zeros(dim, dtype=torch.float64), identity),

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import torch
 
-from problems.validation import require_choice, require_positive
+from problems.validation import require_choice, require_counts, require_positive
 
 MISSING = ("error", "skip")
 
@@ -72,8 +72,7 @@ class StudentNoise(Noise):
 
     def __post_init__(self) -> None:
         require_positive("Student noise", scale=self.scale)
-        if isinstance(self.degrees, bool) or not isinstance(self.degrees, int) or self.degrees < 1:
-            raise ValueError(f"Student noise: degrees must be a whole number >= 1, got {self.degrees!r}")
+        require_counts("Student noise", degrees=self.degrees)
 
     def log_prob(self, residual: torch.Tensor) -> torch.Tensor:
         nu = self.degrees

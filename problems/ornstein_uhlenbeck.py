@@ -23,8 +23,10 @@ from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import (
     require_choice,
     require_counts,
+    require_default,
     require_finite,
     require_positive,
+    require_seed,
     require_spd,
     require_times,
 )
@@ -82,6 +84,7 @@ class OrnsteinUhlenbeck(ProblemFamily):
     """
 
     name: ClassVar[str] = "ornstein-uhlenbeck"
+    measures: ClassVar[tuple[str, ...]] = MEASURES
     times: tuple[float, ...] = (0.5, 0.9)
     instance: str = "mokrov2021"
     inverse_temperature: float = 1.0
@@ -98,19 +101,14 @@ class OrnsteinUhlenbeck(ProblemFamily):
         require_positive(self.name, inverse_temperature=self.inverse_temperature)
         require_counts(self.name, initial_components=self.initial_components)
         self._eigenvalue_range()
+        used_by = "only instance={!r} uses it, not instance={!r}"
         if self.instance != "random":
-            self._require_unset("random", "spectrum", "initial_components")
+            require_default(self, ("spectrum", "initial_components"), used_by.format("random", self.instance))
         if self.instance != "given":
-            self._require_unset("given", "precision", "centre", "initial_mean", "initial_covariance")
+            given = ("precision", "centre", "initial_mean", "initial_covariance")
+            require_default(self, given, used_by.format("given", self.instance))
         else:
             self._given()
-
-    def _require_unset(self, instance: str, *names: str) -> None:
-        for name in names:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ValueError(
-                    f"{self.name}: {name} is used by instance={instance!r} only, but instance is {self.instance!r}"
-                )
 
     def _eigenvalue_range(self) -> tuple[float, float]:
         if isinstance(self.spectrum, str):
@@ -131,8 +129,7 @@ class OrnsteinUhlenbeck(ProblemFamily):
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         require_counts(self.name, dim=dim)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"{self.name}: seed must be a whole number >= 0, got {seed!r}")
+        require_seed(self.name, seed)
         initial: Gaussian | GaussianMixture
         if self.instance == "mokrov2021":
             potential = published_instance(dim, seed)

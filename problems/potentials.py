@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from problems.laws import GaussianMixture
-from problems.validation import require_finite, require_positive, require_spd
+from problems.validation import require_counts, require_finite, require_positive, require_spd
 
 
 class Potential(ABC):
@@ -74,6 +74,29 @@ class FiniteSum(Potential):
             order = torch.randperm(self.cases, generator=generator, device=generator.device)
             for start in range(0, self.cases - size + 1, size):
                 yield self.subsample(order[start : start + size])
+
+
+@dataclass(frozen=True)
+class Flat(Potential):
+    """V = 0 in ``size`` dimensions: nothing draws the law anywhere but its own energies."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        require_counts("flat potential", size=self.size)
+
+    @property
+    def dim(self) -> int:
+        return self.size
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(len(x))
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(len(x), self.size, self.size)
 
 
 @dataclass(frozen=True, eq=False)

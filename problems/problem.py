@@ -87,6 +87,8 @@ class ProblemFamily(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    measures: ClassVar[tuple[str, ...]] = ()
+    """Every measure that some instance names: what a stored cell that lacks one of them is completed by."""
     times: tuple[float, ...] = (1.0,)
 
     def dims(self) -> tuple[int, ...] | None:

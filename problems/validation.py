@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import Field
 from itertools import pairwise
 from numbers import Real
+from typing import Any, ClassVar, Protocol
 
 import torch
+
+
+class Named(Protocol):
+    """A dataclass of settings with the name that messages give it."""
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 def require_positive(owner: str, **values: float) -> None:
@@ -17,11 +26,37 @@ def require_positive(owner: str, **values: float) -> None:
             raise ValueError(f"{owner}: {name} must be a finite number > 0, got {value!r}")
 
 
-def require_counts(owner: str, **values: int) -> None:
-    """Raise ``ValueError`` unless every named value is a whole number ≥ 1."""
+def require_number(owner: str, at_least: float = -math.inf, at_most: float = math.inf, **values: float) -> None:
+    """Raise ``ValueError`` unless every named value is a finite number in this range."""
+    allowed = "a finite number"
+    if math.isfinite(at_most):
+        allowed = f"between {at_least:g} and {at_most:g}"
+    elif math.isfinite(at_least):
+        allowed = f"a finite number >= {at_least:g}"
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{owner}: {name} must be a whole number >= 1, got {value!r}")
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not (number and at_least <= value <= at_most):
+            raise ValueError(f"{owner}: {name} must be {allowed}, got {value!r}")
+
+
+def require_counts(owner: str, at_least: int = 1, **values: int) -> None:
+    """Raise ``ValueError`` unless every named value is a whole number ≥ ``at_least``."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+            raise ValueError(f"{owner}: {name} must be a whole number >= {at_least}, got {value!r}")
+
+
+def require_seed(owner: str, seed: int) -> None:
+    """Raise ``ValueError`` unless ``seed``, the number of an instance, is a whole number ≥ 0."""
+    require_counts(owner, at_least=0, seed=seed)
+
+
+def require_default(settings: Named, names: Sequence[str], why: str) -> None:
+    """Raise ``ValueError`` unless these fields of the dataclass ``settings`` have their defaults; ``why`` ends it."""
+    for name in names:
+        value, default = getattr(settings, name), type(settings).__dataclass_fields__[name].default
+        if value != default:
+            raise ValueError(f"{settings.name}: {name} must be left at {default!r}, got {value!r}: {why}")
 
 
 def require_choice(owner: str, name: str, value: object, allowed: Sequence[object]) -> None:

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from problems.arrays import Reals
 from problems.data.datasets import Split
 from problems.logistic_regression import LogisticRegression
-
-Array = NDArray[np.float64]
 
 SPREAD_OF_STARTS = 2.0
 # Logits: what is far from a bound, and what is so far beyond one that no mass is left (e⁻³⁰ of it).
@@ -36,7 +35,7 @@ class Sampling:
     target_acceptance: float = 0.98
 
 
-def design_matrix(family: LogisticRegression, split: Split) -> Array:
+def design_matrix(family: LogisticRegression, split: Split) -> Reals:
     """Return the training features (n, d), with a column of ones where there is an intercept."""
     features = split.training_features
     return np.hstack([features, np.ones((len(features), 1))]) if family.intercept else features
@@ -86,7 +85,7 @@ def assert_agreement(family: LogisticRegression, split: Split, points: int = 200
     return largest
 
 
-def one_sided(features: Array, labels: Array) -> tuple[Array, Array]:
+def one_sided(features: Reals, labels: Reals) -> tuple[Reals, Reals]:
     """Return which of d weights the data bound on one side alone, (d,), and coordinates y = A w that show it, A (d, d).
 
     Such is the weight of a feature of two values, one of which goes with one label ±1 only: a rare soil, say. Its y is
@@ -117,10 +116,10 @@ class Coordinates:
     from it, ``far`` (d,) has the modes m of those that are, and 0.
     """
 
-    free_side: Array
-    matrix: Array
+    free_side: Reals
+    matrix: Reals
     near: NDArray[np.bool_]
-    far: Array
+    far: Reals
 
     def placed(self, point: Any) -> tuple[Any, Any]:
         """Return (w, ℓ) at ``point`` (D,), and the log-determinant of its derivative, up to a constant."""
@@ -135,13 +134,13 @@ class Coordinates:
         log_stretch = jnp.select(cases, [jnp.log(jnp.cosh(bent)), jax.nn.log_sigmoid(z)], -log_precision / 4)
         return jnp.append(np.linalg.inv(self.matrix) @ seen, log_precision), log_stretch.sum()
 
-    def at_modes(self, logits: Array) -> Coordinates:
+    def at_modes(self, logits: Reals) -> Coordinates:
         """Return the same for modes at ``logits`` (d,)."""
         bounded, distant = self.free_side != 0, np.abs(logits) >= FAR
         return Coordinates(self.free_side, self.matrix, bounded & ~distant, np.where(bounded & distant, logits, 0.0))
 
 
-def gaussian_fit(potential: Callable[[Any], Any], start: Array) -> tuple[Array, Array]:
+def gaussian_fit(potential: Callable[[Any], Any], start: Reals) -> tuple[Reals, Reals]:
     """Return the minimum (D,) of a potential and the Cholesky factor (D, D) of its inverse Hessian there.
 
     Raises ``ArithmeticError`` where the search ends at no minimum.
@@ -155,7 +154,7 @@ def gaussian_fit(potential: Callable[[Any], Any], start: Array) -> tuple[Array, 
     return found.x, np.linalg.cholesky(np.linalg.inv(hessian(found.x)))
 
 
-def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampling) -> tuple[Array, dict[str, Array]]:
+def sample(family: LogisticRegression, split: Split, seed: int, sampling: Sampling) -> tuple[Reals, dict[str, Reals]]:
     """Return draws (chains, draws, D) of (w, ℓ = log α) and the sampler's statistics, each (chains, draws).
 
     NUTS starts about the mode, from points spread wider than the Gaussian fitted there, whose covariance is its mass

@@ -30,17 +30,15 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from posterior_nuts import Sampling, assert_agreement, sample
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
+from posterior_nuts import Sampling, assert_agreement, sample
+from problems.arrays import Reals
 from problems.data.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
 from problems.posterior.bridge_sampling import log_normaliser
 from problems.unavailable import Unavailable
-
-Array = NDArray[np.float64]
 
 LEVELS = (0.005, 0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975, 0.995)
 KEPT_DRAWS = 2000
@@ -101,13 +99,13 @@ def moments_exist_below(family: LogisticRegression, split: Split) -> float | Non
     return 2 * family.prior_shape + features - cone if cone else None
 
 
-def diagnose(draws: Array, statistics: dict[str, Array]) -> Diagnostics:
+def diagnose(draws: Reals, statistics: dict[str, Reals]) -> Diagnostics:
     """Return the diagnostics of draws (chains, draws, D): the worst over all coordinates."""
     import arviz
 
     data = arviz.convert_to_dataset({"x": draws})
 
-    def figure(estimate: Any) -> Array:
+    def figure(estimate: Any) -> Reals:
         return np.asarray(estimate["x"])
 
     deviation = draws.std(axis=(0, 1))
@@ -123,7 +121,7 @@ def diagnose(draws: Array, statistics: dict[str, Array]) -> Diagnostics:
     )
 
 
-def condense(draws: Array) -> dict[str, Any]:
+def condense(draws: Reals) -> dict[str, Any]:
     """Return mean, covariance and quantiles of all draws (chains, draws, D), and every so manyth of them."""
     flat = draws.reshape(-1, draws.shape[-1])
     if len(flat) < KEPT_DRAWS:
@@ -138,7 +136,7 @@ def condense(draws: Array) -> dict[str, Any]:
     }
 
 
-def predict(family: LogisticRegression, split: Split, draws: Array) -> dict[str, float]:
+def predict(family: LogisticRegression, split: Split, draws: Reals) -> dict[str, float]:
     """Return held-out accuracy and mean log-probability under the posterior predictive of all draws."""
     flat = torch.from_numpy(draws.reshape(-1, draws.shape[-1]))
     log_predictive = torch.logsumexp(family.held_out(split)(flat), dim=0) - math.log(len(flat))
@@ -148,7 +146,7 @@ def predict(family: LogisticRegression, split: Split, draws: Array) -> dict[str,
     }
 
 
-def evidence(family: LogisticRegression, split: Split, draws: Array, seed: int) -> dict[str, float]:
+def evidence(family: LogisticRegression, split: Split, draws: Reals, seed: int) -> dict[str, float]:
     """Return the log-evidence of the training labels and its standard error, by bridge sampling from draws (…, D).
 
     In the sampler's coordinates (w e^{ℓ/4}, ℓ) the posterior is nearer to a Gaussian than in (w, ℓ).

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 
+from problems.flow import InternalEnergy
 from problems.problem import Problem
 from problems.validation import require_counts
 from solvers.estimates import Estimate, Exact, Particles
@@ -22,6 +23,8 @@ class Oracle(Solver):
     """The truth itself: ``particles`` independent exact draws, or the law with its density when ``None``."""
 
     name: ClassVar[str] = "oracle"
+    internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (InternalEnergy, None)
+    interacts: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
     particles: int | None = None
 
@@ -53,6 +56,8 @@ class Initial(Solver):
     """ρ_t = ρ_0 at every time."""
 
     name: ClassVar[str] = "initial"
+    internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (InternalEnergy, None)
+    interacts: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:

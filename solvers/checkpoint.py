@@ -12,6 +12,10 @@ import torch
 STATE = "state.pt"
 
 
+class ForeignCheckpoint(ValueError):
+    """A folder holds the checkpoint of a run with other settings, or of another version of the method."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The steps done so far of the run that ``identity`` names, in ``folder``.
@@ -33,13 +37,13 @@ class Checkpoint:
     def load(self) -> tuple[list[torch.Tensor], dict[str, Any]] | None:
         """Return what each step gave and the state after the last, or ``None`` when there is nothing yet.
 
-        Raises ``ValueError`` when the folder is another run's.
+        Raises ``ForeignCheckpoint`` when the folder is another run's.
         """
         if not (self.folder / STATE).is_file():
             return None
         found = torch.load(self.folder / STATE, weights_only=True)
         if found["identity"] != self.identity:
-            raise ValueError(f"{self.folder} holds the checkpoint of another run: {found['identity']}")
+            raise ForeignCheckpoint(f"{self.folder} holds the checkpoint of another run: {found['identity']}")
         steps = range(1, found["step"] + 1)
         return [torch.load(self.folder / f"step-{step}.pt", weights_only=True) for step in steps], found["state"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -52,6 +52,10 @@ class Propagation:
 
     def diagnostics(self) -> Mapping[str, float | int | str]:
         """Return what the method has to say about itself, once all is done."""
+        return {}
+
+    def traces(self) -> Mapping[str, Sequence[float]]:
+        """Return what was noted of every step so far, by name."""
         return {}
 
 
@@ -99,18 +103,18 @@ def assimilate(propagation: Propagation, problem: Problem, generator: torch.Gene
     """Return the estimates at the flow's times, each given the observations by then, that time's own included.
 
     Diagnostics: ``log_evidence`` of the observations by the last time, the numbers of ``observations`` taken in and of
-    those ``missing``, and the ``smallest_effective_share``. Traces have one number for each observation taken in: its
-    time, log-evidence, ``effective_share`` (see ``Conditioned``), for particles the ``effective_sample_size``, and
-    mean, standard deviation and, on the line, quantiles of the predictive law and of the posterior.
+    those ``missing``, and the ``smallest_effective_share``. ``assimilated`` has one number for each observation taken
+    in: its ``observation_time``, ``log_evidence``, ``effective_share`` (see ``Conditioned``), for particles the
+    ``effective_sample_size``, and mean, standard deviation and, on the line, quantiles of the predictive law and of the
+    posterior. Traces are those of the propagation's steps.
 
     Raises ``Diverged`` for an observation that leaves nothing of the estimate, with its number and time.
     """
     observations, times = problem.observations, problem.flow.times
     estimate, now = propagation.start(), 0.0
     estimates: list[Estimate] = []
-    predictive: list[Estimate] = []
-    traces: dict[str, list[float]] = {}
-    missing = 0
+    assimilated: dict[str, list[float]] = {}
+    taken, missing = 0, 0
     for stop in timeline(times, observations):
         if not same_time(stop.time, now):
             estimate, now = propagation.advance(estimate, now, stop.time), stop.time
@@ -119,7 +123,7 @@ def assimilate(propagation: Propagation, problem: Problem, generator: torch.Gene
             if observations.is_missing(index):
                 missing += 1
                 continue
-            predictive.append(estimate)
+            taken += 1
             record = summary(estimate, "predictive")
             try:
                 estimate, log_evidence, share = estimate.condition(observations.likelihood(index), generator)
@@ -132,22 +136,22 @@ def assimilate(propagation: Propagation, problem: Problem, generator: torch.Gene
             if isinstance(estimate, Particles):
                 record["effective_sample_size"] = estimate.effective_sample_size
             for name, value in (record | summary(estimate, "posterior")).items():
-                traces.setdefault(name, []).append(value)
+                assimilated.setdefault(name, []).append(value)
         if stop.asked:
             estimates.append(estimate)
     diagnostics = dict(propagation.diagnostics())
     if observations is not None:
         diagnostics |= {
-            "log_evidence": math.fsum(traces.get("log_evidence", ())),
-            "observations": len(predictive),
+            "log_evidence": math.fsum(assimilated.get("log_evidence", ())),
+            "observations": taken,
             "missing": missing,
-            "smallest_effective_share": min(traces.get("effective_share", ()), default=1.0),
+            "smallest_effective_share": min(assimilated.get("effective_share", ()), default=1.0),
         }
-    return Solution(times, tuple(estimates), propagation.cost(), diagnostics, traces, tuple(predictive))
+    return Solution(times, tuple(estimates), propagation.cost(), diagnostics, propagation.traces(), assimilated)
 
 
 def summary(estimate: Estimate, name: str) -> dict[str, float]:
-    """Return mean, standard deviation and, in one dimension, quantiles of an estimate, as entries of a trace."""
+    """Return mean, standard deviation and, in one dimension, quantiles of an estimate, by name."""
     mean, covariance = moments(estimate)
     if estimate.dim > 1:
         found = {f"{name}_mean[{place}]": float(value) for place, value in enumerate(mean)}

@@ -66,20 +66,6 @@ class Pushforward(DensityEstimate):
             log_det_total += log_det
         return self.base.log_prob(x) - log_det_total
 
-    def trajectory(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the paths of points ``x`` (n, D) of the base law: after 0, …, K maps, shape (K+1, n, D)."""
-        path = [x]
-        for step in self.maps:
-            path.append(step.push(path[-1]))
-        return torch.stack(path)
-
-    def trajectory_to(self, y: torch.Tensor) -> torch.Tensor:
-        """Return the paths that end in ``y`` (n, D), in the same order as ``trajectory``: shape (K+1, n, D)."""
-        path = [y]
-        for step in reversed(self.maps):
-            path.append(step.inverse(path[-1])[0])
-        return torch.stack(path[::-1])
-
     def defect(self) -> str | None:
         x, log_density = self.sample_with_log_prob(256, torch.Generator().manual_seed(0))
         bad = int((~(torch.isfinite(x).all(dim=1) & torch.isfinite(log_density))).sum())

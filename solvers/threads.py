@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
@@ -29,11 +30,30 @@ def pools() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()
 
 
+def block_size(points: int, dim: int, elements: int, device: torch.device) -> int:
+    """Return how many of the ``points`` of dimension ``dim`` go in a block, so that all are about as large.
+
+    On a CPU a block holds about ``elements`` numbers; on a GPU it holds all. The size decides which random stream a
+    point belongs to, and so what the results are: it depends on no number of threads.
+    """
+    if device.type != "cpu":
+        return points
+    return math.ceil(points / math.ceil(points * dim / elements))
+
+
+def block_generators(count: int, generator: torch.Generator, device: torch.device) -> list[torch.Generator]:
+    """Return a generator on ``device`` for each of ``count`` blocks, with seeds from one draw of ``generator``."""
+    # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
+    first_seed = int(torch.randint(2**32, (), generator=generator))
+    return [torch.Generator(device).manual_seed(first_seed + number) for number in range(count)]
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Have operations of torch and the BLAS use one thread here: a product's bits may change with their number.
 
-    Whatever is large enough for several threads is worked out in blocks by ``workers`` instead.
+    The BLAS adds up long sums in an order that depends on its threads. Whatever is large enough for several threads is
+    worked out in blocks by ``workers`` instead.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -42,7 +42,7 @@ def test_the_worked_solver(wgfbench: Callable[[str], str], tmp_path: Path) -> No
 
 
 def test_the_worked_problem(wgfbench: Callable[[str], str], tmp_path: Path) -> None:
-    for command in COMMANDS[3:]:
+    for command in COMMANDS[3:7]:
         wgfbench(command)
     frame = load(tmp_path / "results" / "wgfbench.sqlite")
     assert set(frame["status"]) == {"ok", "skipped"}
@@ -51,3 +51,14 @@ def test_the_worked_problem(wgfbench: Callable[[str], str], tmp_path: Path) -> N
     grid = frame[frame["label"].eq("chang-cooper") & frame["metric"].eq("symkl")]
     assert (grid["value"] < 1e-6).all()
     assert len(grid) == 4
+
+
+def test_the_worked_measure(wgfbench: Callable[[str], str], tmp_path: Path) -> None:
+    for command in COMMANDS[7:]:
+        printed = wgfbench(command)
+    assert "mmd" in printed
+    frame = load(tmp_path / "discrepancy.sqlite")
+    assert set(frame["metric"]) == {"mmd", "bures-w2"}
+    found = frame[frame["metric"].eq("mmd")].set_index("label")
+    assert (found.loc["initial", "value"] > 2 * found.loc["initial", "standard_error"]).all()
+    assert (found.loc["oracle", "value"].abs() < 6 * found.loc["oracle", "standard_error"]).all()

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import numpy as np
-import posterior_nuts
-import posterior_reference as script
 import pytest
 import torch
 from scipy import special, stats
 
+import posterior_nuts
+import posterior_reference as script
 from problems.data.datasets import FOLDER_VARIABLE, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
 from problems.posterior.bridge_sampling import log_normaliser

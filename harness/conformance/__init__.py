@@ -1,4 +1,4 @@
-"""Does a solver or a problem family keep its contract? The checks that ``wgfbench check`` and the tests run."""
+"""Does a solver, a problem family or a measure keep its contract? What ``wgfbench check`` and the tests run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalogue import Catalogue, Kind, catalogue, import_target
+from harness.conformance import measures as measure_contract
 from harness.conformance import problems as problem_contract
 from harness.conformance import solvers as solver_contract
 from harness.conformance.contract import Verdict, verdict
@@ -18,19 +19,25 @@ from harness.usage import unknown
 
 __all__ = ["CHECKS", "Verdict", "examine", "exhibits", "print_verdict", "trial", "verdicts"]
 
-CHECKS: Mapping[Kind, Mapping[str, Any]] = {"solver": solver_contract.CHECKS, "problem": problem_contract.CHECKS}
+CHECKS: Mapping[Kind, Mapping[str, Any]] = {
+    "solver": solver_contract.CHECKS,
+    "problem": problem_contract.CHECKS,
+    "measure": measure_contract.CHECKS,
+}
 """Checks by kind and name."""
 
 
 def verdicts(name: str, plugins: Sequence[Path] = ()) -> list[Verdict]:
-    """Return the verdict of every check of the solver or problem family ``name``, with its default settings.
+    """Return the verdict of every check of the solver, problem family or measure ``name``, with its default settings.
 
     Raises ``UsageError`` for an unknown name, with the nearest right one.
     """
     components = catalogue(plugins)
     kinds: list[Kind] = [kind for kind in CHECKS if name in components.targets[kind]]
     if not kinds:
-        raise unknown("solver or problem", name, {name for kind in CHECKS for name in components.targets[kind]})
+        raise unknown(
+            "solver, problem or measure", name, {name for kind in CHECKS for name in components.targets[kind]}
+        )
     return [found for kind in kinds for found in examine(kind, name, components)]
 
 
@@ -47,8 +54,11 @@ def trial(kind: Kind, name: str, components: Catalogue, settings: Mapping[str, A
     """Return what the checks of one component share: its instances, and for a solver its runs."""
     component = import_target(components.target(kind, name))
     if kind == "problem":
-        return ProblemTrial(component)
-    return SolverTrial(component, settings or {}, exhibits(tuple(sorted(components.targets["problem"].items()))))
+        return ProblemTrial(component, frozenset(components.targets["measure"]))
+    shown = exhibits(tuple(sorted(components.targets["problem"].items())))
+    if kind == "measure":
+        return measure_contract.MeasureTrial(component, shown)
+    return SolverTrial(component, settings or {}, shown)
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from harness.conformance.contract import generator
 from harness.conformance.gallery import title, variants
+from harness.measure import CATALOGUE
 from problems.laws import Law
 from problems.problem import Problem, ProblemFamily
 
@@ -29,6 +30,8 @@ class ProblemTrial:
     """A family and its instances number 0 in small dimensions, built once for all checks."""
 
     component: type[ProblemFamily]
+    measures: Collection[str] = frozenset(CATALOGUE)
+    """The measures that there are."""
 
     @cached_property
     def families(self) -> list[ProblemFamily]:

@@ -20,7 +20,6 @@ from harness.conformance.contract import (
 )
 from harness.conformance.instances import Instance, ProblemTrial
 from harness.conformance.truths import truth_is_a_law, truth_obeys_the_equation, truth_starts_at_the_initial_law
-from harness.measure import CATALOGUE
 from problems.potentials import Potential
 from problems.problem import Problem, ProblemFamily
 
@@ -107,8 +106,11 @@ def is_complete(trial: ProblemTrial) -> str:
             f"{where}: the flow's times {problem.flow.times} are not the setting {instance.family.times}",
         )
         require(bool(problem.measures), f"{where}: no measures")
-        unknown = [name for name in problem.measures if name not in CATALOGUE]
+        unknown = [name for name in problem.measures if name not in trial.measures]
         require(not unknown, f"{where}: unknown measures {', '.join(unknown)}")
+        declared = instance.family.measures or problem.measures
+        more = [name for name in problem.measures if name not in declared]
+        require(not more, f"{where}: names {', '.join(more)}, which the family's ``measures`` do not declare")
         require(len(set(problem.measures)) == len(problem.measures), f"{where}: a measure is named twice")
         explained = problem.truth is not None or problem.truth_missing.strip() != ""
         require(explained, f"{where}: without a truth, truth_missing must say why")
@@ -140,11 +142,49 @@ def derivatives_fit(trial: ProblemTrial) -> str:
         problem = instance.problem
         law = problem.flow.initial if problem.truth is None else problem.truth(problem.flow.horizon)
         x = torch.cat([problem.flow.initial.sample(POINTS, generator(1)), law.sample(POINTS, generator(2))])
-        for potential in (problem.flow.energy.potential, problem.flow.energy.interaction):
-            if potential is not None:
-                check_shapes(potential, x, instance.title)
-                worst = max(worst, check_differences(potential, x, instance.title))
+        functions: list[tuple[Potential, torch.Tensor]] = [(problem.flow.potential, x)]
+        if problem.flow.energy.interaction is not None:
+            functions.append((problem.flow.energy.interaction, differences(x)))
+        for function, places in functions:
+            check_shapes(function, places, instance.title)
+            worst = max(worst, check_differences(function, places, instance.title))
     return f"finite differences agree to {worst:.1g}"
+
+
+def differences(x: torch.Tensor) -> torch.Tensor:
+    """Return differences of points ``x`` (n, D), without the smallest tenth, which a singular interaction may blow up.
+
+    The shape is (m, D), m < n.
+    """
+    gaps = x - x.roll(1, 0)
+    sizes = gaps.norm(dim=1)
+    return gaps[sizes > sizes.quantile(0.1)]
+
+
+def interaction_is_even(trial: ProblemTrial) -> str:
+    """W(-z) = W(z) and ∇W(-z) = -∇W(z) at differences of points, and ∇W(0) = 0 unless W is declared singular."""
+    found = 0
+    for instance in trial.instances:
+        interaction = instance.problem.flow.energy.interaction
+        if interaction is None:
+            continue
+        found += 1
+        z = differences(instance.problem.flow.initial.sample(POINTS, generator(1)))
+        for what, there, back in (
+            ("W(-z) is not W(z)", interaction.value(z), interaction.value(-z)),
+            ("∇W(-z) is not -∇W(z)", interaction.gradient(z), -interaction.gradient(-z)),
+        ):
+            gap = float((there - back).abs().max()) / (1 + float(there.abs().max()))
+            require(
+                gap <= 1e-9, f"{instance.title}: the interaction must be even, but {what}, by {gap:.2g} of its size"
+            )
+        if not interaction.singular:
+            force = interaction.gradient(torch.zeros(1, instance.dim, dtype=z.dtype))
+            require(
+                bool((force.abs() <= 1e-9).all()),
+                f"{instance.title}: ∇W(0) is {force[0].tolist()}, not 0: an interaction that is singular must say so",
+            )
+    return f"even, in {found} instances" if found else "no interaction"
 
 
 def check_shapes(potential: Potential, x: torch.Tensor, where: str) -> None:
@@ -209,6 +249,7 @@ CHECKS: Mapping[str, Callable[[ProblemTrial], str]] = {
     "leaves global state alone": leaves_global_state,
     "is complete": is_complete,
     "derivatives": derivatives_fit,
+    "interaction": interaction_is_even,
     "truth is a law": truth_is_a_law,
     "truth starts at the initial law": truth_starts_at_the_initial_law,
     "truth obeys the equation": truth_obeys_the_equation,

@@ -20,6 +20,7 @@ from harness.conformance.contract import (
     torch_threads,
 )
 from harness.conformance.densities import check_density
+from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
 from solvers.estimates import Estimate, Particles, density_of
@@ -181,7 +182,10 @@ def follows_the_seed(trial: SolverTrial) -> str:
 
 
 def states_its_cost(trial: SolverTrial) -> str:
-    """Cost is non-negative, diagnostics are plain numbers and strings, traces are series of finite numbers."""
+    """Cost is non-negative, diagnostics are plain numbers and strings, series are of finite numbers.
+
+    Those over observations are equally long.
+    """
     for exhibit, solution in trial.solutions():
         cost = solution.cost
         require(
@@ -199,11 +203,16 @@ def states_its_cost(trial: SolverTrial) -> str:
                 f"{exhibit.title}: diagnostic {name!r} = {value!r} is no plain number or string",
             )
         json.dumps(dict(solution.diagnostics))
-        for name, series in solution.traces.items():
+        for name, series in (*solution.traces.items(), *solution.assimilated.items()):
             plain = isinstance(name, str) and all(
                 type(value) in (float, int) and math.isfinite(value) for value in series
             )
             require(plain, f"{exhibit.title}: trace {name!r} is no series of finite plain numbers")
+        lengths = {name: len(series) for name, series in solution.assimilated.items()}
+        require(
+            len(set(lengths.values())) <= 1,
+            f"{exhibit.title}: assimilated series have {lengths} values, and not each one for every observation",
+        )
     return "cost, diagnostics and traces are plain numbers"
 
 
@@ -243,6 +252,7 @@ CHECKS: Mapping[str, Callable[[SolverTrial], str]] = {
     "refuses bad settings": refuses_bad_settings,
     "refuses unreachable times": refuses_unreachable_times,
     "says what it supports": says_what_it_supports,
+    "keeps to its declaration": keeps_to_its_declaration,
     "solves": solves,
     "stays silent": stays_silent,
     "leaves global state alone": leaves_global_state,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class CalibrationError(Measure):
     Nothing is said of miscalibration that cancels inside a bin. The standard error is that of a parametric bootstrap:
     the debiased sum for 2000 draws of N(d_B, s_B²). The noise of finitely many posterior draws is not in it.
     """
+
+    name: ClassVar[str] = "calibration-error"
 
     def unsuited(self, subject: Subject) -> str | None:
         return without_cases(subject)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ class CarriedSymKL(Measure):
 
     The value is infinite where particles lie where the true density is zero.
     """
+
+    name: ClassVar[str] = "symkl-carried"
 
     def unsuited(self, subject: Subject) -> str | None:
         estimate = subject.estimate

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class C2ST(Measure):
     much as wide ones, and the logarithm of their norm, by which tails differ. Its power grows with the number of draws:
     compare figures of equal numbers. Standard error: binomial, at the accuracy found.
     """
+
+    name: ClassVar[str] = "c2st"
 
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, 4 * FOLDS)

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
+from problems.linear_algebra import weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
 
 BLOCKS = 32
@@ -57,7 +59,7 @@ class _CoordinateError(Measure):
             log_weights = Particles(points).normalised_log_weights
         weights = log_weights.exp().numpy()
         standard = (points.double().numpy() - centre) / scale
-        origin = np.einsum("n,ni->i", weights, standard)
+        origin = weighted_sum(weights, standard)
         sums = _block_sums(standard - origin, weights)
         chosen = torch.randint(len(sums), (REPLICATES, len(sums)), generator=generator).numpy()
         counts = np.stack([np.bincount(row, minlength=len(sums)) for row in chosen])
@@ -76,6 +78,8 @@ class _CoordinateError(Measure):
 class MeanError(_CoordinateError):
     """Median over coordinates of |m - μ|/σ*."""
 
+    name: ClassVar[str] = "mean-error"
+
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(mean))
 
@@ -83,6 +87,8 @@ class MeanError(_CoordinateError):
 @dataclass(frozen=True)
 class DeviationError(_CoordinateError):
     """Median over coordinates of |σ/σ* - 1|."""
+
+    name: ClassVar[str] = "deviation-error"
 
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(deviation - 1))

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import sample_mean
-from problems.flow import GradientFlow
+from problems.flow import Entropy, GradientFlow
 from problems.potentials import FiniteSum
 from solvers.estimates import density_of, draws_of
 from solvers.solver import Diverged
@@ -37,10 +38,16 @@ class ELBO(Measure):
     the fit is NaN.
     """
 
+    name: ClassVar[str] = "elbo"
+    higher_is_better: ClassVar[bool] = True
+
     def unsuited(self, subject: Subject) -> str | None:
         if density_of(subject.estimate) is None:
             return "the estimate has no density"
-        if subject.problem.flow.energy.interaction is not None:
+        energy = subject.problem.flow.energy
+        if not isinstance(energy.internal, Entropy):
+            return "an evidence is that of exp(-βV), the stationary law where the internal energy is an Entropy"
+        if energy.interaction is not None:
             return "the stationary law of an interaction is not exp(-βV)"
         if subject.problem.observations is not None:
             return "the law asked for is not the stationary one"
@@ -72,6 +79,8 @@ class EvidenceGap(Measure):
 
     As an estimate of a divergence it is not kept from being negative.
     """
+
+    name: ClassVar[str] = "evidence-gap"
 
     def unsuited(self, subject: Subject) -> str | None:
         if subject.problem.evidence is None:

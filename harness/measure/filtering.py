@@ -35,6 +35,8 @@ class CRPS(Measure):
     draws estimate the score without bias. The standard error is from the influence of each.
     """
 
+    name: ClassVar[str] = "crps"
+
     def unsuited(self, subject: Subject) -> str | None:
         return _without_state(subject)
 
@@ -65,6 +67,9 @@ class CRPS(Measure):
 @dataclass(frozen=True)
 class PIT(Measure):
     """F(x) of the hidden state x at the time of the estimate, in one dimension."""
+
+    name: ClassVar[str] = "pit"
+    has_target: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
         return _without_state(subject) or _not_on_the_line(subject)
@@ -98,13 +103,13 @@ class _Coverage(Measure):
 
     def _seen(self, subject: Subject) -> list[bool]:
         """Return, for each observation so far whose hidden state is known, whether the interval holds it."""
-        observations, traces = subject.problem.observations, subject.traces
+        observations, noted = subject.problem.observations, subject.assimilated
         assert observations is not None
         assert observations.hidden is not None
-        low, high = (traces[f"posterior_{end}"] for end in self.ends)
+        low, high = (noted[f"posterior_{end}"] for end in self.ends)
         found = []
         for place in _so_far(subject):
-            state = observations.hidden.at(traces["observation_time"][place])
+            state = observations.hidden.at(noted["observation_time"][place])
             if state is not None:
                 found.append(low[place] <= float(state) <= high[place])
         return found
@@ -114,6 +119,9 @@ class _Coverage(Measure):
 class Coverage50(_Coverage):
     """Share of hidden states between the posterior's quartiles."""
 
+    name: ClassVar[str] = "coverage-50"
+    has_target: ClassVar[bool] = True
+
     level: ClassVar[float] = 0.5
     ends: ClassVar[tuple[str, str]] = ("q25", "q75")
 
@@ -121,6 +129,9 @@ class Coverage50(_Coverage):
 @dataclass(frozen=True)
 class Coverage90(_Coverage):
     """Share of hidden states between the posterior's quantiles at 5 and 95 %."""
+
+    name: ClassVar[str] = "coverage-90"
+    has_target: ClassVar[bool] = True
 
     level: ClassVar[float] = 0.9
     ends: ClassVar[tuple[str, str]] = ("q05", "q95")
@@ -130,6 +141,8 @@ class Coverage90(_Coverage):
 class LogEvidenceError(Measure):
     """Distance of the log-evidence of the observations so far from the true one."""
 
+    name: ClassVar[str] = "log-evidence-error"
+
     def unsuited(self, subject: Subject) -> str | None:
         if subject.problem.log_evidence is None:
             return "the true evidence is not known"
@@ -138,7 +151,7 @@ class LogEvidenceError(Measure):
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         assert subject.problem.log_evidence is not None
         assert subject.t is not None
-        gained = math.fsum(subject.traces["log_evidence"][place] for place in _so_far(subject))
+        gained = math.fsum(subject.assimilated["log_evidence"][place] for place in _so_far(subject))
         return Figure(
             abs(gained - subject.problem.log_evidence(subject.t)), 0.0, f"{len(_so_far(subject))} observations"
         )
@@ -148,11 +161,14 @@ class LogEvidenceError(Measure):
 class EffectiveShare(Measure):
     """The smallest (E L)² / E L² of the likelihoods L so far: the effective sample size per predictive draw."""
 
+    name: ClassVar[str] = "effective-share"
+    higher_is_better: ClassVar[bool] = True
+
     def unsuited(self, subject: Subject) -> str | None:
         return _without_record(subject)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        shares = [subject.traces["effective_share"][place] for place in _so_far(subject)]
+        shares = [subject.assimilated["effective_share"][place] for place in _so_far(subject)]
         return Figure(min(shares, default=1.0), 0.0, f"{len(shares)} observations")
 
 
@@ -173,9 +189,9 @@ def mean_distances(points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def _so_far(subject: Subject) -> list[int]:
-    """Return the places in the traces of the observations made by the time of the estimate."""
+    """Return the places, among the observations taken in, of those made by the time of the estimate."""
     assert subject.t is not None
-    times = subject.traces.get("observation_time", ())
+    times = subject.assimilated.get("observation_time", ())
     return [place for place, time in enumerate(times) if time < subject.t or same_time(time, subject.t)]
 
 
@@ -199,7 +215,7 @@ def _without_state(subject: Subject) -> str | None:
 
 
 def _without_record(subject: Subject) -> str | None:
-    if subject.t is None or "observation_time" not in subject.traces:
+    if subject.t is None or "observation_time" not in subject.assimilated:
         return "the solution has no record of observations"
     return None
 

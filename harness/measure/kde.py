@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from problems.laws import Density, standard_normal
+from problems.linear_algebra import weighted_moments
 from problems.validation import require_finite
 from solvers.threads import one_thread, workers
 
@@ -118,17 +119,17 @@ class KernelDensity(Density):
     @cached_property
     def mean(self) -> torch.Tensor:
         """Weighted mean of the points, shape (D,)."""
-        points, log_weights = self._weighted_points
-        return torch.from_numpy(np.einsum("n,ni->i", log_weights.exp().numpy(), points.numpy()))
+        return self._moments[0]
 
     @cached_property
     def covariance(self) -> torch.Tensor:
         """Unbiased weighted covariance S of the points, shape (D, D)."""
+        return self._moments[1] / (1 - self._sum_of_squared_weights)
+
+    @cached_property
+    def _moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         points, log_weights = self._weighted_points
-        centred = (points - self.mean).numpy()
-        # numpy's einsum adds on one thread, in one order: a long matrix product changes with the number of threads.
-        scatter = np.einsum("ni,nj->ij", centred * log_weights.exp().numpy()[:, None], centred)
-        return torch.from_numpy(0.5 * (scatter + scatter.T) / (1 - self._sum_of_squared_weights))
+        return weighted_moments(log_weights.exp().numpy(), points.numpy())
 
     @cached_property
     def kernel_cholesky(self) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,8 @@ class MarginalW1(Measure):
     other half, are judged alike. The standard error is from the influence of each draw on the mean over coordinates,
     through their potentials.
     """
+
+    name: ClassVar[str] = "marginal-w1"
 
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -21,12 +22,15 @@ class Figure:
     standard_error: float
     estimator: str
 
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {self.standard_error:.1g} ({self.estimator})"
+
 
 @dataclass(frozen=True)
 class Subject:
     """What is measured: one estimate, the true law at its time (``None`` if unknown), and the problem.
 
-    ``t`` is the time of the estimate and ``traces`` those of the solution that it is part of, for what filters are
+    ``t`` is the time of the estimate, ``assimilated`` what its solution noted of each observation, for what filters are
     judged by.
     """
 
@@ -34,17 +38,31 @@ class Subject:
     truth: Law | None
     problem: Problem
     t: float | None = None
-    traces: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    assimilated: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """One measure; ``harness.measure.CATALOGUE`` names and describes it."""
+    """A measure says how far an estimate is from the truth, or from what is observed.
+
+    Subclasses set ``name`` and raise ``version`` whenever the same subject and draws come to give another figure: a
+    stored cell with an older one is then solved and measured again. Lower is better, unless ``higher_is_better`` or
+    ``has_target``, where neither way is. A suite knows measures by their names alone: they take no settings.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    higher_is_better: ClassVar[bool] = False
+    has_target: ClassVar[bool] = False
 
     @abstractmethod
     def unsuited(self, subject: Subject) -> str | None:
-        """Return why this measure says nothing about the subject, or ``None`` when it does."""
+        """Return why this measure says nothing about the subject, in words for a row, or ``None`` when it does."""
 
     @abstractmethod
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        """Measure with ``draws`` evaluation draws a side, all of them from ``generator``."""
+        """Return the figure by ``draws`` evaluation draws a side, all randomness of it from ``generator`` (CPU).
+
+        Called only where nothing makes the measure ``unsuited``. The subject stays as it is. The value may be infinite,
+        but is a number; an answer that it is none for raises ``Diverged``.
+        """

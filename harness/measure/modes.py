@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
-from problems.laws import GaussianMixture, Law
+from harness.measure.sides import two_sides
+from problems.laws import Empirical, GaussianMixture, Law
+from problems.linear_algebra import weighted_sum
 from problems.potentials import MixturePotential
 from problems.references.grid_law import GridLaw
 from problems.references.grid_law_2d import GridLaw2D
@@ -28,9 +31,12 @@ class ModeWeights(Measure):
 
     All particles, with their weights, stand for a fit of particles, ``draws`` draws for any other. The shares in the
     truth are exact where it is the mixture itself, by quadrature where it is a grid, and those of ``draws`` draws
-    otherwise. Shares of n exact draws differ from the weights by sampling alone, so that the figure's floor is about
-    √(K / (2πn)) for K modes apart; the standard error is that of ½ Σ_k ±r_k with the signs found.
+    otherwise; against a finite reference both sides are draws, none of them in both. Shares of n exact draws differ
+    from the weights by sampling alone, so that the figure's floor is about √(K / (2πn)) for K modes apart; the standard
+    error is that of ½ Σ_k ±r_k with the signs found.
     """
+
+    name: ClassVar[str] = "mode-weights"
 
     def unsuited(self, subject: Subject) -> str | None:
         if not isinstance(subject.problem.flow.potential, MixturePotential):
@@ -43,8 +49,10 @@ class ModeWeights(Measure):
         assert subject.truth is not None
         mixture = potential.stationary
         estimate = subject.estimate
-        weights = None
-        if isinstance(estimate, Particles):
+        weights, drawn = None, None
+        if isinstance(subject.truth, Empirical):
+            points, drawn = two_sides(subject, draws, generator, halves=True)
+        elif isinstance(estimate, Particles):
             points = estimate.points
             if estimate.log_weights is not None:
                 weights = torch.softmax(estimate.log_weights.double(), dim=0).numpy()
@@ -52,12 +60,14 @@ class ModeWeights(Measure):
             points = estimate.sample(draws, generator)
         fit = responsibilities(mixture, points)
         weights = np.full(len(fit), 1 / len(fit)) if weights is None else weights
-        true_shares, true_responsibilities, source = _true_shares(mixture, subject.truth, draws, generator)
+        true_shares, true_responsibilities, source = _true_shares(mixture, subject.truth, drawn, draws, generator)
         difference = _shares(fit, weights) - true_shares
         signs = np.sign(difference)
         variance = _variance(fit, signs, weights)
         if true_responsibilities is not None:
-            variance += _variance(true_responsibilities, signs, np.full(draws, 1 / draws))
+            variance += _variance(
+                true_responsibilities, signs, np.full(len(true_responsibilities), 1 / len(true_responsibilities))
+            )
         value = 0.5 * float(np.abs(difference).sum())
         return Figure(value, 0.5 * math.sqrt(variance), f"{len(fit)} draws against {source}, {len(signs)} modes")
 
@@ -69,21 +79,24 @@ def responsibilities(mixture: GaussianMixture, x: torch.Tensor) -> np.ndarray:
 
 
 def _true_shares(
-    mixture: GaussianMixture, truth: Law, draws: int, generator: torch.Generator
+    mixture: GaussianMixture, truth: Law, drawn: torch.Tensor | None, draws: int, generator: torch.Generator
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Return the shares (K,) of the modes in the truth, the draws' responsibilities if there were any, and how."""
+    """Return the shares (K,) of the modes in the truth, the draws' responsibilities if there were any, and how.
+
+    The draws are those ``drawn`` (n, D) already, else ``draws`` fresh ones.
+    """
     if truth is mixture:
         return mixture.weights.numpy(), None, "the mixture's weights"
     if isinstance(truth, GridLaw | GridLaw2D):
         grid = (truth.centres()[:, None], truth.masses) if isinstance(truth, GridLaw) else truth.quadrature()
         return _shares(responsibilities(mixture, grid[0]), grid[1].numpy()), None, "quadrature"
-    found = responsibilities(mixture, truth.sample(draws, generator))
-    return _shares(found, np.full(draws, 1 / draws)), found, f"{draws} draws of the truth"
+    points = truth.sample(draws, generator) if drawn is None else drawn
+    found = responsibilities(mixture, points)
+    return _shares(found, np.full(len(found), 1 / len(found))), found, f"{len(found)} draws of the truth"
 
 
 def _shares(responsibilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # einsum adds in one order on one thread, whatever the BLAS may use.
-    return np.asarray(np.einsum("n,nk->k", weights, responsibilities))
+    return weighted_sum(weights, responsibilities)
 
 
 def _variance(responsibilities: np.ndarray, signs: np.ndarray, weights: np.ndarray) -> float:

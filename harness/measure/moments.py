@@ -19,11 +19,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
+from problems.linear_algebra import sum_of_products, symmetrised, weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
 
 JACKKNIFE_BLOCKS = 32
@@ -85,6 +87,8 @@ class _MomentDistance(Measure):
 class GaussianSymKL(_MomentDistance):
     """SymKL of the Gaussians with the moments of fit and truth; ∞ when the fitted covariance is singular."""
 
+    name: ClassVar[str] = "symkl-gaussian"
+
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
     ) -> float:
@@ -94,6 +98,8 @@ class GaussianSymKL(_MomentDistance):
 @dataclass(frozen=True)
 class BuresW2(_MomentDistance):
     """Wasserstein-2 distance (not squared) of the Gaussians with the moments of fit and truth."""
+
+    name: ClassVar[str] = "bures-w2"
 
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
@@ -112,7 +118,7 @@ def gaussian_symkl(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndar
     if root is None:
         raise ValueError("gaussian_symkl: the covariance of the second law is not positive definite")
     white = np.linalg.solve(root, np.linalg.solve(root, covariance).T)
-    eigenvalues, axes = np.linalg.eigh(0.5 * (white + white.T))
+    eigenvalues, axes = np.linalg.eigh(symmetrised(torch.from_numpy(white)).numpy())
     if eigenvalues[0] <= 10 * len(mean) * np.finfo(float).eps * eigenvalues[-1]:
         return math.inf
     shift = axes.T @ np.linalg.solve(root, mean - other_mean)
@@ -157,16 +163,15 @@ class _BlockSums:
         n = len(points)
         x = points.double().numpy()
         w = np.full(n, 1 / n) if log_weights is None else torch.softmax(log_weights.double(), dim=0).numpy()
-        origin = np.einsum("n,ni->i", w, x)
+        origin = weighted_sum(w, x)
         centred = x - origin
         parts = [*zip(*(np.array_split(array, min(JACKKNIFE_BLOCKS, n)) for array in (w, centred)), strict=True)]
         return cls(
             origin,
             np.array([weight.sum() for weight, _ in parts]),
             np.array([(weight**2).sum() for weight, _ in parts]),
-            # einsum adds on one thread, in one order; a matrix product would change bits with the threads it is given.
-            np.array([np.einsum("n,ni->i", weight, part) for weight, part in parts]),
-            np.array([np.einsum("ni,nj->ij", part * weight[:, None], part) for weight, part in parts]),
+            np.array([weighted_sum(weight, part) for weight, part in parts]),
+            np.array([sum_of_products(part * weight[:, None], part) for weight, part in parts]),
         )
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ class Accuracy(Measure):
     Standard error: binomial, √(a (1 - a) / cases). The noise of finitely many posterior draws is not in it.
     """
 
+    name: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+
     def unsuited(self, subject: Subject) -> str | None:
         return without_cases(subject)
 
@@ -46,6 +50,9 @@ class LogPredictive(Measure):
     The standard error adds two variances: of the mean over cases, and of the finitely many posterior draws (a
     delete-block jackknife over them).
     """
+
+    name: ClassVar[str] = "log-predictive"
+    higher_is_better: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
         return without_cases(subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ class PublishedSymKL(Measure):
     not seen, nor where f̃ ends for want of data: its formula is evaluated everywhere. In log r, f̃/Z counts as at least
     1e-16.
     """
+
+    name: ClassVar[str] = "symkl-published"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         if isinstance(subject.estimate, UnnormalisedDensity):

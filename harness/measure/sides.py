@@ -15,12 +15,12 @@ from solvers.estimates import Particles
 
 
 def two_sides(
-    subject: Subject, most: int, generator: torch.Generator, *, halves: bool = False
+    subject: Subject, most: int, generator: torch.Generator, *, halves: bool = False, alike: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return draws (n, D) of the estimate and (m, D) of the truth, n, m ≤ ``most``, float64, without a common point.
 
     ``halves`` takes no more than half of a finite reference on either side, so that its own draws, which can only be
-    dealt out to both, are judged in the same number as any other answer's.
+    dealt out to both, are judged in the same number as any other answer's. ``alike`` makes n = m.
     """
     truth, estimate = subject.truth, subject.estimate
     assert truth is not None
@@ -29,9 +29,13 @@ def two_sides(
         available = min(most, len(truth.draws))
         most = min(most, len(truth.draws) // 2) if halves else available
     count = min(most, len(estimate.points)) if isinstance(estimate, Particles) else most
+    if alike and not isinstance(truth, Empirical):
+        available = count
     fit = estimate.sample(count, generator).double()
     fit, true = separated(fit, truth.sample(available, generator).double(), generator)
-    return fit, true[:most]
+    if alike:
+        most = min(len(fit), len(true))
+    return fit[:most], true[:most]
 
 
 def separated(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ class SymKL(Measure):
     The value is infinite, with standard error 0, where one law is found to have mass that the other excludes; the
     estimator's name then says so. Raises ``Diverged`` when the fit's log-density is NaN.
     """
+
+    name: ClassVar[str] = "symkl"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         missing = without_true_density(subject.truth)

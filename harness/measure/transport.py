@@ -1,28 +1,30 @@
 """Distances between draws, for any estimate and any truth that can be sampled: no density is needed.
 
-Both sides are samples: all particles of a fit up to ``draws`` of them (a random subset beyond), draws by weight of
-weighted ones (which repeat particles, as far as the weights are uneven), and fresh draws of anything else, against
-draws of the truth. Standard errors come from the influence of each draw on the figure, estimated from the same draws.
-Where fit and truth agree the exact influence vanishes, and what sampling noise leaves of it overstates the standard
-error by about √2; it is never understated for that.
+Both sides are samples without a common point (``harness.measure.sides``): all particles of a fit up to ``draws`` of
+them (a random subset beyond), draws by weight of weighted ones (which repeat particles, as far as the weights are
+uneven), and fresh draws of anything else, against draws of the truth. Standard errors come from the influence of each
+draw on the figure, estimated from the same draws. Where fit and truth agree the exact influence vanishes, and what
+sampling noise leaves of it overstates the standard error by about √2; it is never understated for that.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
-from problems.laws import Empirical, Law
-from solvers.estimates import Estimate, Particles
+from harness.measure.sides import two_sides, unsampled
 from solvers.threads import one_thread, workers
 
 # A square of distances (8 MiB) at a time.
 ROWS_PER_TILE = 1024
 PROJECTIONS = 128
+LEAST = 6
+"""Draws that either side must have: half of a finite reference then still has a jackknife."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,14 @@ class EnergyDistance(Measure):
     to either sample at hand, deleting any one draw is in closed form; the standard error is that jackknife's.
     """
 
+    name: ClassVar[str] = "energy-distance"
+    version: ClassVar[int] = 2
+
     def unsuited(self, subject: Subject) -> str | None:
-        return _unsampled(subject)
+        return unsampled(subject, LEAST)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        assert subject.truth is not None
-        x = _sample_estimate(subject.estimate, draws, generator)
-        y = _sample_truth(subject.truth, draws, generator)
+        x, y = two_sides(subject, draws, generator)
         value, standard_error = energy_distance(x, y)
         return Figure(value, standard_error, f"U-statistic of {len(x)} against {len(y)} draws")
 
@@ -50,19 +53,20 @@ class SlicedW2(Measure):
     """Sliced Wasserstein-2 distance (not squared): the root mean over 128 random directions θ of W₂²(θ·X, θ·Y).
 
     Between finite samples even of the same law it is positive, of order n^-½: compare it with its value on exact
-    draws of the same number. The standard error adds the variance over directions to that of the draws, from their
-    influence on the mean W₂²: its Kantorovich potential (del Barrio & Loubes 2019, Ann. Probab. 47). In one dimension
-    there is one direction.
+    draws of the same number. Of a finite reference half the draws are used, and no more of any answer, so that the
+    reference's own draws, the other half, are judged alike. The standard error adds the variance over directions to
+    that of the draws, from their influence on the mean W₂²: its Kantorovich potential (del Barrio & Loubes 2019, Ann.
+    Probab. 47). In one dimension there is one direction.
     """
 
+    name: ClassVar[str] = "sliced-w2"
+    version: ClassVar[int] = 2
+
     def unsuited(self, subject: Subject) -> str | None:
-        return _unsampled(subject)
+        return unsampled(subject, LEAST)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
-        assert subject.truth is not None
-        x = _sample_estimate(subject.estimate, draws, generator)
-        y = _sample_truth(subject.truth, len(x), generator)
-        x = x[: len(y)]
+        x, y = two_sides(subject, draws, generator, halves=True, alike=True)
         directions = torch.ones(1, 1, dtype=torch.float64)
         if subject.estimate.dim > 1:
             directions = torch.randn(PROJECTIONS, subject.estimate.dim, generator=generator, dtype=torch.float64)
@@ -74,24 +78,23 @@ class SlicedW2(Measure):
 def energy_distance(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
     """Return the unbiased energy distance of samples ``x`` (n, D) and ``y`` (m, D), n, m ≥ 3, and its standard error.
 
-    A point in both samples is a draw that both took from one finite reference: such pairs are left out, as those of a
-    point with itself are. Distances are taken a tile at a time, so memory does not grow with n·m.
+    The samples are independent: no draw is in both. Distances are taken a tile at a time, so memory does not grow with
+    n·m.
     """
     n, m = len(x), len(y)
     origin = y[0]
     x, y = x - origin, y - origin
     across, across_back = _distance_sums(x, y)
     within_x, within_y = _distance_sums(x, x)[0], _distance_sums(y, y)[0]
-    apart, apart_back = _pairs_apart(x, y)
-    total, pairs, total_x, total_y = across.sum(), apart.sum(), within_x.sum(), within_y.sum()
+    total, total_x, total_y = across.sum(), within_x.sum(), within_y.sum()
 
-    def combined(across: np.ndarray, pairs: np.ndarray, x: np.ndarray, n: int, y: np.ndarray, m: int) -> np.ndarray:
-        return np.asarray(2 * across / pairs - x / (n * (n - 1)) - y / (m * (m - 1)))
+    def combined(across: np.ndarray, x: np.ndarray, n: int, y: np.ndarray, m: int) -> np.ndarray:
+        return np.asarray(2 * across / (n * m) - x / (n * (n - 1)) - y / (m * (m - 1)))
 
-    without_x = combined(total - across, pairs - apart, total_x - 2 * within_x, n - 1, total_y, m)
-    without_y = combined(total - across_back, pairs - apart_back, total_x, n, total_y - 2 * within_y, m - 1)
+    without_x = combined(total - across, total_x - 2 * within_x, n - 1, total_y, m)
+    without_y = combined(total - across_back, total_x, n, total_y - 2 * within_y, m - 1)
     variance = (n - 1) * np.var(without_x) + (m - 1) * np.var(without_y)
-    return float(combined(total, pairs, total_x, n, total_y, m)), math.sqrt(variance)
+    return float(combined(total, total_x, n, total_y, m)), math.sqrt(variance)
 
 
 def _distance_sums(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -111,14 +114,6 @@ def _distance_sums(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.nda
     for _, part in found:
         columns += part
     return torch.cat([part for part, _ in found]).numpy(), columns.numpy()
-
-
-def _pairs_apart(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return of how many points of ``y`` each x_i is no copy, and of how many of ``x`` each y_j."""
-    points, place = torch.unique(torch.cat([x, y]), dim=0, return_inverse=True)
-    in_x, in_y = place.split([len(x), len(y)])
-    copies_x, copies_y = (torch.bincount(side, minlength=len(points)) for side in (in_x, in_y))
-    return (len(y) - copies_y[in_x]).numpy(), (len(x) - copies_x[in_y]).numpy()
 
 
 def sliced_w2(x: torch.Tensor, y: torch.Tensor, directions: torch.Tensor) -> tuple[float, float]:
@@ -156,24 +151,3 @@ def _potential(x: torch.Tensor, y: torch.Tensor, order: torch.Tensor) -> torch.T
     along = torch.cat([torch.zeros_like(x[:1]), steps.cumsum(0)])
     along -= along.mean(0)
     return torch.zeros_like(along).scatter_(0, order, along).mean(1)
-
-
-def _unsampled(subject: Subject) -> str | None:
-    if subject.truth is None:
-        return "the true law is not known"
-    if isinstance(subject.estimate, Particles) and len(subject.estimate.points) < 3:
-        return f"{len(subject.estimate.points)} particle(s) are too few; 3 are needed"
-    return None
-
-
-def _sample_estimate(estimate: Estimate, draws: int, generator: torch.Generator) -> torch.Tensor:
-    if isinstance(estimate, Particles):
-        draws = min(draws, len(estimate.points))
-    return estimate.sample(draws, generator).double()
-
-
-def _sample_truth(truth: Law, draws: int, generator: torch.Generator) -> torch.Tensor:
-    if isinstance(truth, Empirical):
-        # Beyond its own draws it would repeat them, and repeats are not independent.
-        draws = min(draws, len(truth.draws))
-    return truth.sample(draws, generator).double()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ import pandas as pd
 
 from harness.report.plots import number, numbers
 from harness.report.summary import label_place, quartiles
-from harness.report.views import ExactDensity, Floats, exact_density, in_own_coordinates
+from harness.report.views import ExactDensity, exact_density, in_own_coordinates
+from problems.arrays import Reals
 
 SMOOTHING = 0.6
 """Bandwidth over Scott's, which is right for one Gaussian and too wide for several."""
@@ -20,18 +20,13 @@ CONTOUR_NODES = 40
 MOST_STEPS = 200
 """A longer series is thinned to about so many steps, the first and the last among them."""
 
-OF_AN_OBSERVATION = re.compile(
-    r"observation_time|log_evidence|effective_share|effective_sample_size|(?:predictive|posterior)_.+"
-)
-"""Traces with a value for each observation, of a cell that has ``observation_time``; see ``solvers.filtering``."""
-
 
 def of_problem(table: pd.DataFrame | None, problem: tuple[str, str]) -> pd.DataFrame:
     """Return the rows of one problem, each cell once however many plans hold it; empty where there is no table."""
     if table is None:
         return pd.DataFrame()
     rows = table[(table["problem"] == problem[0]) & (table["problem_settings"] == problem[1])]
-    return rows.drop_duplicates([name for name in ("key", "t", "name", "step") if name in rows])
+    return rows.drop_duplicates([name for name in ("key", "t", "along", "name", "step") if name in rows])
 
 
 def closer_data(
@@ -74,23 +69,14 @@ def closer_data(
     return {name: [view for view in found if view["series"]] for name, found in views.items()}
 
 
-def of_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the traces that have a value for each step, not for each observation."""
-    if rows.empty:
-        return rows
-    filters = set(rows.loc[rows["name"] == "observation_time", "key"])
-    return rows[~(rows["key"].isin(filters) & rows["name"].str.fullmatch(OF_AN_OBSERVATION))]
-
-
 def step_views(rows: pd.DataFrame) -> Iterator[tuple[str, int, list[tuple[str, int, pd.DataFrame]]]]:
     """Yield every trace of every dimension with its series: label, seeds, and medians and quartiles by step.
 
     What filters say of each observation is left out.
     """
-    rows = of_steps(rows)
     if rows.empty:
         return
-    for key, group in rows.groupby(["name", "size"], sort=True):
+    for key, group in rows[rows["along"] == "steps"].groupby(["name", "size"], sort=True):
         name, size = (str(part) for part in key)
         series = []
         for _, own in sorted(
@@ -103,7 +89,7 @@ def step_views(rows: pd.DataFrame) -> Iterator[tuple[str, int, list[tuple[str, i
         yield name, int(size), series
 
 
-def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Floats, list[tuple[str, Floats]]]]:
+def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Reals, list[tuple[str, Reals]]]]:
     """Yield dimension, time, share of the variance, exact draws and each solver's draws, where there are exact ones.
 
     Exact draws are those of the oracle, of the one that is no set of particles if it ran.
@@ -120,7 +106,7 @@ def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Floats, 
         yield int(size), t, float(truth["share"]), np.asarray(truth["points"], dtype=float), fits_of(group)
 
 
-def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Floats, list[tuple[str, Floats]]]]:
+def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Reals, list[tuple[str, Reals]]]]:
     """Yield time, exact density and each solver's density on the line, as (x, density) pairs (n, 2)."""
     if rows.empty:
         return
@@ -132,7 +118,7 @@ def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Floats, list[tupl
             yield float(str(t)), np.asarray(exact["points"].iloc[0], dtype=float), fits_of(group)
 
 
-def fits_of(rows: pd.DataFrame) -> list[tuple[str, Floats]]:
+def fits_of(rows: pd.DataFrame) -> list[tuple[str, Reals]]:
     """Return label and points of every solver but the oracle, in order."""
     others = rows[rows["solver"] != "oracle"].drop_duplicates("label")
     return [
@@ -141,7 +127,7 @@ def fits_of(rows: pd.DataFrame) -> list[tuple[str, Floats]]:
     ]
 
 
-def smoothed(points: Floats) -> tuple[Floats, Floats, Floats]:
+def smoothed(points: Reals) -> tuple[Reals, Reals, Reals]:
     """Return x, y and the kernel density [y, x] of points (n, 2) in the plane, on a grid around them.
 
     The density is flat zero for points that have none, being all on one line.
@@ -158,7 +144,7 @@ def smoothed(points: Floats) -> tuple[Floats, Floats, Floats]:
     return x, y, density(places).reshape(CONTOUR_NODES, CONTOUR_NODES)
 
 
-def contours(points: Floats, exact: ExactDensity | None = None) -> dict[str, Any]:
+def contours(points: Reals, exact: ExactDensity | None = None) -> dict[str, Any]:
     """Return the exact density for the page, or the smoothed one of points."""
     x, y, density = (exact.x, exact.y, exact.density) if exact else smoothed(points)
     return {
@@ -168,6 +154,6 @@ def contours(points: Floats, exact: ExactDensity | None = None) -> dict[str, Any
     }
 
 
-def coordinates(points: Floats) -> dict[str, Any]:
+def coordinates(points: Reals) -> dict[str, Any]:
     """Return points (n, 2) for the page."""
     return {"x": numbers(points[:, 0], 4), "y": numbers(points[:, 1], 4)}

@@ -11,7 +11,8 @@ import pandas as pd
 from harness.report import summary
 from harness.report.closer import density_views, draw_views, of_problem, smoothed, step_views
 from harness.report.palette import GREY, colours, paper_style
-from harness.report.views import MASSES, ExactDensity, Floats, exact_density, in_own_coordinates
+from harness.report.views import MASSES, ExactDensity, exact_density, in_own_coordinates
+from problems.arrays import Reals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +59,8 @@ def solver_colours(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def draws_figure(
-    truth: Floats,
-    fits: list[tuple[str, Floats]],
+    truth: Reals,
+    fits: list[tuple[str, Reals]],
     shown: dict[str, str],
     size: int,
     share: float,
@@ -107,7 +108,7 @@ def draws_figure(
     return figure
 
 
-def densities_figure(views: list[tuple[float, Floats, list[tuple[str, Floats]]]], shown: dict[str, str]) -> Figure:
+def densities_figure(views: list[tuple[float, Reals, list[tuple[str, Reals]]]], shown: dict[str, str]) -> Figure:
     """Return a panel for each time with the density of each solver over the exact one, which is shaded."""
     from matplotlib.figure import Figure
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
+from harness.outcome import FAILED, STATUSES
 from harness.report import summary
-from harness.report.summary import FAILED, STATUSES, distinct, interval, significant, time_text
+from harness.report.summary import distinct, interval, significant, time_text
 
 
 def overview(cells: pd.DataFrame) -> dict[str, Any]:

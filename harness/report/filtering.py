@@ -36,6 +36,7 @@ def draw_filtering(frame: pd.DataFrame, traces: pd.DataFrame) -> Iterator[tuple[
         rows = of_problem(traces, key)
         if rows.empty:
             continue
+        rows = rows[rows["along"] == "observations"]
         for number, own in rows.groupby("size", sort=True):
             size, seed = int(str(number)), int(own["seed"].min())
             first = own[own["seed"] == seed]
@@ -59,7 +60,7 @@ def draw_filtering(frame: pd.DataFrame, traces: pd.DataFrame) -> Iterator[tuple[
 
 
 def bands_of(traces: pd.DataFrame) -> pd.DataFrame | None:
-    """Return one cell's traces, a row an observation, or ``None`` where it has no posterior quantiles."""
+    """Return what one cell noted of each observation, a row each, or ``None`` where it has no posterior quantiles."""
     if not set(traces["name"]) >= NEEDED:
         return None
     return traces.pivot(index="step", columns="name", values="value")

@@ -14,14 +14,12 @@ import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
+from harness.outcome import NOT_RUN
 from harness.report import published as published_figures
 
 PROBLEM = ["problem", "problem_settings"]
 SOLVER = ["solver", "solver_settings", "label"]
 GROUP = [*PROBLEM, *SOLVER, "size"]
-FAILED = ("diverged", "error", "timeout", "memory", "crashed")
-NOT_RUN = ("skipped", "unavailable", "planned")
-STATUSES = ("ok", *FAILED, *NOT_RUN)
 BESIDE = ("median", "q25", "q75", "min", "max", "runs", "seconds", "method")
 
 

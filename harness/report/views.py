@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.catalogue import catalogue, import_target, make
+from problems.arrays import Reals
 
 if TYPE_CHECKING:
     from problems.problem import Problem
-
-Floats = npt.NDArray[np.float64]
 
 NODES = 81
 MARGIN = 0.25
@@ -33,9 +31,9 @@ class ExactDensity:
     """Names of the two coordinates, and the density [y, x] at the nodes of a grid, of mass 1 on it."""
 
     names: tuple[str, str]
-    x: Floats
-    y: Floats
-    density: Floats
+    x: Reals
+    y: Reals
+    density: Reals
 
     def levels(self) -> list[float]:
         """Return the densities, rising, at the edges of the regions of highest density that hold ``MASSES``."""
@@ -49,7 +47,7 @@ def in_own_coordinates(size: int, share: float) -> bool:
     return size > 2 and share == 1
 
 
-def exact_density(problem: str, settings: str, size: int, truth: Floats) -> ExactDensity | None:
+def exact_density(problem: str, settings: str, size: int, truth: Reals) -> ExactDensity | None:
     """Return the exact density around draws ``truth`` (n, 2), or ``None`` where the problem cannot be built here.
 
     That is so where its data set, or the plugin that it comes from, is not at hand.

@@ -18,9 +18,8 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from problems.arrays import Reals
 
 DIM = 20
 SHIFT = 2 / np.sqrt(DIM)
@@ -38,28 +37,28 @@ class Uniforms:
         """Start the stream that belongs to ``name``."""
         self._bits = np.random.PCG64(zlib.crc32(f"{name}@generator".encode()))
 
-    def uniform(self, *shape: int) -> Array:
+    def uniform(self, *shape: int) -> Reals:
         """Return numbers in the open interval (0, 1)."""
         raw = self._bits.random_raw(int(np.prod(shape))).reshape(shape)
-        numbers: Array = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        numbers: Reals = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
         return numbers
 
-    def normal(self, *shape: int) -> Array:
+    def normal(self, *shape: int) -> Reals:
         """Return standard normal numbers, as quantiles of uniform ones."""
         from scipy.special import ndtri
 
-        quantiles: Array = ndtri(self.uniform(*shape))
+        quantiles: Reals = ndtri(self.uniform(*shape))
         return quantiles
 
 
-def twonorm(rows: int) -> tuple[Array, Array]:
+def twonorm(rows: int) -> tuple[Reals, Reals]:
     """Return features (rows, 20) and labels (rows,) of Breiman's twonorm."""
     stream = Uniforms("twonorm")
     labels = np.where(stream.uniform(rows) < 0.5, 1.0, -1.0)
     return _rounded("twonorm", stream.normal(rows, DIM) + SHIFT * labels[:, None]), labels
 
 
-def ringnorm(rows: int) -> tuple[Array, Array]:
+def ringnorm(rows: int) -> tuple[Reals, Reals]:
     """Return features (rows, 20) and labels (rows,) of Breiman's ringnorm."""
     stream = Uniforms("ringnorm")
     labels = np.where(stream.uniform(rows) < 0.5, 1.0, -1.0)
@@ -67,7 +66,7 @@ def ringnorm(rows: int) -> tuple[Array, Array]:
     return _rounded("ringnorm", np.where(labels[:, None] > 0, 2 * noise, noise + SHIFT)), labels
 
 
-def waveform(rows: int) -> tuple[Array, Array]:
+def waveform(rows: int) -> tuple[Reals, Reals]:
     """Return features (rows, 21) and labels (rows,) of the waveform recognition problem, (h2, h3) against the rest."""
     stream = Uniforms("waveform")
     kind = np.floor(3 * stream.uniform(rows)).astype(int)
@@ -77,14 +76,14 @@ def waveform(rows: int) -> tuple[Array, Array]:
     return _rounded("waveform", features), np.where(kind == 2, 1.0, -1.0)
 
 
-GENERATORS: dict[str, Callable[[int], tuple[Array, Array]]] = {
+GENERATORS: dict[str, Callable[[int], tuple[Reals, Reals]]] = {
     "twonorm": twonorm,
     "ringnorm": ringnorm,
     "waveform": waveform,
 }
 
 
-def _rounded(name: str, features: Array) -> Array:
+def _rounded(name: str, features: Reals) -> Reals:
     # + 0 turns -0 into 0, which are one number but two bit patterns
-    rounded: Array = np.round(features, DECIMALS[name]) + 0.0
+    rounded: Reals = np.round(features, DECIMALS[name]) + 0.0
     return rounded

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from problems.arrays import Reals
 
 
 def folder() -> Path:
@@ -29,7 +28,7 @@ def folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "wgfbench"
 
 
-def content_hash(features: Array, labels: Array) -> str:
+def content_hash(features: Reals, labels: Reals) -> str:
     """Return the SHA-256, in hexadecimal, of the shape and of the little-endian float64 of features and labels."""
     digest = hashlib.sha256(f"{features.shape[0]} {features.shape[1]}\n".encode())
     for part in (features, labels):
@@ -37,7 +36,7 @@ def content_hash(features: Array, labels: Array) -> str:
     return digest.hexdigest()
 
 
-def read(name: str, pinned: str | None) -> tuple[Array, Array] | None:
+def read(name: str, pinned: str | None) -> tuple[Reals, Reals] | None:
     """Return features and labels of ``name``, or ``None`` when the cache does not hold it.
 
     Raises ``ValueError`` for a file that is not what was put there (both hashes are named) and for a symbolic link
@@ -67,7 +66,7 @@ def recorded(name: str) -> str | None:
     return path.read_text().strip() or None if path.is_file() else None
 
 
-def write(name: str, features: Array, labels: Array) -> None:
+def write(name: str, features: Reals, labels: Reals) -> None:
     """Keep a data set that has been verified; warns where the folder cannot be written, and keeps nothing then."""
     archive, record = _inside(f"{name}.npz"), _inside(f"{name}.sha256")
     try:

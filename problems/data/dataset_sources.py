@@ -24,14 +24,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from problems.arrays import Reals
 from problems.data import dataset_cache
 from problems.data.breiman import GENERATORS
 from problems.unavailable import Unavailable
 
-Array = NDArray[np.float64]
-Table = tuple[Array, Array]
+Table = tuple[Reals, Reals]
 
 GERMAN = "https://archive.ics.uci.edu/ml/machine-learning-databases/statlog/german/german.data-numeric"
 TIMEOUT_SECONDS = 30.0
@@ -59,11 +58,11 @@ def _openml(data_id: int) -> tuple[Any, Any]:
     return fetched.data, fetched.target.astype(str)
 
 
-def _numbers(frame: Any) -> Array:
+def _numbers(frame: Any) -> Reals:
     return np.asarray(frame, dtype=np.float64)
 
 
-def _signs(positive: Any) -> Array:
+def _signs(positive: Any) -> Reals:
     return np.where(np.asarray(positive, dtype=bool), 1.0, -1.0)
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from problems.arrays import Reals
 from problems.unavailable import Unavailable
 
 SHAPES = {
@@ -56,8 +57,8 @@ class Classification:
     """
 
     name: str
-    features: NDArray[np.float64]
-    labels: NDArray[np.float64]
+    features: Reals
+    labels: Reals
 
     def __post_init__(self) -> None:
         owner = f"data {self.name!r}"
@@ -129,10 +130,10 @@ class Split:
 
     training: NDArray[np.intp]
     held_out: NDArray[np.intp]
-    training_features: NDArray[np.float64]
-    training_labels: NDArray[np.float64]
-    held_out_features: NDArray[np.float64]
-    held_out_labels: NDArray[np.float64]
+    training_features: Reals
+    training_labels: Reals
+    held_out_features: Reals
+    held_out_labels: Reals
     checksum: str
 
 
@@ -186,7 +187,7 @@ def whereabouts(name: str) -> str:
     return "cache" if (dataset_cache.folder() / f"{name}.npz").is_file() else "download"
 
 
-def _obtained(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _obtained(name: str) -> tuple[Reals, Reals]:
     from problems.data.dataset_sources import SOURCES, obtain
 
     remedy = f"put {name}.csv.gz into a folder and name it by --data DIR or {FOLDER_VARIABLE}"
@@ -218,7 +219,7 @@ def _read(name: str, path: Path) -> Classification:
     return Classification(name, table.drop(columns="label").to_numpy(), table["label"].to_numpy())
 
 
-def _constant(part: str, features: NDArray[np.float64], varies: NDArray[np.bool_]) -> str:
+def _constant(part: str, features: Reals, varies: NDArray[np.bool_]) -> str:
     """Return what to say of features that do not vary in a training part, and which of them do in the whole."""
     constant = np.flatnonzero(~varies)
     elsewhere = constant[features[:, constant].min(0) != features[:, constant].max(0)]

@@ -22,8 +22,8 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from problems.arrays import Reals
 from problems.gaussian_expectations import Expectations
 
 NODES = 20
@@ -42,13 +42,13 @@ def kolmogorov_nodes() -> tuple[tuple[float, float], ...]:
     return tuple(zip((4 * k * k).tolist(), (weights / weights.sum()).tolist(), strict=True))
 
 
-def kolmogorov_density(k: NDArray[np.float64]) -> NDArray[np.float64]:
+def kolmogorov_density(k: Reals) -> Reals:
     """Return the density 8k Σ_j (-1)^{j-1} j² e^{-2j²k²} at ``k`` > 0, below 1 by the theta function's other series."""
     j = np.arange(1, 20)[:, None]
     rates = (math.pi * (2 * j - 1)) ** 2 / 8
     small = math.sqrt(2 * math.pi) * (np.exp(-rates / k**2) * (2 * rates / k**4 - 1 / k**2)).sum(0)
     large = 8 * k * (-((-1.0) ** j) * j**2 * np.exp(-2 * (j * k) ** 2)).sum(0)
-    density: NDArray[np.float64] = np.where(k < 1, small, large)
+    density: Reals = np.where(k < 1, small, large)
     return density
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.interpolate import RectBivariateSpline
 
+from problems.arrays import Reals
 from problems.laws import Density
+from problems.linear_algebra import bilinear, weighted_sum
 from problems.validation import require_finite
 
 DEGREE = 5
@@ -61,7 +62,7 @@ class GridLaw2D(Density):
         return RectBivariateSpline(self.x.numpy(), self.y.numpy(), values, kx=DEGREE, ky=DEGREE, s=0)
 
     @cached_property
-    def _places(self) -> npt.NDArray[np.float64]:
+    def _places(self) -> Reals:
         """The spline on the places of every cell, shape (m - 1, n - 1, 4, 4)."""
         x, y = (np.interp(np.arange(PARTS * (len(v) - 1) + 1) / PARTS, np.arange(len(v)), v) for v in self._nodes)
         values = self._spline(x, y)
@@ -69,20 +70,20 @@ class GridLaw2D(Density):
         return np.asarray(windows[::PARTS, ::PARTS])
 
     @property
-    def _nodes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _nodes(self) -> tuple[Reals, Reals]:
         return self.x.numpy(), self.y.numpy()
 
     @cached_property
-    def _areas(self) -> npt.NDArray[np.float64]:
+    def _areas(self) -> Reals:
         return np.asarray(np.multiply.outer(*map(np.diff, self._nodes)))
 
     @cached_property
     def _log_total(self) -> float:
         (x, wx), (y, wy) = (_gauss(nodes, 4) for nodes in self._nodes)
-        return math.log(float(np.einsum("i,ij,j->", wx, np.exp(self._spline(x, y)), wy)))
+        return math.log(bilinear(wx, np.exp(self._spline(x, y)), wy))
 
     @cached_property
-    def _envelope(self) -> npt.NDArray[np.float64]:
+    def _envelope(self) -> Reals:
         """A bound of the spline on each cell, shape (m - 1, n - 1).
 
         A smooth function exceeds its values at equidistant places by an eighth of its second difference at the most,
@@ -117,7 +118,7 @@ class GridLaw2D(Density):
         envelope = self._envelope
         cumulative = (np.exp(envelope) * self._areas).ravel().cumsum()
         acceptance = math.exp(self._log_total) / cumulative[-1]
-        found: list[npt.NDArray[np.float64]] = []
+        found: list[Reals] = []
         missing = n
         while missing > 0:
             tries = math.ceil(1.1 * missing / acceptance) + 16
@@ -138,14 +139,13 @@ class GridLaw2D(Density):
         return torch.from_numpy(np.concatenate([np.empty((0, 2)), *found]))
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        # einsum adds on one thread, in one order, whatever torch and the BLAS may use.
         points, masses = (part.numpy() for part in self.quadrature())
-        mean = np.einsum("k,ki->i", masses, points)
+        mean = weighted_sum(masses, points)
         covariance = np.einsum("k,ki,kj->ij", masses, points - mean, points - mean)
         return torch.from_numpy(mean), torch.from_numpy(covariance)
 
 
-def _gauss(nodes: npt.NDArray[np.float64], count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _gauss(nodes: Reals, count: int) -> tuple[Reals, Reals]:
     """Return places and weights of Gauss-Legendre quadrature with ``count`` places in every gap between nodes."""
     places, weights = np.polynomial.legendre.leggauss(count)
     middles, halves = 0.5 * (nodes[1:] + nodes[:-1]), 0.5 * np.diff(nodes)

@@ -9,6 +9,7 @@ import torch
 from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density
+from problems.potentials import Flat
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 
@@ -20,12 +21,16 @@ def effective_domain(flow: GradientFlow) -> tuple[float, float]:
     """Return an interval outside of which neither ρ0 nor exp(-βV) nor what ρ0 runs down to has mass in float64.
 
     Both densities are below exp(-40) of their maxima outside. Where V falls outwards at the border of ρ0, the
-    interval goes on until V has risen 40/β above the valley behind it.
+    interval goes on until V has risen 40/β above the valley behind it. Where there is no potential, it has room for
+    what ρ0 has spread to by the flow's last time.
 
-    Raises ``ValueError`` for a potential that does not confine.
+    Raises ``ValueError`` for a potential that does not confine, and ``TypeError`` unless the internal energy is an
+    entropy.
     """
     mean, covariance = flow.initial.moments()
     centre, radius = float(mean[0]), 10 * float(covariance[0, 0]) ** 0.5
+    if isinstance(flow.potential, Flat):
+        return _spread(flow, centre - radius, centre + radius)
     for _ in range(24):
         found = _important(flow, centre - radius, centre + radius)
         if found is not None and max(abs(end - centre) for end in found) < radius / 2:
@@ -70,6 +75,17 @@ def reference_marginal(flow: GradientFlow, time: float, tolerance: float = 1e-10
         f"reference marginal at time {time:g}: the last refinement, to {cells // 2} cells, changed SymKL by "
         f"{change:.3g}, more than {tolerance:g}"
     )
+
+
+def _spread(flow: GradientFlow, lower: float, upper: float) -> tuple[float, float]:
+    """Return the part of [lower, upper] that ρ0 has mass in, and on both sides what diffusion may add to it."""
+    assert isinstance(flow.initial, Density)
+    grid = torch.linspace(lower, upper, 2049, dtype=torch.float64)
+    log_initial = flow.initial.log_prob(grid[:, None]).double()
+    matters = grid[log_initial > log_initial.max() - DEPTH]
+    # N(0, 2T/β) is below exp(-40) of its maximum beyond √(2·40·2T/β).
+    reach = (4 * DEPTH * flow.horizon / flow.inverse_temperature) ** 0.5 + (upper - lower) / (len(grid) - 1)
+    return float(matters[0]) - reach, float(matters[-1]) + reach
 
 
 def _important(flow: GradientFlow, lower: float, upper: float) -> tuple[float, float] | None:

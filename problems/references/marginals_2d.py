@@ -18,6 +18,7 @@ from scipy.interpolate import RectBivariateSpline
 from problems.arrays import Reals
 from problems.flow import GradientFlow
 from problems.laws import Density
+from problems.linear_algebra import bilinear
 from problems.references.fokker_planck_2d import DUST, Axis, FokkerPlanck2D, points
 from problems.references.grid_law_2d import GridLaw2D
 
@@ -223,8 +224,7 @@ def _symmetric_divergence(log_p: Reals, log_q: Reals, x: Axis, y: Axis) -> float
 
 
 def _integral(values: Reals, x: Axis, y: Axis) -> float:
-    # einsum adds in one order on one thread, whatever the BLAS may use.
-    return float(np.einsum("i,ij,j->", x.weights, values, y.weights))
+    return bilinear(x.weights, values, y.weights)
 
 
 def _law(axes: tuple[Axis, Axis], log_density: Reals, better: Reals) -> GridLaw2D:

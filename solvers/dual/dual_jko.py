@@ -28,19 +28,18 @@ law; the default pairs points that the step may take to each other, and follows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from problems.flow import Entropy, GradientFlow
-from problems.laws import Density
+from problems.flow import GradientFlow
 from problems.problem import Problem
 from solvers.dual.basis import polynomial_count
 from solvers.dual.settings import DualSettings
 from solvers.dual.steps import DualPropagation
-from solvers.filtering import Filter, assimilate
-from solvers.solver import Solution, step_counts
+from solvers.filtering import Filter
+from solvers.solver import step_counts
 
 MOST_KERNEL_DIMENSIONS = 3
 
@@ -53,7 +52,10 @@ class DualJKO(DualSettings, Filter):
     Gaussians of variance ``kernel_variance`` about the first points of the sample. ``reference`` says where pairs are
     drawn: "coupled", or "uniform" on a box about the initial mean whose coordinates have variance ``box_variance``, or
     "published", which is uniform and everything else as in the published runs (see the module).
-    ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ in units of squared length.
+    ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ in units of squared length. Neither is better for
+    what it costs: on ``ornstein-uhlenbeck`` in two dimensions (t = 0.5, 10,000 samples, median of 3 seeds) quadratic
+    steps are .0013 in SymKL from the exact ones after 430 evaluations at γ = 1e-3 and .0002 after 1,150 at 1e-4,
+    entropic ones .0012 after 790 at 1e-2 and below .0001 after 3,050 at 1e-3.
 
     L-BFGS stops when no entry of the gradient exceeds ``tolerance``, on bases orthonormal under the reference law and
     for unit mass, or after ``iterations``.
@@ -63,20 +65,22 @@ class DualJKO(DualSettings, Filter):
     ``largest_step_outside``, the greatest share of the mass that an estimate has outside the region of the last sample,
     and ``smallest_effective_share`` of the draws that the estimates were normalised by (1: by a grid). Traces for
     every step: ``evaluations``, ``residual``, ``effective_sample`` and ``seconds``.
+
+    All of it runs on the CPU. ``solve`` raises ``Diverged``, naming the step, when the potential is NaN or -inf
+    somewhere, when no point of the sample has mass, or when most of an estimate's mass is outside the region that it
+    was fitted on.
     """
 
     name: ClassVar[str] = "dual-jko"
     version: ClassVar[int] = 3
+    needs_density: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (1,)
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
-        if flow.energy.interaction is not None or not isinstance(flow.energy.internal, Entropy):
-            return "the free energy must be a potential and an entropy, with no interaction"
-        if not isinstance(flow.initial, Density):
-            return f"the initial law ({type(flow.initial).__name__}) has no density"
         if self.basis == "gaussian":
             if flow.dim > MOST_KERNEL_DIMENSIONS:
                 return f"Gaussian kernels are for at most {MOST_KERNEL_DIMENSIONS} dimensions, not {flow.dim}"
@@ -91,15 +95,3 @@ class DualJKO(DualSettings, Filter):
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> DualPropagation:
         return DualPropagation(self, flow, generator)
-
-    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Follow ``problem.flow`` to its times, on the CPU; ``device`` is not used.
-
-        Raises ``Diverged``, naming the step, when the potential is NaN or -inf somewhere, when no point of the sample
-        has mass, or when most of an estimate's mass is outside the region that it was fitted on.
-        """
-        propagation = self.propagation(problem.flow, generator, device)
-        solution = assimilate(propagation, problem, generator)
-        if problem.observations is not None:
-            return solution
-        return replace(solution, traces={**solution.traces, **propagation.traces})

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from problems.laws import Gaussian, GaussianMixture, standard_normal
+from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from solvers.dual.basis import Basis, Polynomials
 from solvers.dual.regions import Box, Ellipsoid, Region
@@ -120,29 +121,29 @@ def quadratic_guess(
         raise Diverged("the gradient of the potential is not finite")
     white = torch.linalg.solve_triangular(law.cholesky, (x - mean).T, upper=False).numpy()
     design = np.concatenate([np.ones((1, SLOPE_DRAWS)), white])
-    # numpy's einsum adds on one thread, in one order.
+    # In one order: see problems.linear_algebra. Points lie along the second axis here.
     normal, moment = np.einsum("in,jn->ij", design, design), np.einsum("in,nj->ij", design, gradient.numpy())
     fitted = torch.from_numpy(np.linalg.solve(normal, moment))
     slope = torch.linalg.solve_triangular(law.cholesky.T, fitted[1:], upper=True)
-    rates, axes = torch.linalg.eigh(0.5 * (slope + slope.T))
+    rates, axes = torch.linalg.eigh(symmetrised(slope))
     rates = rates.clamp(min=0)
     within = jko_covariance(axes.T @ covariance @ axes, rates, step_size, temperature)
     inverse = torch.diag(1 + step_size * rates) - step_size * temperature * torch.linalg.inv(within)
     scale = 1 / (1 + step_size * rates)
     stepped = mean - step_size * axes @ (scale * (axes.T @ fitted[0]))
-    return Guess(mean, covariance, stepped, axes @ torch.linalg.inv(0.5 * (inverse + inverse.T)) @ axes.T)
+    return Guess(mean, covariance, stepped, axes @ torch.linalg.inv(symmetrised(inverse)) @ axes.T)
 
 
 def coupled_pairs(guess: Guess, spread: float, n: int, generator: torch.Generator) -> Pairs:
     """Return ``n`` pairs about the guess, x with noise of covariance ``spread`` T."""
     mean, dim = guess.mean, len(guess.mean)
     near = (1 + 1 / math.sqrt(dim)) * guess.covariance
-    noise = spread * 0.5 * (guess.map + guess.map.T)
+    noise = spread * symmetrised(guess.map)
     widths = (1.0, 1 + WIDER / dim)
     weights = torch.tensor([1 - WIDE_SHARE, WIDE_SHARE], dtype=mean.dtype)
     of_y = [width * near for width in widths]
     of_x = [guess.map @ each @ guess.map.T + noise for each in of_y]
-    of_x = [0.5 * (each + each.T) for each in of_x]
+    of_x = [symmetrised(each) for each in of_x]
     drawn_y = GaussianMixture(weights, torch.stack([mean, mean]), torch.stack(of_y))
     drawn_x = GaussianMixture(weights, torch.stack([guess.stepped, guess.stepped]), torch.stack(of_x))
     y = drawn_y.sample(n, generator)

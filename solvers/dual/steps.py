@@ -16,6 +16,7 @@ from scipy.special import logsumexp
 
 from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
+from problems.linear_algebra import weighted_moments
 from problems.potentials import Potential
 from solvers.dual.basis import Basis, GaussianKernels, Table
 from solvers.dual.objective import DualObjective, Optimum, Stopping, block_pairs
@@ -28,7 +29,6 @@ from solvers.dual.unnormalised_density import (
     LogDensity,
     UnnormalisedDensity,
     effective_sample_size,
-    weighted_moments,
 )
 from solvers.estimates import Estimate, Exact, density_of
 from solvers.filtering import Propagation, equal_steps
@@ -63,12 +63,12 @@ class SteppedDensity:
 class DualPropagation(Propagation):
     """Dual steps along one flow, from any estimate that has a density.
 
-    ``traces`` and ``diagnostics`` grow with every step.
+    What it says of itself grows with every step.
     """
 
     def __init__(self, settings: DualSettings, flow: GradientFlow, generator: torch.Generator) -> None:
         self.settings, self.flow, self.generator = settings, flow, generator
-        self.traces: dict[str, list[float]] = {
+        self.noted: dict[str, list[float]] = {
             "evaluations": [], "residual": [], "effective_sample": [], "seconds": []
         }  # fmt: skip
         self.unconverged = 0
@@ -93,7 +93,7 @@ class DualPropagation(Propagation):
         box = Box(mean, math.sqrt(3 * self.settings.box_variance))
         region: Region = box
         for step in range(1, count + 1):
-            where = f"step {len(self.traces['seconds']) + 1} (t = {start + step * step_size:g})"
+            where = f"step {len(self.noted['seconds']) + 1} (t = {start + step * step_size:g})"
             log_density, mean, covariance, region = self.step(log_density, mean, covariance, box, step_size, where)
         try:
             found = UnnormalisedDensity.normalised(log_density, region, Gaussian(mean, covariance), self.generator)
@@ -170,7 +170,7 @@ class DualPropagation(Propagation):
             self.stopped = optimum.stopped
         entry = {"evaluations": optimum.evaluations, "residual": optimum.residual, "effective_sample": effective}
         for name, value in (entry | {"seconds": time.perf_counter() - began}).items():
-            self.traces[name].append(float(value))
+            self.noted[name].append(float(value))
         stepped = SteppedDensity(on_x, optimum.g, potential, rate, beta)
         if settings.reference == "coupled":
             log_weights = optimum.weights.log()
@@ -178,7 +178,7 @@ class DualPropagation(Propagation):
             effective = effective_sample_size(log_weights)
             if effective < FEWEST_PER_DIMENSION * self.flow.dim:
                 raise Diverged(f"{where}: the density rests on {effective:.1f} of {len(log_weights)} points")
-            mean, covariance = weighted_moments(pairs.x, log_weights)
+            mean, covariance = weighted_moments(np.exp(log_weights.numpy()), pairs.x.numpy())
         return stepped, mean, covariance, pairs.of_x.region
 
     def _as_published(self, objective: DualObjective, log_volume: float) -> Optimum:
@@ -209,19 +209,21 @@ class DualPropagation(Propagation):
         return on_x, on_y
 
     def cost(self) -> Cost:
-        guesses = len(self.traces["seconds"]) if self.settings.reference == "coupled" else 0
+        guesses = len(self.noted["seconds"]) if self.settings.reference == "coupled" else 0
         return Cost(gradient_evaluations=SLOPE_DRAWS * guesses)
 
     def diagnostics(self) -> dict[str, float | int | str]:
-        traces = self.traces
         found: dict[str, float | int | str] = {
             "unconverged_steps": self.unconverged,
-            "largest_residual": max(traces["residual"]),
-            "smallest_effective_sample": min(traces["effective_sample"]),
+            "largest_residual": max(self.noted["residual"]),
+            "smallest_effective_sample": min(self.noted["effective_sample"]),
             "largest_step_outside": self.outside,
             "smallest_effective_share": self.share,
         }
         return found | ({"stopped": self.stopped} if self.stopped else {})
+
+    def traces(self) -> dict[str, list[float]]:
+        return self.noted
 
 
 def in_blocks(tables: Iterable[Table], points: int) -> list[Table]:
@@ -234,7 +236,7 @@ def moments_of(density: object, generator: torch.Generator) -> tuple[torch.Tenso
     if isinstance(density, Density | UnnormalisedDensity):
         return density.moments()
     draws = density.sample(2**15, generator)  # type: ignore[attr-defined]
-    return weighted_moments(draws, torch.full((len(draws),), -math.log(len(draws)), dtype=torch.float64))
+    return weighted_moments(np.exp(np.full(len(draws), -math.log(len(draws)))), draws.numpy())
 
 
 def _at(function: LogDensity, x: torch.Tensor, run: Run) -> torch.Tensor:

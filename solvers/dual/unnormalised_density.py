@@ -18,6 +18,7 @@ import torch
 from scipy.special import logsumexp
 
 from problems.laws import Gaussian, standard_normal
+from problems.linear_algebra import weighted_moments
 from solvers.dual.regions import Region
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
 from solvers.solver import Diverged
@@ -124,7 +125,7 @@ class UnnormalisedDensity(DensityEstimate):
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean (D,) and the covariance (D, D)."""
-        return weighted_moments(self.rule.nodes, self.rule.log_weights)
+        return weighted_moments(np.exp(self.rule.log_weights.numpy()), self.rule.nodes.numpy())
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return _restricted(self.log_density, self.region)(x.double()) - self.rule.log_normaliser
@@ -163,16 +164,6 @@ class UnnormalisedDensity(DensityEstimate):
 def effective_sample_size(log_weights: torch.Tensor) -> float:
     """Return 1 / Σ w² of normalised log-weights (n,)."""
     return math.exp(-float(logsumexp(2 * log_weights.numpy())))
-
-
-def weighted_moments(points: torch.Tensor, log_weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean (D,) and covariance (D, D) of points (n, D) with normalised log-weights (n,)."""
-    # numpy's einsum adds on one thread, in one order: a long matrix product changes with the number of threads.
-    weights, x = np.exp(log_weights.numpy()), points.numpy()
-    mean = np.einsum("n,ni->i", weights, x)
-    centred = x - mean
-    covariance = np.einsum("ni,nj->ij", centred * weights[:, None], centred)
-    return torch.from_numpy(mean), torch.from_numpy(0.5 * (covariance + covariance.T))
 
 
 def in_blocks(log_density: LogDensity, x: torch.Tensor) -> torch.Tensor:
@@ -229,7 +220,7 @@ def _proposal_rule(log_density: LogDensity, guess: Gaussian, generator: torch.Ge
         log_weights, _ = _normalised(exponent * log_ratio)
         if effective_sample_size(log_weights) < FEWEST_PER_DIMENSION * guess.dim:
             raise Diverged(f"hardly any of {PROPOSALS} draws fell where the density is: its mass could not be found")
-        proposal = Student(Gaussian(*weighted_moments(points, log_weights)))
+        proposal = Student(Gaussian(*weighted_moments(np.exp(log_weights.numpy()), points.numpy())))
         if exponent == 1:
             break
     points = proposal.sample(PROPOSALS, generator)

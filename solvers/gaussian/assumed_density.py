@@ -18,14 +18,14 @@ from dataclasses import dataclass
 import torch
 
 from problems.laws import Gaussian
-from problems.linear_algebra import log_sum_exp
+from problems.linear_algebra import log_sum_exp, symmetrised
 from problems.observations import Likelihood
 from problems.potentials import Potential
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from solvers.estimates import Conditioned, Exact, LogLikelihood
 from solvers.gaussian.quadrature import hermite
 from solvers.solver import Diverged
-from solvers.threads import workers
+from solvers.threads import one_thread
 
 MOST_ITERATIONS = 500
 CONVERGED = 1e-12
@@ -48,7 +48,7 @@ class AssumedGaussian(Exact):
             law, log_evidence, share = condition_gaussian(self.law, log_likelihood)
             assert isinstance(law, Gaussian)
             return Conditioned(AssumedGaussian(law), log_evidence, share)
-        with workers():  # the BLAS adds up long sums in an order that depends on its threads
+        with one_thread():
             return self._by_moments(log_likelihood)
 
     def _by_moments(self, log_likelihood: LogLikelihood) -> Conditioned:
@@ -68,7 +68,7 @@ class AssumedGaussian(Exact):
         centred = points - mean
         covariance = (weights[:, None] * centred).T @ centred
         share = math.exp(2 * log_evidence - log_sum_exp(joint + log_l))
-        law = Gaussian(mean, 0.5 * (covariance + covariance.T))
+        law = Gaussian(mean, symmetrised(covariance))
         return Conditioned(AssumedGaussian(law), log_evidence, min(1.0, share))
 
 
@@ -88,7 +88,7 @@ def restricted_step(
         points = mean + nodes @ torch.linalg.cholesky(covariance).T
         slope = weights @ potential.gradient(points)
         curvature = torch.einsum("k,kij->ij", weights, potential.hessian(points))
-        rates, basis = torch.linalg.eigh(0.5 * (curvature + curvature.T))
+        rates, basis = torch.linalg.eigh(symmetrised(curvature))
         if not float(1 + step_size * rates[0]) > 0:
             raise Diverged(
                 f"the step has no minimum among Gaussians (mean curvature {float(rates[0]):.3g}); "
@@ -99,7 +99,7 @@ def restricted_step(
         stepped = jko_covariance(basis.T @ law.covariance @ basis, rates, step_size, 1 / inverse_temperature)
         stepped = basis @ stepped @ basis.T
         change = max(float((moved - mean).abs().max()), float((stepped - covariance).abs().max()))
-        mean, covariance = moved, 0.5 * (stepped + stepped.T)
+        mean, covariance = moved, symmetrised(stepped)
         if not math.isfinite(change):
             break
         if change <= CONVERGED * max(1.0, float(mean.abs().max()), float(covariance.abs().max())):

@@ -14,6 +14,7 @@ import scipy.linalg
 import torch
 
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
+from problems.linear_algebra import symmetrised
 from problems.potentials import Potential, Quadratic
 from solvers.gaussian.quadrature import NODES, hermite, sobol_nodes
 
@@ -72,7 +73,7 @@ class Averages:
                 )
             else:
                 curvature = torch.full_like(covariance, math.nan)
-            return Expectations(float(weights @ heights), weights @ slopes, 0.5 * (curvature + curvature.T))
+            return Expectations(float(weights @ heights), weights @ slopes, symmetrised(curvature))
 
         return by_nodes
 

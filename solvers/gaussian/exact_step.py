@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 
 from problems.laws import Gaussian
+from problems.linear_algebra import symmetrised
 from problems.potentials import Quadratic
 
 Moments = tuple[torch.Tensor, torch.Tensor]
@@ -31,7 +32,7 @@ def jko_covariance(covariance: torch.Tensor, rates: torch.Tensor, step_size: flo
     spectrum = spectrum.clamp(min=0)  # an eigenvalue near 0 may come out negative
     solved = 0.5 * (spectrum + 2 * tau + (spectrum * (spectrum + 4 * tau)).sqrt())
     stepped: torch.Tensor = scale[:, None] * ((basis * solved) @ basis.T) * scale
-    return 0.5 * (stepped + stepped.T)
+    return symmetrised(stepped)
 
 
 def jko_moments(

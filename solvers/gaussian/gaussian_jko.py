@@ -24,6 +24,7 @@ import torch
 
 from problems.flow import GradientFlow
 from problems.laws import Gaussian
+from problems.linear_algebra import symmetrised
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
@@ -36,7 +37,7 @@ from solvers.gaussian.pareto_smoothing import judged
 from solvers.gaussian.quadrature import NODES
 from solvers.gaussian.variational import SCHEMES, Course, come_to_rest, follow, stationarity
 from solvers.solver import Cost, Diverged, Solution, step_counts
-from solvers.threads import workers
+from solvers.threads import one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,9 @@ class GaussianJKO(Filter):
 
     Variational inference is for stationary problems. Where the potential does not know its own averages over Gaussians,
     ``nodes`` points, a power of 2, take them in more than three dimensions. ``scheme="forward-backward"`` is explicit
-    in the potential: ``step_size`` times the largest mean curvature must stay below 1, and it does not filter.
+    in the potential: ``step_size`` times the largest mean curvature must stay below 1, and it does not filter. On the
+    posterior of breast-cancer under a Gamma(4, 4) prior that is 1/365: at least 3,650 evaluations to t = 10, for which
+    implicit steps of 0.5 took 247.
     ``until_rest`` goes on past the last time, in steps that double, and gives the optimum as the answer at every time:
     where V is flat in some direction, the flow takes far longer to get there than the times of a problem.
 
@@ -61,6 +64,7 @@ class GaussianJKO(Filter):
     """
 
     name: ClassVar[str] = "gaussian-jko"
+    orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05
     order: int = 1
     scheme: str = "jko"
@@ -85,8 +89,6 @@ class GaussianJKO(Filter):
         flow = problem.flow
         if not isinstance(flow.initial, Gaussian):
             return f"the initial law must be Gaussian, not {type(flow.initial).__name__}"
-        if flow.energy.interaction is not None:
-            return "the free energy must have no interaction term"
         quadratic, observations = isinstance(flow.potential, Quadratic), problem.observations
         if observations is None:
             if not quadratic and not problem.stationary:
@@ -120,14 +122,14 @@ class GaussianJKO(Filter):
             refined, step_size = tuple(refinement * count for count in counts), self.step_size / refinement
             if isinstance(potential, Quadratic) and self.scheme == "jko":
                 return jko_moments(initial, potential, beta, step_size, refined)
-            with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+            with torch.no_grad(), one_thread():
                 moments, course = follow(initial.moments(), averages, beta, step_size, refined, self.scheme)
             courses.append(course)
             return moments
 
         moments = run(1)
         if self.until_rest:
-            with torch.no_grad(), workers():
+            with torch.no_grad(), one_thread():
                 rest, course = come_to_rest(moments[-1], averages, beta, self.step_size)
             courses.append(course)
             moments = [rest] * len(counts)
@@ -147,7 +149,7 @@ class GaussianJKO(Filter):
         estimates = tuple(Exact(law) for law in laws)
         if not courses:
             return Solution(flow.times, estimates)
-        with torch.no_grad(), workers():
+        with torch.no_grad(), one_thread():
             distance = stationarity(moments[-1], averages.at(*moments[-1]), beta)
             weights = judged(laws[-1], potential, beta)
         iterations = [count for course in courses for count in course.iterations]
@@ -181,7 +183,7 @@ class GaussianSteps(Propagation):
         assert isinstance(estimate, AssumedGaussian)
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         try:
-            with workers():
+            with one_thread():
                 mean, covariance = self._run(estimate.law, count, step_size)
                 if self.settings.order == 2:
                     fine_mean, fine_covariance = self._run(estimate.law, 2 * count, 0.5 * step_size)
@@ -194,7 +196,7 @@ class GaussianSteps(Propagation):
                 f"the covariance at t = {stop:g} is not positive definite (smallest eigenvalue {smallest:.3g}); "
                 f"a step_size below {self.settings.step_size:g} may help"
             )
-        return AssumedGaussian(Gaussian(mean, 0.5 * (covariance + covariance.T)))
+        return AssumedGaussian(Gaussian(mean, symmetrised(covariance)))
 
     def _run(self, law: Gaussian, count: int, step_size: float) -> Moments:
         potential, beta = self.flow.potential, self.flow.inverse_temperature

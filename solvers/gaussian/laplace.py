@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 
 from problems.laws import Gaussian
+from problems.linear_algebra import symmetrised
 from problems.potentials import MixturePotential
 from problems.problem import Problem
 from problems.validation import require_counts
@@ -25,7 +26,7 @@ from solvers.estimates import Exact
 from solvers.gaussian.pareto_smoothing import judged
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Cost, Diverged, Solution, Solver
-from solvers.threads import workers
+from solvers.threads import one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +41,13 @@ class Laplace(Solver):
     """
 
     name: ClassVar[str] = "laplace"
+    stationary_only: ClassVar[bool] = True
     iterations: int = 200
 
     def __post_init__(self) -> None:
         require_counts(self.name, iterations=self.iterations)
 
     def unsupported(self, problem: Problem) -> str | None:
-        if not problem.stationary:
-            return "stationary problems only: the fit has no notion of time"
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
         potential = problem.flow.potential
         if isinstance(potential, MixturePotential) and len(potential.stationary.weights) > 1:
             return f"a mixture of {len(potential.stationary.weights)} Gaussians has no one mode to expand about"
@@ -60,13 +58,13 @@ class Laplace(Solver):
         flow = problem.flow
         potential, beta = flow.potential, flow.inverse_temperature
         start, _ = flow.initial.moments()
-        with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+        with torch.no_grad(), one_thread():
             mode = find_mode(potential, beta, start, self.iterations)
             factor, failed = torch.linalg.cholesky_ex(beta * mode.hessian)
             if int(failed):
                 raise Diverged("the Hessian at the mode is not positive definite to rounding")
             covariance = torch.cholesky_inverse(factor)
-            law = Gaussian(mode.point, 0.5 * (covariance + covariance.T))
+            law = Gaussian(mode.point, symmetrised(covariance))
             weights = judged(law, potential, beta)
             height = -beta * float(potential.value(mode.point[None])[0])
         volume = 0.5 * flow.dim * math.log(2 * math.pi) - float(factor.diagonal().log().sum())

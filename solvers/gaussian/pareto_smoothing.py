@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from problems.arrays import Reals
 from problems.laws import Gaussian
+from problems.linear_algebra import log_sum_exp
 from problems.potentials import FiniteSum, Potential
-
-Array = NDArray[np.float64]
 
 # Draws that a fit is judged by, of a stream of its own: the judgement is no part of the method.
 DRAWS = 4000
@@ -37,7 +36,7 @@ LEAST_TAIL = 5
 ROUNDING = 1e-10
 
 
-def generalised_pareto(exceedances: Array) -> tuple[float, float]:
+def generalised_pareto(exceedances: Reals) -> tuple[float, float]:
     """Return shape k and scale σ of a generalised Pareto law fitted to ``exceedances`` (n,) > 0.
 
     With θ = -k/σ the likelihood has one unknown, k(θ) = mean log(1 - θ y): its posterior mean over a grid of θ, which
@@ -61,16 +60,16 @@ class Smoothed:
     """Importance weights after smoothing: ``k`` of their tail, ``log_weights`` (S,), which sum to 1, and log E_q w."""
 
     k: float
-    log_weights: Array
+    log_weights: Reals
     log_mean: float
 
     @property
     def effective_share(self) -> float:
         """1/(S Σ w²), the share of the draws that stays effective."""
-        return float(math.exp(-_log_sum_exp(2 * self.log_weights)) / len(self.log_weights))
+        return float(math.exp(-log_sum_exp(torch.from_numpy(2 * self.log_weights))) / len(self.log_weights))
 
 
-def pareto_smoothed(log_ratios: Array) -> Smoothed:
+def pareto_smoothed(log_ratios: Reals) -> Smoothed:
     """Return the smoothed weights of draws whose log p/q, up to a constant, is ``log_ratios`` (S,).
 
     ``k`` is -inf where the largest ratios are all equal to rounding, as for q = p, and inf where they differ by more
@@ -99,7 +98,7 @@ def pareto_smoothed(log_ratios: Array) -> Smoothed:
         fitted = threshold + scale * (np.expm1(k * quantiles) / k if k != 0 else quantiles)
         logs = logs.copy()
         logs[chosen] = np.log(np.minimum(fitted, 1.0))
-    total = _log_sum_exp(logs)
+    total = log_sum_exp(torch.from_numpy(logs))
     return Smoothed(k, logs - total, largest + total - math.log(size))
 
 
@@ -112,8 +111,3 @@ def judged(law: Gaussian, potential: Potential, inverse_temperature: float) -> S
     rows = max(1, ELEMENTS // potential.cases) if isinstance(potential, FiniteSum) else DRAWS
     values = torch.cat([potential.value(block) for block in draws.split(rows)])
     return pareto_smoothed((-inverse_temperature * values - law.log_prob(draws)).numpy())
-
-
-def _log_sum_exp(logs: Array) -> float:
-    largest = float(logs.max())
-    return largest + math.log(float(np.exp(logs - largest).sum()))

@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 import torch
 
 from problems.gaussian_expectations import Expectations
+from problems.linear_algebra import symmetrised
 from solvers.gaussian.anderson import History
 from solvers.gaussian.averages import Averages
 from solvers.gaussian.exact_step import Moments
@@ -91,7 +92,7 @@ def transport_to_minimum(factor: torch.Tensor, curvature: torch.Tensor, h: float
     root = (values * (values + 4 * tau)).sqrt()
     stretch = (values + 2 * tau + root) / (values + root)
     transport: torch.Tensor = half @ ((vectors * stretch) @ vectors.T) @ half
-    return 0.5 * (transport + transport.T)
+    return symmetrised(transport)
 
 
 def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -168,7 +169,7 @@ def jko_step(law: Moments, averages: Averages, beta: float, h: float, course: Co
             left += [halvings + 1] * 2
             course.halved += 1
             continue
-        law, total = (mean, 0.5 * (covariance + covariance.T)), total + iterations
+        law, total = (mean, symmetrised(covariance)), total + iterations
     course.iterations.append(total)
     return law
 
@@ -188,7 +189,7 @@ def forward_backward_step(law: Moments, averages: Averages, beta: float, h: floa
     values, tau = values.clamp(min=0), h / beta
     values = 0.5 * (values + 2 * tau + (values * (values + 4 * tau)).sqrt())
     stepped = (vectors * values) @ vectors.T
-    return mean - h * found.gradient, 0.5 * (stepped + stepped.T)
+    return mean - h * found.gradient, symmetrised(stepped)
 
 
 def stationarity(law: Moments, found: Expectations, beta: float) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import torch
 
+from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from solvers.gaussian.averages import Averages
 from solvers.gaussian.variational import Course, jko_step
@@ -38,7 +39,7 @@ def best_affine(
     root, inverse = ((vectors * values**power) @ vectors.T for power in (0.5, -0.5))
     values, vectors = torch.linalg.eigh(root @ target @ root)
     matrix = inverse @ ((vectors * values.clamp(min=0).sqrt()) @ vectors.T) @ inverse
-    return 0.5 * (matrix + matrix.T), stepped - matrix @ mean
+    return symmetrised(matrix), stepped - matrix @ mean
 
 
 def start_at(weights: Weights, matrix: torch.Tensor, shift: torch.Tensor) -> None:

@@ -15,18 +15,20 @@ Metropolis-Hastings chain with independent proposals from ρ_0, pushed forward, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
+from problems.flow import GradientFlow
 from problems.laws import Density
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
 from solvers.filtering import Propagation, equal_steps
-from solvers.icnn.flow_state import Course
+from solvers.icnn.joint_steps import JointSteps
+from solvers.icnn.settings import ICNNSettings
 from solvers.maps import InvertibleMap
 from solvers.particles.resampling import systematic
 from solvers.solver import Cost, Diverged
+from solvers.threads import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,31 +71,35 @@ class FilteredPushforward(DensityEstimate):
 
 
 class NetworkSteps(Propagation):
-    """JKO steps from one observation to the next, each warm-started by the last, on one course.
-
-    ``train(course, h)`` trains a step of size h and lets the course take it.
-    """
+    """JKO steps of one flow from one observation to the next, each warm-started by the last."""
 
     def __init__(
-        self, initial: Density, step_size: float, course: Course, train: Callable[[Course, float], None]
+        self,
+        settings: ICNNSettings,
+        flow: GradientFlow,
+        generator: torch.Generator,
+        device: torch.device,
+        run: Run,
     ) -> None:
-        self.initial, self.step_size, self.course, self.train = initial, step_size, course, train
-        self.trained = 0
+        assert isinstance(flow.initial, Density)
+        self.initial, self.settings = flow.initial, settings
+        self.steps = JointSteps(settings, [flow], [generator], device, run)
+        (self.state,) = self.steps.states
         # Systematic draws of points in order are the more even ones.
-        if initial.dim == 1:
-            self.course.pool = self.course.pool.sort(0).values
+        if flow.dim == 1:
+            self.state.sort_pool()
         self.least_share = 1.0
         # Particles that no training sees, with weights of their own: the estimate's evidence is an average over the
         # pool alone, which is the more even sample.
-        self.fresh = Particles(self.course.fresh.to("cpu", torch.float64))
+        self.fresh = Particles(self.state.fresh.to("cpu", torch.float64))
 
     def start(self) -> FilteredPushforward:
-        points = self.course.pool.to("cpu", torch.float64)
+        points = self.state.pool.to("cpu", torch.float64)
         return FilteredPushforward(self.initial, (), points, torch.full((len(points),), 1 / len(points)).double().log())
 
     def advance(self, estimate: FilteredPushforward, start: float, stop: float) -> FilteredPushforward:  # type: ignore[override]
-        course, count = self.course, len(self.course.maps)
-        steps, step_size = equal_steps(stop - start, self.step_size)
+        maps, before = self.state.maps, len(self.state.maps)
+        count, step_size = equal_steps(stop - start, self.settings.step_size)
         weights = estimate.log_weights.exp()
         share = float(1 / (weights.square().sum() * len(weights)))
         self.least_share = min(self.least_share, share)
@@ -107,23 +113,26 @@ class NetworkSteps(Propagation):
             log_weights = torch.log_softmax(log_weights + log_likelihood(fresh).double(), dim=0)
         if bool(log_weights.isnan().any()):
             raise Diverged(f"at t = {start:g} the likelihood is zero at all {len(fresh)} fresh particles")
-        course.pool = self.drawn(points, weights).to(course.pool)
-        course.fresh = self.drawn(fresh, log_weights.exp()).to(course.fresh)
-        for step in range(1, steps + 1):
-            self.train(course, step_size)
-            if course.failure is not None:
-                raise Diverged(f"step {step} of {steps} to t = {stop:g}: {course.failure}")
-            points, fresh = course.maps[-1].push(points), course.maps[-1].push(fresh)
+        self.state.replace_particles(self.drawn(points, weights), self.drawn(fresh, log_weights.exp()))
+        scheme = replace(self.settings.scheme, step_size=step_size)
+        for step in range(1, count + 1):
+            self.steps.take(scheme, f"step {step} of {count} to t = {stop:g}")
+            if self.state.failure is not None:
+                raise Diverged(self.state.failure)
+            points, fresh = maps[-1].push(points), maps[-1].push(fresh)
         self.fresh = Particles(fresh, log_weights)
-        return FilteredPushforward(estimate, tuple(course.maps[count:]), points, estimate.log_weights)
+        return FilteredPushforward(estimate, tuple(maps[before:]), points, estimate.log_weights)
 
     def drawn(self, points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return as many particles by weight, in random order: the first part of a pool is what is looked at."""
-        chosen = systematic(weights, len(points), self.course.generator)
-        return points[chosen[torch.randperm(len(points), generator=self.course.generator)]]
+        chosen = systematic(weights, len(points), self.state.generator)
+        return points[chosen[torch.randperm(len(points), generator=self.state.generator)]]
 
     def cost(self) -> Cost:
-        return Cost(gradient_evaluations=self.course.evaluations)
+        return Cost(gradient_evaluations=self.state.evaluations)
 
     def diagnostics(self) -> dict[str, float | int | str]:
-        return {**self.course.worst(), "smallest_particle_share": self.least_share}
+        return {**self.state.diagnostics(), "smallest_particle_share": self.least_share}
+
+    def traces(self) -> dict[str, list[float]]:
+        return self.state.traces

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
 import torch
 
-from problems.laws import Law
+from problems.devices import placed
+from problems.flow import GradientFlow
+from problems.linear_algebra import symmetrised
 from problems.potentials import FiniteSum, Potential
-from solvers.icnn.affine_start import start_at
+from solvers.icnn.affine_start import best_affine, start_at
 from solvers.icnn.parameter_gradients import pieces, pushed
-from solvers.icnn.step_objective import StepObjective, derivatives_of
+from solvers.icnn.settings import ICNNSettings
+from solvers.icnn.step_objective import StepObjective, StepScheme, derivatives_of
 from solvers.icnn.training import Training
 from solvers.maps import InvertibleMap
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
 from solvers.particles.particle_pool import spread_draws
-from solvers.preconditioning.curvature_metric import Metric
+from solvers.preconditioning.curvature_metric import Metric, metric_of
 from solvers.solver import Diverged
 from solvers.threads import Run
 
@@ -31,82 +34,96 @@ EXAMINED_AT_ONCE = 512
 # A sum over cases is looked at through so many times as many of them as a training iteration sees.
 EXAMINED_MINIBATCHES = 20
 
-Guess = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""Gives an affine map of points (n, D) as matrix (D, D) and shift (D,)."""
-
 TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 
 
 @dataclass(eq=False)
-class Course:
-    """The flow of ``potential``, whose steps have the objectives ``objective_of(V)`` for V or estimates of it.
+class FlowState:
+    """How far one flow is: its particles, its maps, what was noticed of its steps, and why it has ended early.
 
     It is followed in the coordinates of ``metric``: there the particles are, while ``maps`` are of points x.
-
-    ``pool`` (n, D) are the particles that are trained on, ``fresh`` others that no training sees; ``guess`` gives the
-    affine map that the training of a step starts from, if not from the map before. ``failure`` says why the course has
-    ended early.
+    ``pool`` (n, D) are the particles that are trained on, ``fresh`` (m, D) others that no training sees. They,
+    ``potential`` and ``placed_metric`` have the device and dtype of training; ``flow`` and ``metric`` are float64 on
+    the CPU. ``failure`` says why no step is taken any more, ``evaluations`` how often ∇V was asked for.
     """
 
+    flow: GradientFlow
+    metric: Metric
     potential: Potential
-    objective_of: Callable[[Potential], StepObjective]
+    placed_metric: Metric
     generator: torch.Generator
     pool: torch.Tensor
     fresh: torch.Tensor
     minibatch: int | None = None
-    guess: Guess | None = None
-    metric: Metric = field(default_factory=Metric)
+    failure: str | None = None
     maps: list[InvertibleMap] = field(default_factory=list)
     traces: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in TRACES})
-    failure: str | None = None
     evaluations: int = 0
 
     @classmethod
-    def begin(
-        cls,
-        law: Law,
-        metric: Metric,
-        potential: Potential,
-        objective_of: Callable[[Potential], StepObjective],
-        generator: torch.Generator,
-        pool_size: int,
-        minibatch: int | None,
-    ) -> Course:
-        """Draw the particles of ``law``."""
-        pool = metric.flat(spread_draws(law, pool_size, generator))
-        fresh = metric.flat(law.sample(EXAMINED, generator))
-        return cls(potential, objective_of, generator, pool, fresh, minibatch, metric=metric)
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move the particles."""
-        self.pool, self.fresh = self.pool.to(device, dtype), self.fresh.to(device, dtype)
-
-    def start(self, weights: Weights) -> None:
-        """Put the network of the next step (S = 1) where its training starts."""
-        if self.guess is None or self.failure is not None:
-            return
+    def drawn_from(
+        cls, flow: GradientFlow, settings: ICNNSettings, generator: torch.Generator, device: torch.device
+    ) -> FlowState:
+        """Return the state at time 0, with particles of the initial law; it has failed where there is no metric."""
+        dtype, metric, failure = settings.torch_dtype, Metric(), None
         try:
-            start_at(weights, *self.guess(self.pool))
+            metric = metric_of(settings.metric, flow)
+        except Diverged as error:
+            failure = str(error)
+        pool = metric.flat(spread_draws(flow.initial, settings.pool_size, generator))
+        fresh = metric.flat(flow.initial.sample(EXAMINED, generator))
+        return cls(
+            flow,
+            metric,
+            placed(flow.potential, device, dtype),
+            placed(metric, device, dtype),
+            generator,
+            pool.to(device, dtype),
+            fresh.to(device, dtype),
+            settings.minibatch,
+            failure,
+        )
+
+    def sort_pool(self) -> None:
+        """Put the particles that are trained on, on the line, in their order."""
+        self.pool = self.pool.sort(0).values
+
+    def replace_particles(self, pool: torch.Tensor, fresh: torch.Tensor) -> None:
+        """Go on from other particles, of the same numbers; their device and dtype are those of training."""
+        self.pool, self.fresh = pool.to(self.pool), fresh.to(self.fresh)
+
+    def initialise(self, weights: Weights, scheme: StepScheme) -> None:
+        """Put the network of the next step (S = 1), which is at the step before, where its training starts.
+
+        Where there is no best affine map to start from, the flow fails.
+        """
+        if not scheme.affine_start or self.failure is not None:
+            return
+        potential, beta = self.metric.seen(self.flow.potential), self.flow.inverse_temperature
+        try:
+            start_at(weights, *best_affine(self.pool, potential, beta, scheme.step_size))
         except Diverged as error:
             self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
 
-    def objectives(self) -> tuple[StepObjective, Iterator[StepObjective]]:
+    def objectives(self, scheme: StepScheme) -> tuple[StepObjective, Iterator[StepObjective]]:
         """Return the objective by which the next step is looked at, and those of its training's iterations."""
         if self.minibatch is None or not isinstance(self.potential, FiniteSum):
-            whole = self.objective_of(self.potential)
+            whole = self._objective(self.potential, scheme)
             return whole, repeat(whole)
         many = min(self.potential.cases, EXAMINED_MINIBATCHES * self.minibatch)
         examined_by = next(self.potential.minibatches(many, self.generator))
-        return self.objective_of(examined_by), map(
-            self.objective_of, self.potential.minibatches(self.minibatch, self.generator)
-        )
+        estimates = self.potential.minibatches(self.minibatch, self.generator)
+        return self._objective(examined_by, scheme), (self._objective(each, scheme) for each in estimates)
 
-    def value(self, weights: Weights, objective: StepObjective, run: Run) -> float:
+    def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
+        return scheme.objective(self.placed_metric.seen(potential), self.flow.inverse_temperature)
+
+    def mean_objective(self, weights: Weights, objective: StepObjective, run: Run) -> float:
         """Return the mean objective, less that of the identity, on particles of the pool."""
         return float(examined(weights, self.pool[:EXAMINED], objective, run)[0].mean())
 
-    def take(self, weights: Weights, objective: StepObjective, training: Training, run: Run) -> None:
-        """Look at a trained step, and move all particles by its map; after a failure the course stands still."""
+    def accept(self, weights: Weights, objective: StepObjective, training: Training, run: Run) -> None:
+        """Look at a trained step, and move all particles by its map; after a failure the flow stands still."""
         self.failure = training.failure
         self.evaluations += training.iterations * training.schedule.batch_size + 3 * EXAMINED + len(self.fresh)
         if self.failure is not None:
@@ -124,7 +141,13 @@ class Course:
         self.pool, self.fresh = pushed(weights, self.pool, run), pushed(weights, self.fresh, run)
         self.add_map(weights)
 
-    def worst(self) -> dict[str, float | int | str]:
+    def end_step(self, place: str, seconds: float) -> None:
+        """Note how long a step took and, if the flow failed in it, at which ``place`` that was."""
+        self.traces["seconds"].append(seconds)
+        if self.failure is not None:
+            self.failure = f"{place}: {self.failure}"
+
+    def diagnostics(self) -> dict[str, float | int | str]:
         """Return the largest of what was noticed over the steps."""
         return {name: max(self.traces[name], default=0.0) for name in ("fresh_gap", "stationarity", "last_gain")}
 
@@ -144,7 +167,7 @@ class Course:
         }
 
     def restore(self, state: Mapping[str, Any], snapshots: Sequence[Weights]) -> None:
-        """Go to where another course was when it gave this ``state``, with the networks of its steps so far."""
+        """Go to where another one was when it gave this ``state``, with the networks of its steps so far."""
         self.pool.copy_(state["pool"])
         self.fresh.copy_(state["fresh"])
         self.generator.set_state(state["generator"])
@@ -166,7 +189,7 @@ def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, r
     parts = run(examine, pieces(weights, points, EXAMINED_AT_ONCE))
     gains, forces, moments = zip(*parts, strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
-    residual = max(float(force.norm()), float((0.5 * (moment + moment.T)).norm()))
+    residual = max(float(force.norm()), float(symmetrised(moment).norm()))
     return torch.cat(gains), objective.step_size * residual
 
 

@@ -23,6 +23,19 @@ from problems.potentials import Potential
 
 
 @dataclass(frozen=True)
+class StepScheme:
+    """A step in time: its size h, θ, and whether its training starts at the best affine map, not at the map before."""
+
+    step_size: float
+    implicitness: float
+    affine_start: bool
+
+    def objective(self, potential: Potential, inverse_temperature: float) -> StepObjective:
+        """Return the objective of a step in ``potential`` at β = ``inverse_temperature``."""
+        return StepObjective(potential, inverse_temperature, self.step_size, self.implicitness)
+
+
+@dataclass(frozen=True)
 class StepObjective:
     """The objective of one JKO step; ``implicitness`` is θ."""
 

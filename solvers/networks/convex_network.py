@@ -173,7 +173,10 @@ class Architecture:
 
 
 def potential(weights: Weights, x: torch.Tensor) -> torch.Tensor:
-    """Return ψ at ``x`` (S, B, D), shape (S, B)."""
+    """Return ψ at ``x`` (S, B, D), shape (S, B).
+
+    The definition: maps and training need derivatives of ψ alone, which are checked against this one's by autograd.
+    """
     hidden = torch.zeros(())
     for layer, (forms, bias) in enumerate(zip(weights.forms, weights.biases, strict=True)):
         values = linear_forms(forms, x)

@@ -26,10 +26,10 @@ from problems.references.exact_filter import grid_recursion
 from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import GridLaw, discretised, symmetric_divergence
 from problems.references.marginals_1d import effective_domain
-from problems.validation import require_positive
+from problems.validation import require_counts, require_positive
 from solvers.estimates import Estimate, GridDensity
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps
-from solvers.solver import Cost, Diverged, Solution, beyond_linear_on_the_line, step_counts
+from solvers.solver import Cost, Diverged, Solution, step_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +43,16 @@ class ChangCooper(Filter):
     """
 
     name: ClassVar[str] = "chang-cooper"
+    needs_density: ClassVar[bool] = True
+    most_dimensions: ClassVar[int | None] = 1
+    orders: ClassVar[tuple[int, ...]] = (2,)
     points: int = 2000
     step_size: float | None = None
     domain: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         # Half of them must still make a grid.
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 6:
-            raise ValueError(f"{self.name}: points must be a whole number >= 6, got {self.points!r}")
+        require_counts(self.name, at_least=6, points=self.points)
         if self.step_size is not None:
             require_positive(self.name, step_size=self.step_size)
         if self.domain is not None and not (
@@ -58,14 +60,13 @@ class ChangCooper(Filter):
         ):
             raise ValueError(f"{self.name}: domain must be (lower, upper), finite, lower < upper; got {self.domain!r}")
 
+    @property
+    def order_in_time(self) -> int | None:
+        return None if self.step_size is None else super().order_in_time
+
     def check_times(self, times: Sequence[float]) -> None:
         if self.step_size is not None:
             step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not isinstance(problem.flow.initial, Density):
-            return "the initial law has no density to put on a grid"
-        return beyond_linear_on_the_line(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow the flow; nothing is random, and all of it runs on the CPU.

@@ -24,14 +24,12 @@ from scipy.linalg import LinAlgError, solveh_banded
 
 from problems.arrays import Reals
 from problems.flow import GradientFlow
-from problems.laws import Density
 from problems.potentials import Potential
-from problems.problem import Problem
-from problems.validation import require_positive
+from problems.validation import require_counts, require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, node_masses
-from solvers.solver import Cost, Diverged, beyond_linear_on_the_line, step_counts
+from solvers.solver import Cost, Diverged, step_counts
 
 LEAST_NODES = 32
 MOST_ITERATIONS = 200
@@ -54,21 +52,18 @@ class QuantileJKO(Filter):
     """
 
     name: ClassVar[str] = "quantile-jko"
+    needs_density: ClassVar[bool] = True
+    most_dimensions: ClassVar[int | None] = 1
+    orders: ClassVar[tuple[int, ...]] = (1,)
     step_size: float = 0.05
     nodes: int = 1200
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size)
-        if isinstance(self.nodes, bool) or not isinstance(self.nodes, int) or self.nodes < LEAST_NODES:
-            raise ValueError(f"{self.name}: nodes must be a whole number >= {LEAST_NODES}, got {self.nodes!r}")
+        require_counts(self.name, at_least=LEAST_NODES, nodes=self.nodes)
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not isinstance(problem.flow.initial, Density):
-            return "the initial law has no density to take quantiles of"
-        return beyond_linear_on_the_line(problem)
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
         return QuantileSteps(self, flow)

@@ -15,16 +15,16 @@ from typing import ClassVar
 
 import torch
 
+from problems.devices import DTYPES
 from problems.flow import GradientFlow
-from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation
-from problems.validation import require_choice, require_counts, require_positive
+from problems.validation import require_choice, require_counts, require_number, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps
-from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, DTYPES, drift_of, follow
+from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, drift_of, follow
 from solvers.particles.resampling import SCHEMES
-from solvers.solver import Cost, interaction_between_particles, step_counts
-from solvers.threads import workers
+from solvers.solver import Cost, step_counts
+from solvers.threads import block_generators, block_size, workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,17 @@ class BootstrapFilter(Filter):
     They are resampled, before they move, when their effective sample size is at most ``threshold`` times their number:
     1 resamples after every observation, 0 never does. An observation that leaves an effective sample size below 2, or
     below ``collapse`` times the number of particles, has been lost, and raises ``Diverged``: the weights are then no
-    estimate of anything (Chatterjee & Diaconis, Ann. Appl. Probab. 28, 2018). ``collapse=0`` lets that pass; a single
-    particle cannot be lost.
+    estimate of anything (Chatterjee & Diaconis, Ann. Appl. Probab. 28, 2018). ``collapse=0`` lets that pass, as an
+    unbiased evidence needs: on published path 0 of ``nonlinear-filtering`` ten particles in steps of 0.05 estimate
+    1.07 ± .05 times the evidence (600 seeds), the 68 % of runs that are not lost 1.14 ± .06. A single particle cannot
+    be lost.
 
     Points and noise are held in ``dtype`` while they move. Results depend on the seed and the device, not on the number
     of threads: blocks of fixed size have random streams of their own, and resampling is one step for all.
     """
 
     name: ClassVar[str] = "bootstrap-filter"
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 10_000
     step_size: float = 1e-3
     resampling: str = "systematic"
@@ -54,10 +57,7 @@ class BootstrapFilter(Filter):
         require_positive(self.name, step_size=self.step_size)
         require_choice(self.name, "resampling", self.resampling, tuple(SCHEMES))
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-        for name in ("threshold", "collapse"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{self.name}: {name} must be between 0 and 1, got {value!r}")
+        require_number(self.name, at_least=0, at_most=1, threshold=self.threshold, collapse=self.collapse)
 
     @property
     def sample_size(self) -> int | None:
@@ -65,9 +65,6 @@ class BootstrapFilter(Filter):
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        return interaction_between_particles(problem)
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
         return Swarm(self, flow, generator, device)
@@ -98,12 +95,8 @@ class Swarm(Propagation):
     ) -> None:
         self.settings, self.flow, self.generator, self.device = settings, flow, generator, device
         self.initial = flow.initial.sample(settings.particles, generator)
-        # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
-        first_seed = int(torch.randint(2**32, (), generator=generator))
-        blocks = math.ceil(settings.particles * flow.dim / BLOCK_ELEMENTS) if device.type == "cpu" else 1
-        self.block_size = math.ceil(settings.particles / blocks)
-        count = math.ceil(settings.particles / self.block_size)
-        self.streams = [torch.Generator(device).manual_seed(first_seed + block) for block in range(count)]
+        self.block_size = block_size(settings.particles, flow.dim, BLOCK_ELEMENTS, device)
+        self.streams = block_generators(len(self.initial.split(self.block_size)), generator, device)
         self.evaluations, self.resamplings = 0, 0
 
     def start(self) -> Estimate:

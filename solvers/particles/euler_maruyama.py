@@ -27,16 +27,14 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import placed
+from problems.devices import DTYPES, placed
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
 from solvers.preconditioning.curvature_metric import METRICS, metric_of, unsupported_metric
-from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
-from solvers.threads import workers
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
+from solvers.threads import block_generators, block_size, workers
 
 # On a CPU a block's points and noise stay in a core's second-level cache from one step to the next. The size is a
 # constant, because the blocks, each with a random stream of its own, decide what the results are.
@@ -120,6 +118,7 @@ class EulerMaruyama(Solver):
     """
 
     name: ClassVar[str] = "euler-maruyama"
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 10_000
     step_size: float = 1e-3
     metric: str = "identity"
@@ -139,7 +138,7 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        return interaction_between_particles(problem) or unsupported_metric(self.metric, problem)
+        return unsupported_metric(self.metric, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
@@ -148,26 +147,17 @@ class EulerMaruyama(Solver):
         metric = metric_of(self.metric, flow)
         drift = drift_of(metric.seen(flow.potential), self.step_size, device, DTYPES[self.dtype])
         initial = metric.flat(flow.initial.sample(self.particles, generator))
-        # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
-        first_seed = int(torch.randint(2**32, (), generator=generator))
+        blocks = initial.split(block_size(self.particles, flow.dim, BLOCK_ELEMENTS, device))
+        streams = block_generators(len(blocks), generator, device)
 
-        def follow_block(numbered: tuple[int, torch.Tensor]) -> list[torch.Tensor]:
-            block, points = numbered
-            stream = torch.Generator(device).manual_seed(first_seed + block)
+        def follow_block(block: tuple[torch.Tensor, torch.Generator]) -> list[torch.Tensor]:
+            points, stream = block
             return follow(drift, points, counts, self.step_size, noise_scale, stream)
 
-        if device.type == "cpu":
-            with workers() as run:
-                paths = run(follow_block, enumerate(initial.split(self._block_size(flow.dim))))
-        else:
-            paths = [follow_block((0, initial))]
+        with workers() as run:
+            paths = run(follow_block, zip(blocks, streams, strict=True))
         estimates = tuple(Particles(metric.points(torch.cat(points))) for points in zip(*paths, strict=True))
         return Solution(flow.times, estimates, Cost(gradient_evaluations=self.particles * counts[-1]))
-
-    def _block_size(self, dim: int) -> int:
-        """Return the number of particles in a block, so that all blocks are about as large."""
-        blocks = math.ceil(self.particles * dim / BLOCK_ELEMENTS)
-        return math.ceil(self.particles / blocks)
 
 
 def follow(

@@ -12,7 +12,7 @@ the Markov matrix P_ij = Γ_ij z_j / (Γz)_i, a sweep needs no quantity of extre
     log z ← (log ξ + log z - log Pᵀρ) / (1 + κ),    and at the fixed point ρ⁺ = Pᵀρ.
 
 Row i of P comes from exponents taken relative to its own or its largest, and is used for Pᵀρ at once, so that one pass
-over tiles that stay in cache is a whole sweep: nothing of size n² is ever stored. Sweeps that cannot be the last one
+over tiles that stay in cache is a whole sweep: Γ is never stored. Sweeps that cannot be the last one
 run in float32, at twice the speed: what they round off, the later ones, in float64, contract away.
 Exponents are taken to the base 2, since torch's exp2 is three to four times as fast as its exp on processors that are
 not Intel's.
@@ -21,9 +21,12 @@ not Intel's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 
 from solvers.threads import Run
@@ -46,8 +49,51 @@ LARGEST_EXPONENT = 40.0
 # Share of a column of Pᵀρ that clamped exponents may add to it, in units of the rounding of its sum.
 NEGLIGIBLE = 1e-2
 
-_Exponents = Callable[[int, int, torch.Tensor], torch.Tensor]
+Exponents = Callable[[int, int, torch.Tensor], torch.Tensor]
 """Fills a tile with the exponents, to the base 2, of rows ``first`` up to ``last`` and returns it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows ``first`` up to ``last`` of a kernel, of which only these ``columns`` (m,) count; ``None``: all do."""
+
+    first: int
+    last: int
+    columns: torch.Tensor | None = None
+
+
+class Tiles:
+    """Memory for tiles of up to ``width`` columns, a piece for every thread at work.
+
+    Fresh memory for each tile would be a page fault per page.
+    """
+
+    def __init__(self, width: int, dtype: torch.dtype) -> None:
+        self._size, self._dtype = max(width, TILE_BYTES // dtype.itemsize), dtype
+        self._spare: list[torch.Tensor] = []
+
+    @contextmanager
+    def borrowed(self, rows: int, width: int) -> Iterator[torch.Tensor]:
+        """Lend a tile (m, width), m being ``rows`` in as few equal parts as have room."""
+        try:
+            piece = self._spare.pop()
+        except IndexError:
+            piece = torch.empty(self._size, dtype=self._dtype)
+        tiles = math.ceil(rows / (self._size // width))
+        yield piece.as_strided((math.ceil(rows / tiles), width), (width, 1))
+        self._spare.append(piece)
+
+
+class Kernel(Protocol):
+    """What a proximal step asks of Γ."""
+
+    def expands(self, log_scaling: torch.Tensor, dtype: torch.dtype) -> bool:
+        """Return whether exponents may be worked out in this dtype."""
+
+    def transport(
+        self, log_scaling: torch.Tensor, log_density: torch.Tensor, dtype: torch.dtype, run: Run
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log Pᵀρ and log P_ii, both (n,), for P_ij = Γ_ij z_j / (Γz)_i, from log z (n,) and log ρ (n,)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +120,7 @@ class ProximalStep:
 
 
 def proximal_step(
-    kernel: GibbsKernel,
+    kernel: Kernel,
     log_density: torch.Tensor,
     log_gibbs: torch.Tensor,
     stiffness: float,
@@ -130,55 +176,74 @@ class GibbsKernel:
         self._column_squares = 0.5 * (self.columns * self.columns).sum(1)
 
     def transport(
-        self, log_scaling: torch.Tensor, log_density: torch.Tensor, dtype: torch.dtype, run: Run
+        self,
+        log_scaling: torch.Tensor,
+        log_density: torch.Tensor,
+        dtype: torch.dtype,
+        run: Run,
+        blocks: Sequence[Block] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log Pᵀρ and log P_ii, both (n,), for P_ij = Γ_ij z_j / (Γz)_i, from log z (n,) and log ρ (n,).
 
-        The kernel's values and sums of them are of ``dtype``, all else is float64.
+        The kernel's values and sums of them are of ``dtype``, all else is float64. ``blocks``, if given, have all rows
+        in order, with the columns without which Γ is taken to be 0.
         """
         count = len(self.rows)
         largest = float(log_density.max())
         density = torch.exp(log_density - largest)
         shift = self.own + log_scaling
-        exponents = self._exponents(log_scaling, shift, dtype)
-        lowest, highest = self._exponents_lie_in(log_scaling, shift)
+        exponents = self.exponents(log_scaling, shift, dtype)
+        lowest, highest = (bound.numpy() for bound in self._exponents_lie_in(log_scaling, shift))
         least, smallest = LEAST_EXPONENT[dtype], torch.finfo(dtype).tiny
-        rows_per_tile = max(1, TILE_BYTES // (count * dtype.itemsize))
+        tiles = Tiles(count, dtype)
+        carried, scale = density.to(dtype), shift.clone()
+        sums, weights = torch.empty_like(carried), torch.empty_like(carried)
+        shares, row_sums, row_weights = carried.numpy(), sums.numpy(), weights.numpy()
+        if blocks is None:
+            blocks = [Block(first, min(first + ROWS_PER_CHUNK, count)) for first in range(0, count, ROWS_PER_CHUNK)]
 
-        def chunk(start: int) -> tuple[torch.Tensor, torch.Tensor]:
-            stop = min(start + ROWS_PER_CHUNK, count)
-            clamps = not float(lowest[start:stop].min()) >= least
-            rescales = not float(highest[start:stop].max()) <= LARGEST_EXPONENT
-            scale, carried = shift[start:stop].clone(), density[start:stop].to(dtype)
-            sums, columns = torch.empty_like(carried), torch.zeros(count, dtype=dtype)
-            # One buffer for all tiles: fresh memory each time would be a page fault per page.
-            buffer = torch.empty(rows_per_tile, count, dtype=dtype)
-            for first in range(start, stop, rows_per_tile):
-                last = min(first + rows_per_tile, stop)
-                here = slice(first - start, last - start)
-                tile = exponents(first, last, buffer[: last - first])
-                if rescales:
-                    raised = tile.amax(1)
-                    tile.sub_(raised[:, None])
-                    scale[here] += raised.double() / LOG2_E
-                if clamps:
-                    tile.clamp_(min=least * LOG2_E)
-                torch.sum(tile.exp2_(), 1, out=sums[here])
-                weights = torch.div(carried[here], sums[here])
-                columns.addmv_(tile.T, torch.threshold_(weights, smallest, 0))
-            return scale + sums.double().log(), columns
+        starts = [block.first for block in blocks]
+        clamped_blocks = ~(np.minimum.reduceat(lowest, starts) >= least)
+        rescaled_blocks = ~(np.maximum.reduceat(highest, starts) <= LARGEST_EXPONENT)
 
-        parts = run(chunk, range(0, count, ROWS_PER_CHUNK))
-        log_row_sums = torch.cat([part[0] for part in parts])
+        def chunk(number: int) -> torch.Tensor:
+            # What is as short as a tile has rows is left to numpy: torch lets go of the interpreter for every
+            # operation, and to get it back from another thread takes longer than these do.
+            block, clamps, rescales = blocks[number], clamped_blocks[number], rescaled_blocks[number]
+            start, stop = block.first, block.last
+            width = count if block.columns is None else len(block.columns)
+            columns = torch.from_numpy(np.zeros(width, row_sums.dtype))
+            fill = exponents(block.columns)
+            with tiles.borrowed(stop - start, width) as memory, np.errstate(invalid="ignore"):
+                for first in range(start, stop, len(memory)):
+                    last = min(first + len(memory), stop)
+                    tile = fill(first, last, memory[: last - first])
+                    if rescales:
+                        raised = tile.amax(1)
+                        tile.sub_(raised[:, None])
+                        scale[first:last] += raised.double() / LOG2_E
+                    if clamps:
+                        tile.clamp_(min=least * LOG2_E)
+                    torch.sum(tile.exp2_(), 1, out=sums[first:last])
+                    here = np.divide(shares[first:last], row_sums[first:last], out=row_weights[first:last])
+                    here[here <= smallest] = 0
+                    columns.addmv_(tile.T, weights[first:last])
+            return columns
+
+        parts = run(chunk, range(len(blocks)))
+        log_row_sums = scale + sums.double().log()
         columns = torch.zeros(count, dtype=torch.float64)
-        for part in parts:
-            columns += part[1]
+        for block, part in zip(blocks, parts, strict=True):
+            if block.columns is None:
+                columns += part
+            else:
+                columns.index_add_(0, block.columns, part.double())
         clamped = math.exp(least) * float(density.sum())
         faint = ~(columns > clamped / (NEGLIGIBLE * torch.finfo(dtype).eps))
         transported = columns.log() + largest
         if bool(faint.any()):
             if dtype != torch.float64:
-                return self.transport(log_scaling, log_density, torch.float64, run)
+                return self.transport(log_scaling, log_density, torch.float64, run, blocks)
             transported[faint] = self._columns_exactly(faint, log_scaling, log_density - log_row_sums)
         return transported, shift - log_row_sums
 
@@ -194,23 +259,37 @@ class GibbsKernel:
         reach += 0.5 * float(log_scaling.max() - log_scaling.min())
         return torch.finfo(dtype).eps * reach <= LARGEST_ROUNDING[dtype]
 
-    def _exponents(self, log_scaling: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype) -> _Exponents:
-        """Return what fills a tile of ``dtype`` with log₂(Γ_ij z_j) - shift_i log₂ e."""
+    def exponents(
+        self, log_scaling: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype
+    ) -> Callable[[torch.Tensor | None], Exponents]:
+        """Return what fills a tile of ``dtype`` with log₂(Γ_ij z_j) - shift_i log₂ e, for the columns j given to it."""
         middle = 0.5 * float(log_scaling.max() + log_scaling.min())
         row_terms, column_terms = middle - shift, log_scaling - middle
         if self.expands(log_scaling, dtype):
             ones = torch.ones_like(shift)[:, None]
             left = torch.cat([self.rows, (row_terms - self._row_squares)[:, None], ones], dim=1).to(dtype)
-            right = torch.cat([self.columns, ones, (column_terms - self._column_squares)[:, None]], dim=1).T
-            right = (LOG2_E * right).to(dtype).contiguous()
-            return lambda first, last, tile: torch.mm(left[first:last], right, out=tile)
+            right = torch.cat([self.columns, ones, (column_terms - self._column_squares)[:, None]], dim=1)
+            right = (LOG2_E * right).to(dtype)
 
-        def differenced(first: int, last: int, tile: torch.Tensor) -> torch.Tensor:
-            exact = row_terms[first:last, None] + column_terms
-            for axis in range(self.rows.shape[1]):
-                difference = self.rows[first:last, axis, None] - self.columns[:, axis]
-                exact.addcmul_(difference, difference, value=-0.5)
-            return tile.copy_(exact.mul_(LOG2_E))
+            def expanded(columns: torch.Tensor | None) -> Exponents:
+                chosen = (right if columns is None else right.index_select(0, columns)).T
+                return lambda first, last, tile: torch.mm(left[first:last], chosen, out=tile)
+
+            return expanded
+
+        def differenced(columns: torch.Tensor | None) -> Exponents:
+            points, terms = self.columns, column_terms
+            if columns is not None:
+                points, terms = points.index_select(0, columns), terms.index_select(0, columns)
+
+            def fill(first: int, last: int, tile: torch.Tensor) -> torch.Tensor:
+                exact = row_terms[first:last, None] + terms
+                for axis in range(points.shape[1]):
+                    difference = self.rows[first:last, axis, None] - points[:, axis]
+                    exact.addcmul_(difference, difference, value=-0.5)
+                return tile.copy_(exact.mul_(LOG2_E))
+
+            return fill
 
         return differenced
 

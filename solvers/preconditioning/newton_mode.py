@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from solvers.solver import Diverged
 
@@ -49,7 +50,7 @@ def find_mode(potential: Potential, beta: float, start: torch.Tensor, iterations
         slope, hessian = potential.gradient(point[None])[0], potential.hessian(point[None])[0]
         if not (math.isfinite(value) and bool(torch.isfinite(slope).all() and torch.isfinite(hessian).all())):
             raise Diverged(f"V or a derivative is not finite after {step} Newton steps")
-        rates, basis = torch.linalg.eigh(0.5 * (hessian + hessian.T))
+        rates, basis = torch.linalg.eigh(symmetrised(hessian))
         largest = float(rates.abs().max())
         along = basis.T @ slope
         sizes = rates.abs().clamp(min=max(SINGULAR * largest, torch.finfo(rates.dtype).tiny))

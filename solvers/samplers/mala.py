@@ -35,7 +35,7 @@ from solvers.estimates import Particles
 from solvers.preconditioning.learnt_metric import refined
 from solvers.samplers.mixing import mixing
 from solvers.solver import Cost, Diverged, Solution, Solver
-from solvers.threads import Run, workers
+from solvers.threads import Run, block_generators, block_size, workers
 
 OPTIMAL_ACCEPTANCE = 0.574
 
@@ -141,6 +141,7 @@ class MALA(Solver):
     """
 
     name: ClassVar[str] = "mala"
+    stationary_only: ClassVar[bool] = True
     particles: int = 10_000
     chains: int = 250
     warmup: int = 1000
@@ -148,13 +149,10 @@ class MALA(Solver):
     metric: str = "identity"
 
     def __post_init__(self) -> None:
-        require_counts(
-            self.name, particles=self.particles, chains=self.chains, warmup=self.warmup, thinning=self.thinning
-        )
-        if self.chains < 4:
-            raise ValueError(f"{self.name}: chains must be at least 4, which R-hat compares, got {self.chains}")
-        if self.warmup < 2 * ROUNDS:
-            raise ValueError(f"{self.name}: warmup must be at least {2 * ROUNDS} steps, got {self.warmup}")
+        require_counts(self.name, particles=self.particles, thinning=self.thinning)
+        # R-hat compares at least four.
+        require_counts(self.name, at_least=4, chains=self.chains)
+        require_counts(self.name, at_least=2 * ROUNDS, warmup=self.warmup)
         require_choice(self.name, "metric", self.metric, METRICS)
         if self.metric == "dense" and self.warmup < SHORTEST_FOR_DENSE:
             raise ValueError(
@@ -170,29 +168,19 @@ class MALA(Solver):
     def sample_size(self) -> int | None:
         return self.particles
 
-    def unsupported(self, problem: Problem) -> str | None:
-        if not problem.stationary:
-            return "stationary problems only: the chains do not follow the flow in time"
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
-        return None
-
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
         draws = self.particles // self.chains
         potential = placed(flow.potential, device, torch.float64)
         initial = flow.initial.sample(self.chains, generator).to(device, torch.float64)
-        # Consecutive seeds, because torch's CPU generator uses 32 bits of a seed only: independent ones could coincide.
-        first_seed = int(torch.randint(2**32, (), generator=generator))
+        starts = initial.split(block_size(self.chains, flow.dim, BLOCK_ELEMENTS, device))
+        streams = block_generators(len(starts), generator, device)
 
-        def start(numbered: tuple[int, torch.Tensor]) -> Block:
-            number, points = numbered
-            stream = torch.Generator(device).manual_seed(first_seed + number)
-            return Block(potential, flow.inverse_temperature, points, stream)
+        def begun(start: tuple[torch.Tensor, torch.Generator]) -> Block:
+            return Block(potential, flow.inverse_temperature, *start)
 
-        size = self._block_size(flow.dim) if device.type == "cpu" else self.chains
         with torch.no_grad(), workers() as run:
-            blocks = run(start, enumerate(initial.split(size)))
+            blocks = run(begun, zip(starts, streams, strict=True))
             step_size = self._adapted(blocks, run)
 
             def sample(block: Block) -> tuple[torch.Tensor, float]:
@@ -217,10 +205,6 @@ class MALA(Solver):
                 "ess": float(ess.min()),
             },
         )
-
-    def _block_size(self, dim: int) -> int:
-        """Return the number of chains in a block, so that all blocks are about as large."""
-        return math.ceil(self.chains / math.ceil(self.chains * dim / BLOCK_ELEMENTS))
 
     def _adapted(self, blocks: list[Block], run: Run) -> float:
         """Take the warm-up and return the step for what follows."""

@@ -39,7 +39,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import placed
+from problems.devices import DTYPES, placed
 from problems.flow import GradientFlow
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
@@ -58,8 +58,6 @@ from solvers.samplers.stein import (
 )
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, workers
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # Particles whose distances the median heuristic looks at.
 MEDIAN_PARTICLES = 1024
@@ -140,6 +138,7 @@ class SVGD(Solver):
     """
 
     name: ClassVar[str] = "svgd"
+    stationary_only: ClassVar[bool] = True
     particles: int = 1000
     iterations: int = 1000
     learning_rate: float = 0.05
@@ -151,9 +150,9 @@ class SVGD(Solver):
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        require_counts(self.name, particles=self.particles, iterations=self.iterations)
-        if self.particles < 2:
-            raise ValueError(f"{self.name}: particles must be at least 2, for they repel each other, got 1")
+        require_counts(self.name, iterations=self.iterations)
+        # One particle repels no other.
+        require_counts(self.name, at_least=2, particles=self.particles)
         require_positive(self.name, learning_rate=self.learning_rate)
         require_choice(self.name, "optimiser", self.optimiser, tuple(OPTIMISERS))
         require_choice(self.name, "kernel", self.kernel, tuple(KERNELS))
@@ -169,10 +168,6 @@ class SVGD(Solver):
         return self.particles
 
     def unsupported(self, problem: Problem) -> str | None:
-        if not problem.stationary:
-            return "stationary problems only: the particles have no notion of time"
-        if problem.flow.energy.interaction is not None:
-            return "the free energy must have no interaction term: the stationary law must be exp(-βV)"
         if self.metric == "hessian" and (why := without_hessian(self.metric, problem.flow.potential)) is not None:
             return why
         if self.batch_size is not None:

@@ -15,6 +15,7 @@ from harness.conformance.contract import verdict
 from harness.conformance.instances import ProblemTrial
 from harness.conformance.problems import CHECKS
 from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.interactions import Interaction, QuadraticInteraction
 from problems.laws import Gaussian, Law
 from problems.potentials import Quadratic
 from problems.problem import Prediction, Problem, ProblemFamily
@@ -34,11 +35,15 @@ class Sound(ProblemFamily):
             raise ValueError(f"seed must be >= 0, got {seed}")
         one = torch.eye(dim, dtype=torch.float64)
         initial = Gaussian(3 + torch.randn(dim, generator=generator, dtype=torch.float64), 0.5 * one)
-        flow = GradientFlow(initial, FreeEnergy(self.potential(one), Entropy(1.5)), self.times)
+        energy = FreeEnergy(self.potential(one), Entropy(1.5), self.interaction(dim))
+        flow = GradientFlow(initial, energy, self.times)
         return Problem(flow, ("symkl",), partial(self.truth, initial))
 
     def potential(self, one: torch.Tensor) -> Quadratic:
         return Quadratic(2 * one, torch.zeros(len(one), dtype=torch.float64))
+
+    def interaction(self, dim: int) -> Interaction | None:
+        return None
 
     def truth(self, initial: Gaussian, t: float) -> Law:
         quadratic = Sound.potential(self, torch.eye(initial.dim, dtype=torch.float64))
@@ -68,6 +73,19 @@ class Crowded(Quadratic):
 class Shapeless(Quadratic):
     def value(self, x: torch.Tensor) -> torch.Tensor:
         return super().value(x)[:, None]
+
+
+class Twisted(QuadraticInteraction):
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return super().gradient(x) + 0.1
+
+
+class Logarithmic(QuadraticInteraction):
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return -x.norm(dim=1).log()
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return -x / x.square().sum(1, keepdim=True)
 
 
 class OffMean(Gaussian):
@@ -163,6 +181,9 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("derivatives", curved(Asymmetric), "the Hessian is not symmetric"),
     ("derivatives", curved(Crowded), "depends on the points beside it"),
     ("derivatives", curved(Shapeless), "the value has shape"),
+    ("derivatives", {"interaction": lambda self, dim: Twisted(dim)}, "the gradient differs from finite differences"),
+    ("interaction", {"interaction": lambda self, dim: Twisted(dim)}, "must be even, but ∇W(-z) is not -∇W(z)"),
+    ("interaction", {"interaction": lambda self, dim: Logarithmic(dim)}, "that is singular must say so"),
     ("truth is a law", true_as(OffMean), "the mean is off"),
     ("truth is a law", true_as(OffCovariance), "the covariance is off"),
     ("truth is a law", true_as(OffDensity), "integrates to 1.01"),
@@ -170,6 +191,7 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("truth is a law", true_as(Single), "draws are torch.float32"),
     ("truth starts at the initial law", warped(lambda t: t + 0.1), "jumps"),
     ("truth starts at the initial law", changing(stationary=True), "jumps"),
+    ("truth obeys the equation", {"interaction": lambda self, dim: QuadraticInteraction(dim)}, "second moment changes"),
     ("truth obeys the equation", warped(lambda t: 1.05 * t), "changes at rate"),
     ("truth obeys the equation", changing(stationary=True), "changes at rate"),
 ]

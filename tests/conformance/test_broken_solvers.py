@@ -19,6 +19,7 @@ from harness.conformance.contract import verdict
 from harness.conformance.gallery import Exhibit, gallery
 from harness.conformance.runs import SolverTrial
 from harness.conformance.solvers import CHECKS
+from problems.flow import Entropy, PowerEntropy
 from problems.laws import Gaussian, Law
 from problems.problem import Problem
 from problems.validation import require_counts, require_positive
@@ -142,6 +143,13 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("says what it supports", {"unsupported": lambda self, problem: ""}, "must answer None or one line"),
     ("says what it supports", {"unsupported": lambda self, problem: False}, "must answer None or one line"),
     ("says what it supports", {"unsupported": lambda self, problem: "not today"}, "none of the 6 problems"),
+    (
+        "keeps to its declaration",
+        {"internal_energies": (Entropy, PowerEntropy)},
+        "a power entropy, D=1: raised AssertionError",
+    ),
+    ("keeps to its declaration", {"refusal": lambda self, problem: None}, "an interaction, D=1: neither declared nor"),
+    ("keeps to its declaration", {"orders": (1,), "order_in_time": 2}, "order_in_time is 2, none of the declared"),
     ("solves", {"solve": before(raise_something)}, "raised ArithmeticError: no pivot"),
     ("stays silent", {"solve": before(warn)}, "RuntimeWarning: close to the edge"),
     ("leaves global state alone", {"solve": before(lambda _: torch.rand(1))}, "torch's global random state"),
@@ -189,6 +197,11 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
         "states its cost",
         {"solve": after(lambda s: Solution(s.times, s.estimates, traces={"seconds": (0.1, math.nan)}))},
         "trace 'seconds' is no series of finite plain numbers",
+    ),
+    (
+        "states its cost",
+        {"solve": after(lambda s: Solution(s.times, s.estimates, assimilated={"a": (0.1,), "b": ()}))},
+        "and not each one for every observation",
     ),
     (
         "beats doing nothing",

@@ -15,6 +15,7 @@ import solvers
 from harness.catalogue import catalogue
 from harness.conformance import CHECKS, exhibits, print_verdict, trial, verdicts
 from harness.conformance.contract import verdict
+from harness.measure import CATALOGUE
 from harness.usage import UsageError
 
 # Methods that train are too slow with their defaults for a test: small networks, on these problems only.
@@ -32,6 +33,11 @@ SHOWN_TO_TRAINED = {
     "double-well D=1",
     "gaussian-mixture D=2",
     "ornstein-uhlenbeck instance=random initial_components=2 D=2",
+}
+SHOWN_TO_MEASURES = {
+    "gaussian-mixture D=2",
+    "linear-filtering observation_times=(0.05, 0.05, 0.15) D=1",
+    "logistic-regression D=31",
 }
 SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTIN] + [
     ("oracle", '{"particles": 500}'),
@@ -65,6 +71,16 @@ def test_solver(name: str, settings: str, check: str) -> None:
     assert found.passed, found.detail
 
 
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_measure(name: str) -> None:
+    made = trial("measure", name, catalogue())
+    shown = [exhibit for exhibit in made.exhibits if exhibit.title in SHOWN_TO_MEASURES]
+    assert len(shown) == len(SHOWN_TO_MEASURES)
+    for check, run in CHECKS["measure"].items():
+        found = verdict(check, run, replace(made, exhibits=shown))
+        assert found.passed, f"{check}: {found.detail}"
+
+
 def test_gallery_holds_every_problem() -> None:
     shown = exhibits(tuple(sorted(problems.BUILTIN.items())))
     assert {exhibit.title.partition(" ")[0] for exhibit in shown} == set(problems.BUILTIN)
@@ -72,7 +88,7 @@ def test_gallery_holds_every_problem() -> None:
 
 
 def test_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(UsageError, match="unknown solver or problem 'orcale'; did you mean 'oracle'"):
+    with pytest.raises(UsageError, match="unknown solver, problem or measure 'orcale'; did you mean 'oracle'"):
         verdicts("orcale")
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from false_alarms import is_share, repetitions
 from harness.catalogue import catalogue
-from harness.cell import Measurement, Outcome
 from harness.compare import compare_figures, compare_statuses, print_comparison
+from harness.outcome import Measurement, Outcome
 from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.store import Store

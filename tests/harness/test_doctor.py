@@ -10,8 +10,8 @@ import pytest
 import harness.doctor
 import solvers
 from harness.catalogue import catalogue
-from harness.cell import Outcome
 from harness.doctor import answer, print_diagnosis
+from harness.outcome import Outcome
 from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.store import Store

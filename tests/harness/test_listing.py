@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import problems
 import solvers
-from harness.listing import listed, print_listing, settings, summary
+from harness.listing import listed, print_listing, settings, summary, support
 from harness.measure import CATALOGUE
 from harness.suite import shipped
 from harness.usage import UsageError
+from problems.flow import InternalEnergy, PowerEntropy
+from solvers.solver import Solver
 
 
 @dataclass
@@ -34,13 +37,40 @@ def test_everything_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     for name in (*shipped(), *problems.BUILTIN, *solvers.BUILTIN, *CATALOGUE):
         assert any(line.split()[:1] == [name] for line in lines), name
-    (line,) = (line for line in lines if line.split()[:1] == ["euler-maruyama"])
+    line, _ = (line for line in lines if line.split()[:1] == ["euler-maruyama"])
     assert "particles=10000, step_size=0.001, metric='identity', dtype='float32'" in line
     (line,) = (line for line in lines if line.split()[:1] == ["ou"])
     assert "quick, paper" in line
     (line,) = (line for line in lines if line.split()[:1] == ["accuracy"])
     assert "higher" in line
     assert not any("not available" in line for line in lines)
+
+
+def test_what_each_solver_solves(capsys: pytest.CaptureFixture[str]) -> None:
+    print_listing(())
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("What each solver solves"))
+    rows = {line.split()[0]: line.split()[1:] for line in lines[start:] if line.split()[:1] and line.startswith(" ")}
+    assert set(solvers.BUILTIN) <= set(rows)
+    assert rows["oracle"] == ["yes", "yes", "yes", "yes", "yes", "any"]
+    assert rows["mala"] == ["yes", "yes", "any"]
+    assert rows["quantile-jko"] == ["yes", "yes", "at", "most", "1", "1"]
+    assert rows["gaussian-jko"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaring(Solver):
+    """Declares every kind of thing."""
+
+    name: ClassVar[str] = "declaring"
+    internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (PowerEntropy, None)
+    interacts: ClassVar[bool] = True
+    orders: ClassVar[tuple[int, ...]] = (2,)
+
+
+def test_support_is_what_a_solver_declares() -> None:
+    assert support(Declaring) == ("", "yes", "yes", "yes", "", "", "any", "2")
+    assert support(Solver) == ("yes", "", "", "", "", "", "any", "")
 
 
 def test_plain_text_has_no_escapes_and_no_folded_lines(

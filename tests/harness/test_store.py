@@ -21,11 +21,11 @@ import pytest
 
 from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
-from harness.cell import Measurement, Outcome
+from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.projection import Projection
 from harness.provenance import provenance
-from harness.store import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Store
+from harness.store import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3, Store
 from harness.suite import Suite
 from harness.usage import UsageError
 
@@ -271,6 +271,7 @@ def test_traces_and_draws_come_back(tmp_path: Path, cells: list[Cell]) -> None:
     outcome = replace(
         measured(1.0),
         traces={"seconds": (0.25, 0.5, 1e-3), "objective": (-1.0,)},
+        assimilated={"seconds": (2.0,)},
         projections=(Projection(0.5, 1.0, points[:3].tobytes()), Projection(1.0, 0.75, points.tobytes())),
     )
     with Store(path) as store:
@@ -282,11 +283,12 @@ def test_traces_and_draws_come_back(tmp_path: Path, cells: list[Cell]) -> None:
         store.record(cells[1], measured(2.0), run, 0)
     traces = load_traces(path, "test")
     assert traces["key"].unique().tolist() == [cells[0].key]
-    assert traces[["name", "step", "value"]].to_numpy().tolist() == [
-        ["objective", 1, -1.0],
-        ["seconds", 1, 0.25],
-        ["seconds", 2, 0.5],
-        ["seconds", 3, 1e-3],
+    assert traces[["along", "name", "step", "value"]].to_numpy().tolist() == [
+        ["observations", "seconds", 1, 2.0],
+        ["steps", "objective", 1, -1.0],
+        ["steps", "seconds", 1, 0.25],
+        ["steps", "seconds", 2, 0.5],
+        ["steps", "seconds", 3, 1e-3],
     ]
     draws = load_projections(path, "test")
     assert draws[["key", "t", "share"]].to_numpy().tolist() == [[cells[0].key, 0.5, 1.0], [cells[0].key, 1.0, 0.75]]
@@ -311,6 +313,37 @@ def test_a_store_of_the_first_format_is_brought_up(tmp_path: Path, cells: list[C
     assert load_traces(path).empty
     assert load_projections(path).empty
     assert len(load(path)) == len(cells)
+
+
+def test_series_of_the_third_format_are_told_apart_by_their_names(tmp_path: Path, cells: list[Cell]) -> None:
+    """Those of observations had names of their own, and meant it only in a cell that knew their times."""
+    path = tmp_path / "old.sqlite"
+    of_observations = ("observation_time", "log_evidence", "effective_share", "effective_sample_size", "posterior_q05")
+    of_steps = ("seconds", "posterior_", "predictive")
+    with sqlite3.connect(path) as old:
+        for statements in (SCHEMA, SINCE_2, SINCE_3):
+            old.executescript(statements)
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 3")
+        for cell in cells[:2]:
+            old.execute("INSERT INTO cells (key, status) VALUES (?, 'ok')", (cell.key,))
+        rows = [(cells[0].key, name) for name in (*of_observations, *of_steps)]
+        rows += [(cells[1].key, name) for name in ("effective_sample_size", "posterior_odds")]
+        old.executemany("INSERT INTO traces (key, name, series) VALUES (?, ?, '[0.5, 2.0]')", rows)
+    old.close()
+    with Store(path) as store:
+        assert store.format() == SCHEMA_VERSION
+        store.record_plan("test", "", cells, "wgfbench run test")
+    traces = load_traces(path)
+    assert len(traces) == 2 * len(rows)
+    assert set(traces["value"]) == {0.5, 2.0}
+    found = set(zip(traces["key"], traces["name"], traces["along"], strict=True))
+    assert {(key, name) for key, name, along in found if along == "observations"} == {
+        (cells[0].key, name) for name in of_observations
+    }
+    assert {(key, name) for key, name, along in found if along == "steps"} == {
+        *((cells[0].key, name) for name in of_steps), *((cells[1].key, name) for _, name in rows[-2:])
+    }  # fmt: skip
 
 
 def test_an_old_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:

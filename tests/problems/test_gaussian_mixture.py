@@ -81,8 +81,8 @@ def test_dimensions():
     ("settings", "message"),
     [
         ({"instance": "venus"}, "instance must be one of 'mokrov2021', 'random'; got 'venus'"),
-        ({"components": 9}, "components is used by instance='random' only"),
-        ({"half_width": 3.0}, "half_width is used by instance='random' only"),
+        ({"components": 9}, "components must be left at 5, got 9: only instance='random' uses it"),
+        ({"half_width": 3.0}, "only instance='random' uses it, not instance='mokrov2021'"),
         ({"instance": "random", "components": 0}, "components must be a whole number >= 1, got 0"),
         ({"instance": "random", "half_width": -1.0}, "half_width must be a finite number > 0, got -1.0"),
         ({"truth": "exact"}, "truth must be one of 'stationary', 'marginal'; got 'exact'"),

@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
+import pytest
 import torch
 
 from false_alarms import sigmas
-from problems.linear_algebra import random_spd
+from problems.linear_algebra import bilinear, log_sum_exp, random_spd, symmetrised, weighted_moments
 from seeding import generator
 
 
@@ -17,3 +19,31 @@ def test_random_eigenvectors_are_isotropic():
     torch.testing.assert_close(draws.mean(0), torch.eye(3, dtype=torch.float64) / 3, rtol=0, atol=far)
     fourth = (draws.diagonal(dim1=1, dim2=2) ** 2).mean(0)
     torch.testing.assert_close(fourth, torch.full((3,), 0.2, dtype=torch.float64), rtol=0, atol=far)
+
+
+def test_symmetric_part_of_a_batch():
+    matrices = torch.arange(18, dtype=torch.float64).reshape(2, 3, 3)
+    found = symmetrised(matrices)
+    assert torch.equal(found, found.mT)
+    assert torch.equal(found[1, 0], torch.tensor([9.0, 11.0, 13.0], dtype=torch.float64))
+
+
+def test_weighted_moments_are_those_of_points_that_are_repeated():
+    points = np.array([[0.0, 1.0], [2.0, 5.0], [-1.0, 0.5]])
+    mean, covariance = weighted_moments(np.array([0.5, 0.3, 0.2]), points)
+    repeated = np.repeat(points, [5, 3, 2], axis=0)
+    np.testing.assert_allclose(mean.numpy(), repeated.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(covariance.numpy(), np.cov(repeated.T, bias=True), rtol=1e-14)
+
+
+def test_bilinear_form():
+    assert bilinear(
+        np.array([1.0, 2.0]), np.array([[1.0, 0.0, 3.0], [0.0, 5.0, 7.0]]), np.array([1.0, 10.0, 100.0])
+    ) == (1 + 300 + 100 + 1400)
+
+
+def test_log_sum_exp_neither_overflows_nor_loses_what_is_not_finite():
+    assert log_sum_exp(torch.tensor([1000.0, 1000.0])) == pytest.approx(1000 + math.log(2), rel=1e-15)
+    assert log_sum_exp(torch.full((3,), -math.inf)) == -math.inf
+    assert log_sum_exp(torch.empty(0)) == -math.inf
+    assert math.isnan(log_sum_exp(torch.tensor([0.0, math.nan])))

@@ -135,5 +135,5 @@ def test_bad_settings_are_refused(settings, message):
 def test_bad_dimension_and_seed_are_refused():
     with pytest.raises(ValueError, match="data 'breast-cancer' has dimension 31, got 30"):
         LogisticRegression().build(30, 0, generator())
-    with pytest.raises(ValueError, match="seed must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="seed must be a whole number >= 0, got -1"):
         LogisticRegression().build(31, -1, generator())

@@ -116,7 +116,7 @@ def test_missing_values_say_nothing():
     ("settings", "message"),
     [
         ({"instance": "paper"}, "instance must be one of"),
-        ({"noise_scale": 2.0}, "noise_scale cannot be 2.0: the published instances fix it"),
+        ({"noise_scale": 2.0}, "noise_scale must be left at 1.0, got 2.0: the published instances fix it"),
         ({"instance": "random", "noise_scale": 0.0}, "noise_scale must be a finite number > 0, got 0.0"),
         ({"instance": "random", "noise_scale": -1.0}, "noise_scale must be a finite number > 0, got -1.0"),
         ({"instance": "random", "noise_degrees": 2}, "Gaussian noise has no degrees of freedom"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from solvers.threads import pools, workers
+from solvers.threads import block_generators, block_size, pools, workers
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +66,23 @@ def test_runs_nest() -> None:
     with workers() as run:
         found = run(lambda outer: run(lambda inner: outer + inner, range(3)), range(4))
     assert found == [[outer + inner for inner in range(3)] for outer in range(4)]
+
+
+@pytest.mark.parametrize("points", [1, 17, 10_000])
+@pytest.mark.parametrize("dim", [1, 2, 7, 70_000])
+def test_blocks_hold_all_points(points: int, dim: int) -> None:
+    size = block_size(points, dim, 2**15, torch.device("cpu"))
+    assert 1 <= size <= points
+    assert size == 1 or size * dim <= 2**15
+    *full, last = torch.empty(points).split(size)
+    assert all(len(block) - len(last) < max(2, len(full) + 1) for block in full)
+    assert block_size(points, dim, 2**15, torch.device("meta")) == points
+
+
+def test_blocks_have_streams_of_their_own_that_one_seed_decides() -> None:
+    def draws(count: int, seed: int) -> torch.Tensor:
+        source = torch.Generator().manual_seed(seed)
+        return torch.stack([torch.rand(3, generator=each) for each in block_generators(count, source, source.device)])
+
+    assert torch.equal(draws(2, 0), draws(4, 0)[:2])
+    assert len(torch.cat([draws(4, 0), draws(4, 1)]).unique(dim=0)) == 8

@@ -10,7 +10,8 @@ import torch
 from false_alarms import mean_error, repetitions, sigmas, spread_error
 from harness.measure.evidence import ELBO, EvidenceGap
 from harness.measure.measure import Subject
-from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.flow import Entropy, FreeEnergy, GradientFlow, PowerEntropy
+from problems.interactions import QuadraticInteraction
 from problems.laws import Empirical, Gaussian
 from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
@@ -145,9 +146,12 @@ def test_what_is_unsuited_says_why():
     finite = Empirical(points, CENTRE, POSTERIOR.covariance)
     assert ELBO().unsuited(Subject(Exact(finite), None, posed)) == "the estimate has no density"
     assert EvidenceGap().unsuited(Subject(Exact(POSTERIOR), None, posed)) == "the evidence is not known"
-    energy = replace(posed.flow.energy, interaction=posed.flow.potential)
+    energy = replace(posed.flow.energy, interaction=QuadraticInteraction(posed.flow.dim))
     attracted = replace(posed, flow=replace(posed.flow, energy=energy))
     assert "interaction" in ELBO().unsuited(Subject(Exact(POSTERIOR), None, attracted))
+    for internal in (PowerEntropy(2.0), None):
+        other = replace(posed, flow=replace(posed.flow, energy=replace(posed.flow.energy, internal=internal)))
+        assert "is an Entropy" in ELBO().unsuited(Subject(Exact(POSTERIOR), None, other))
 
 
 def test_same_bits_on_any_number_of_threads(on_threads):

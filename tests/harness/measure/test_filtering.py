@@ -41,8 +41,8 @@ def solution(problem):
     return ChangCooper(points=800).solve(problem, generator(), torch.device("cpu"))
 
 
-def subject(problem, estimate, t=1.0, traces=None):
-    return Subject(estimate, problem.truth(t), problem, t, traces or {})
+def subject(problem, estimate, t=1.0, assimilated=None):
+    return Subject(estimate, problem.truth(t), problem, t, assimilated or {})
 
 
 def gaussian_crps(mean, std, x):
@@ -137,29 +137,29 @@ def test_coverage_counts_intervals_that_hold_the_state(problem, solution):
         (Coverage90(), "posterior_q05", "posterior_q95"),
     ):
         for t, estimate in zip(solution.times, solution.estimates, strict=True):
-            figure = measure(subject(problem, estimate, t, solution.traces), 1, generator())
-            seen = [place for place, time in enumerate(solution.traces["observation_time"]) if time <= t]
+            figure = measure(subject(problem, estimate, t, solution.assimilated), 1, generator())
+            seen = [place for place, time in enumerate(solution.assimilated["observation_time"]) if time <= t]
             held = [
-                solution.traces[low][place]
-                <= float(hidden.at(solution.traces["observation_time"][place]))
-                <= solution.traces[high][place]
+                solution.assimilated[low][place]
+                <= float(hidden.at(solution.assimilated["observation_time"][place]))
+                <= solution.assimilated[high][place]
                 for place in seen
             ]
             assert len(held) == (2 if t == 0.5 else 4)
             assert figure.value == sum(held) / len(held)
-    made_up = {**solution.traces, "posterior_q25": [-1e9] * 4, "posterior_q75": [-1e9, 1e9, 1e9, 1e9]}
+    made_up = {**solution.assimilated, "posterior_q25": [-1e9] * 4, "posterior_q75": [-1e9, 1e9, 1e9, 1e9]}
     assert Coverage50()(subject(problem, solution.estimates[1], 1.0, made_up), 1, generator()).value == 0.75
 
 
 def test_evidence_and_share_are_those_so_far(problem, solution):
     for t, estimate in zip(solution.times, solution.estimates, strict=True):
         count = 2 if t == 0.5 else 4
-        found = subject(problem, estimate, t, solution.traces)
+        found = subject(problem, estimate, t, solution.assimilated)
         exact = problem.log_evidence(t)
-        gained = sum(solution.traces["log_evidence"][:count])
+        gained = sum(solution.assimilated["log_evidence"][:count])
         assert LogEvidenceError()(found, 1, generator()).value == pytest.approx(abs(gained - exact))
         assert LogEvidenceError()(found, 1, generator()).value < 1e-4
-        assert EffectiveShare()(found, 1, generator()).value == min(solution.traces["effective_share"][:count])
+        assert EffectiveShare()(found, 1, generator()).value == min(solution.assimilated["effective_share"][:count])
 
 
 def test_what_they_say_nothing_about(problem, solution):
@@ -168,7 +168,9 @@ def test_what_they_say_nothing_about(problem, solution):
     unknown = replace(problem, observations=replace(problem.observations, hidden=None), log_evidence=None)
     for measure in (CRPS(), PIT(), Coverage50(), Coverage90()):
         assert measure.unsuited(subject(plain, estimate)) == "no hidden path is known"
-        assert measure.unsuited(subject(unknown, estimate, traces=solution.traces)) == "no hidden path is known"
+        assert (
+            measure.unsuited(subject(unknown, estimate, assimilated=solution.assimilated)) == "no hidden path is known"
+        )
     for measure in (CRPS(), PIT()):
         assert measure.unsuited(subject(problem, estimate, 0.77)) == "the hidden state at this time is not known"
     for measure in (Coverage50(), EffectiveShare(), LogEvidenceError()):

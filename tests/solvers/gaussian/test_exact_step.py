@@ -1,14 +1,9 @@
 import pytest
 import torch
 
-from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from instances import ornstein_uhlenbeck
 from seeding import generator
 from solvers.gaussian.exact_step import jko_moments
-
-
-def random_problem(dim=4, seed=0, **settings):
-    family = OrnsteinUhlenbeck(instance="random", inverse_temperature=0.7, **settings)
-    return family.build(dim, seed, generator(seed))
 
 
 def root(matrix):
@@ -31,7 +26,7 @@ def functional(mean, covariance, before, potential, step_size, inverse_temperatu
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_a_step_minimises_the_jko_functional(dim, step_size):
     """Stationary in random directions to the error of central differences, and smaller than everything near."""
-    problem = random_problem(dim)
+    problem = ornstein_uhlenbeck(dim)
     before, potential = problem.flow.initial, problem.flow.potential
     if dim > 1:
         commutator = before.covariance @ potential.precision - potential.precision @ before.covariance

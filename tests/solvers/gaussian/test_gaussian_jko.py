@@ -4,9 +4,11 @@ import math
 import pytest
 import torch
 
+from instances import ornstein_uhlenbeck
+from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from problems.potentials import MixturePotential, Quadratic
+from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.estimates import Exact
 from solvers.gaussian.gaussian_jko import GaussianJKO
@@ -32,11 +34,6 @@ def errors(problem, **settings):
     ]
 
 
-def random_problem(dim=4, seed=0, **settings):
-    family = OrnsteinUhlenbeck(instance="random", inverse_temperature=0.7, **settings)
-    return family.build(dim, seed, generator(seed))
-
-
 def root(matrix):
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
@@ -44,7 +41,7 @@ def root(matrix):
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_gibbs_law_is_stationary(order):
-    problem = random_problem(5)
+    problem = ornstein_uhlenbeck(5)
     potential = problem.flow.potential
     covariance = torch.linalg.inv(potential.precision) / 0.7
     gibbs = Gaussian(potential.centre, 0.5 * (covariance + covariance.T))
@@ -57,7 +54,7 @@ def test_the_gibbs_law_is_stationary(order):
 @pytest.mark.parametrize("seed", range(3))
 def test_order_of_convergence(order, seed):
     """The moments' error is of the declared order, and so is the square root of SymKL."""
-    problem = random_problem(4, seed, times=(0.4, 0.8))
+    problem = ornstein_uhlenbeck(4, seed, times=(0.4, 0.8))
     coarse, fine = (errors(problem, step_size=h, order=order) for h in (0.01, 0.005))
     for error, finer in zip(coarse, fine, strict=True):
         assert math.log2(math.sqrt(error / finer)) == pytest.approx(order, abs=0.1)
@@ -81,7 +78,7 @@ def test_order_two_on_every_published_instance_in_twelve_dimensions():
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_times_are_reached_independently(order):
-    problem = random_problem(3, times=(0.5, 0.9))
+    problem = ornstein_uhlenbeck(3, times=(0.5, 0.9))
     both = GaussianJKO(order=order).solve(problem, generator(), CPU)
     alone = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, times=(0.9,)))
     [last] = GaussianJKO(order=order).solve(alone, generator(), CPU).estimates
@@ -106,17 +103,16 @@ def with_flow(problem, **changes):
 
 
 def test_unsupported_problems_are_named():
-    problem = random_problem(2)
+    problem = ornstein_uhlenbeck(2)
     solver = GaussianJKO()
     assert solver.unsupported(problem) is None
-    mixture = random_problem(2, initial_components=2)
+    mixture = ornstein_uhlenbeck(2, initial_components=2)
     assert isinstance(mixture.flow.initial, GaussianMixture)
     assert "must be Gaussian, not GaussianMixture" in solver.unsupported(mixture)
     curved = dataclasses.replace(problem.flow.energy, potential=MixturePotential(mixture.flow.initial))
     assert "must be quadratic, not MixturePotential" in solver.unsupported(with_flow(problem, energy=curved))
-    attraction = Quadratic(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
-    interacting = dataclasses.replace(problem.flow.energy, interaction=attraction)
-    assert "no interaction" in solver.unsupported(with_flow(problem, energy=interacting))
+    interacting = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
+    assert "no interaction" in solver.refusal(with_flow(problem, energy=interacting))
 
 
 @pytest.mark.parametrize(

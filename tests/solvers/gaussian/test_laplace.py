@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian
 from problems.logistic_regression import LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -127,15 +128,15 @@ def test_without_a_mode_it_says_so(potential, message):
 
 def test_unsupported():
     flow = OrnsteinUhlenbeck(instance="random").build(2, 0, generator())
-    assert "stationary problems only" in Laplace().unsupported(flow)
-    attraction = Quadratic(torch.eye(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    problem = stationary(attraction, [0.0])
+    assert "stationary problems only" in Laplace().refusal(flow)
+    well = Quadratic(torch.eye(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    problem = stationary(well, [0.0])
     mixture = GaussianMixtureFlow().build(2, 0, generator())
     assert "a mixture of 5 Gaussians has no one mode" in Laplace().unsupported(mixture)
     assert Laplace().unsupported(problem) is None
-    energy = dataclasses.replace(problem.flow.energy, interaction=attraction)
+    energy = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(1))
     interacting = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, energy=energy))
-    assert "no interaction" in Laplace().unsupported(interacting)
+    assert "no interaction" in Laplace().refusal(interacting)
 
 
 def test_bad_settings():

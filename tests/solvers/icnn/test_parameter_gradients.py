@@ -2,20 +2,12 @@ import pytest
 import torch
 
 from problems.devices import placed
-from problems.laws import GaussianMixture
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.parameter_gradients import Batch, slopes_at_once, slopes_in_blocks
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import Architecture
 from solvers.threads import workers
-
-
-@pytest.fixture
-def mixture() -> GaussianMixture:
-    means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
-    spread = torch.tensor([[[1.0, 0.4], [0.4, 0.8]], [[0.5, 0.0], [0.0, 0.3]]], dtype=torch.float64)
-    return GaussianMixture(torch.tensor([0.7, 0.3], dtype=torch.float64), means, spread)
 
 
 def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):

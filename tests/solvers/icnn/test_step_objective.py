@@ -1,17 +1,9 @@
 import pytest
 import torch
 
-from problems.laws import GaussianMixture
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.step_objective import StepObjective, derivatives_of
-
-
-@pytest.fixture
-def mixture() -> GaussianMixture:
-    means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
-    spread = torch.tensor([[[1.0, 0.4], [0.4, 0.8]], [[0.5, 0.0], [0.0, 0.3]]], dtype=torch.float64)
-    return GaussianMixture(torch.tensor([0.7, 0.3], dtype=torch.float64), means, spread)
 
 
 @pytest.mark.parametrize("implicitness", [1.0, 0.5])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from problems.devices import placed
-from problems.laws import Gaussian, GaussianMixture
+from problems.laws import Gaussian
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.descent import Schedule
@@ -17,13 +17,6 @@ from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture
 from solvers.particles.particle_pool import spread_draws
 from solvers.threads import workers
-
-
-@pytest.fixture
-def mixture() -> GaussianMixture:
-    means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
-    spread = torch.tensor([[[1.0, 0.4], [0.4, 0.8]], [[0.5, 0.0], [0.0, 0.3]]], dtype=torch.float64)
-    return GaussianMixture(torch.tensor([0.7, 0.3], dtype=torch.float64), means, spread)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

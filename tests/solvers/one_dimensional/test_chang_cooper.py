@@ -7,6 +7,7 @@ from scipy import stats
 
 from problems.double_well import DoubleWell
 from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Empirical, Gaussian
 from problems.potentials import Quadratic
 from problems.problem import Problem
@@ -208,9 +209,9 @@ def test_steps_must_reach_the_times():
 def test_what_it_does_not_solve():
     plane = flow_problem(Gaussian(torch.zeros(2).double(), torch.eye(2).double()))
     points = Empirical(torch.zeros(3, 1).double(), tensor(0.0), tensor(1.0)[None])
-    attraction = Quadratic(tensor(1.0)[None], tensor(0.0))
+    attraction = QuadraticInteraction(1)
     solver = ChangCooper()
-    assert solver.unsupported(plane) == "one-dimensional problems only, this one has dimension 2"
-    assert "no interaction" in solver.unsupported(ornstein_uhlenbeck(interaction=attraction))
-    assert "no density" in solver.unsupported(flow_problem(points))
-    assert solver.unsupported(ornstein_uhlenbeck()) is None
+    assert solver.refusal(plane) == "one-dimensional problems only, this one has dimension 2"
+    assert "no interaction" in solver.refusal(ornstein_uhlenbeck(interaction=attraction))
+    assert "must have a density" in solver.refusal(flow_problem(points))
+    assert solver.refusal(ornstein_uhlenbeck()) is None

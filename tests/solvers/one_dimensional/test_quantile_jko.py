@@ -212,7 +212,7 @@ def test_potential_that_is_not_finite_diverges():
 def test_what_it_does_not_do():
     solver = QuantileJKO()
     plane = OrnsteinUhlenbeck().build(2, 0, generator())
-    assert solver.unsupported(plane) == "one-dimensional problems only, this one has dimension 2"
+    assert solver.refusal(plane) == "one-dimensional problems only, this one has dimension 2"
     for bad in (0, 31, 3.5, True):
         with pytest.raises(ValueError, match="nodes must be a whole number >= 32"):
             QuantileJKO(nodes=bad)

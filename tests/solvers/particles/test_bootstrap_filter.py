@@ -72,7 +72,7 @@ def test_moments_and_evidence_are_kalmans(dim):
     assert bool(((mean - exact_mean).abs() < sigmas(10) * (spread / effective).sqrt() + 2e-3).all())
     products = torch.outer(spread, spread) + exact_covariance**2
     assert bool(((covariance - exact_covariance).abs() < sigmas(10) * (products / effective).sqrt() + 4e-3).all())
-    rough = math.sqrt(sum((1 / share - 1) / 20_000 for share in solution.traces["effective_share"]))
+    rough = math.sqrt(sum((1 / share - 1) / 20_000 for share in solution.assimilated["effective_share"]))
     assert abs(solution.diagnostics["log_evidence"] - problem.log_evidence(2.0)) < 10 * rough + 0.01
 
 
@@ -106,7 +106,7 @@ def test_threads_do_not_matter(on_threads):
     solver = BootstrapFilter(particles=70_000, step_size=0.01, threshold=1.0)
     one, two = on_threads(lambda: solve(solver, problem), (1, 2))
     assert one.diagnostics == two.diagnostics
-    assert dict(one.traces) == dict(two.traces)
+    assert dict(one.assimilated) == dict(two.assimilated)
     for left, right in zip(one.estimates, two.estimates, strict=True):
         assert torch.equal(left.points, right.points)
 
@@ -139,9 +139,10 @@ def test_single_particle_is_itself():
     solution = solve(BootstrapFilter(particles=1, step_size=0.02), problem)
     assert solution.estimates[0].defect() is None
     assert solution.diagnostics["smallest_effective_share"] == 1
-    assert all(math.isfinite(value) for series in solution.traces.values() for value in series)
+    assert all(math.isfinite(value) for series in solution.assimilated.values() for value in series)
     by_hand = sum(
-        float(problem.observations.likelihood(index)(law.points)) for index, law in enumerate(solution.predictive)
+        float(problem.observations.likelihood(index)(torch.tensor([[place]], dtype=torch.float64)))
+        for index, place in enumerate(solution.assimilated["predictive_mean"])
     )
     assert solution.diagnostics["log_evidence"] == pytest.approx(by_hand)
 

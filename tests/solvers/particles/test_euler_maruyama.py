@@ -8,7 +8,9 @@ import pytest
 import scipy.stats
 import torch
 
+from instances import ornstein_uhlenbeck
 from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
@@ -64,11 +66,6 @@ def flow_problem(potential, initial, times, inverse_temperature=1.0):
     return Problem(flow=flow, measures=(), truth=None, truth_missing="not needed")
 
 
-def random_problem(dim=3, seed=0, **settings):
-    family = OrnsteinUhlenbeck(instance="random", inverse_temperature=0.7, **settings)
-    return family.build(dim, seed, generator(seed))
-
-
 def run(problem, seed=0, **settings):
     return EulerMaruyama(**settings).solve(problem, generator(seed), CPU)
 
@@ -99,7 +96,7 @@ def moment_tests(points, mean, covariance):
 @pytest.mark.parametrize("path", ["linear", "general"])
 def test_particles_follow_the_schemes_own_moments(path, dtype):
     """Both paths, at a step so large that the exact marginals are told apart; level 1e-5 for each of 16 tests."""
-    problem = random_problem(3, times=(0.4, 0.8))
+    problem = ornstein_uhlenbeck(3, times=(0.4, 0.8))
     solved = problem if path == "linear" else disguised(problem)
     solution = run(solved, seed=1, particles=100_000, step_size=0.1, dtype=dtype)
     for time, steps, estimate in zip(solution.times, (4, 8), solution.estimates, strict=True):
@@ -114,7 +111,7 @@ def test_particles_follow_the_schemes_own_moments(path, dtype):
 
 
 def test_particles_are_gaussian_in_every_direction():
-    problem = random_problem(3, times=(0.5,))
+    problem = ornstein_uhlenbeck(3, times=(0.5,))
     [estimate] = run(problem, seed=2, particles=50_000, step_size=0.05).estimates
     mean, covariance = scheme_moments(problem, 0.05, 10)
     direction = torch.tensor([0.6, -0.64, 0.48], dtype=torch.float64)
@@ -124,7 +121,7 @@ def test_particles_are_gaussian_in_every_direction():
 
 def test_weak_order_one():
     """The scheme's moments, which the particles have, approach the exact ones like h."""
-    problem = random_problem(4, times=(0.8,))
+    problem = ornstein_uhlenbeck(4, times=(0.8,))
     exact_mean, exact_covariance = problem.truth(0.8).moments()
     mean_errors, covariance_errors = [], []
     for steps in (80, 160, 320):
@@ -138,7 +135,7 @@ def test_weak_order_one():
 
 def test_general_path_takes_the_same_steps_in_one_dimension():
     """In one dimension both paths lay out their noise alike, so they differ by rounding only."""
-    problem = random_problem(1, times=(0.5,))
+    problem = ornstein_uhlenbeck(1, times=(0.5,))
     settings = {"particles": 70_001, "step_size": 0.01, "dtype": "float64"}
     [linear], [general] = run(problem, **settings).estimates, run(disguised(problem), **settings).estimates
     torch.testing.assert_close(linear.points, general.points, rtol=1e-12, atol=1e-12)
@@ -163,7 +160,7 @@ def follow_both(problem, step_size, steps, dtype):
 
 
 def test_both_paths_are_the_same_scheme():
-    problem = random_problem(5)
+    problem = ornstein_uhlenbeck(5)
     torch.testing.assert_close(*follow_both(problem, 0.01, 100, torch.float64), rtol=1e-12, atol=1e-12)
 
 
@@ -181,7 +178,7 @@ def test_rounding_in_float32_is_far_below_the_time_step_error():
 
 @pytest.mark.parametrize("path", ["linear", "general"])
 def test_results_do_not_depend_on_the_number_of_threads(path, on_threads):
-    problem = random_problem(12, times=(0.05, 0.1))
+    problem = ornstein_uhlenbeck(12, times=(0.05, 0.1))
     problem = problem if path == "linear" else disguised(problem)
     settings = {"particles": 3 * BLOCK_ELEMENTS // 12 + 5, "step_size": 0.01}
     first, *others = on_threads(lambda: run(problem, **settings).estimates)
@@ -201,7 +198,7 @@ def test_the_callers_thread_count_survives_divergence():
 
 
 def test_seeds_decide_and_global_random_state_is_left_alone():
-    problem = random_problem(2)
+    problem = ornstein_uhlenbeck(2)
     torch_state = torch.random.get_rng_state()
     first, same, other = (run(problem, seed, particles=500, step_size=0.1).estimates[-1].points for seed in (3, 3, 4))
     assert torch.equal(first, same)
@@ -220,24 +217,16 @@ def test_blocks_have_noise_of_their_own():
     assert abs(correlation) < 5 / math.sqrt(BLOCK_ELEMENTS)
 
 
-@pytest.mark.parametrize("particles", [1, 17, 10_000])
-@pytest.mark.parametrize("dim", [1, 2, 7, 70_000])
-def test_blocks_hold_all_particles(particles, dim):
-    size = EulerMaruyama(particles=particles)._block_size(dim)
-    assert 1 <= size <= particles
-    assert size == 1 or size * dim <= BLOCK_ELEMENTS
-
-
 @pytest.mark.parametrize("particles", [1, 15, 40_000])
 def test_any_number_of_particles_comes_back(particles):
-    solution = run(random_problem(2), particles=particles, step_size=0.1)
+    solution = run(ornstein_uhlenbeck(2), particles=particles, step_size=0.1)
     assert all(estimate.points.shape == (particles, 2) for estimate in solution.estimates)
     assert EulerMaruyama(particles=particles).sample_size == particles
     assert solution.cost.gradient_evaluations == 9 * particles
 
 
 def test_mixture_initial_law():
-    problem = random_problem(2, times=(0.5,), initial_components=3)
+    problem = ornstein_uhlenbeck(2, times=(0.5,), initial_components=3)
     [estimate] = run(problem, particles=100_000, step_size=5e-3).estimates
     mean, covariance = problem.truth(0.5).moments()
     # the time-step bias is below 1 %, the Monte-Carlo error below 0.5 % of a standard deviation
@@ -319,22 +308,20 @@ def test_with_the_hessian_as_metric_all_directions_relax_alike(dtype):
 
 
 def test_the_metric_is_for_stationary_laws_with_a_hessian():
-    problem = random_problem(2)
+    problem = ornstein_uhlenbeck(2)
     solver = EulerMaruyama(metric="hessian")
     assert "stationary problems only" in solver.unsupported(problem)
     stationary = dataclasses.replace(problem, stationary=True)
     assert solver.unsupported(stationary) is None
 
 
-def test_interaction_is_unsupported():
-    problem = random_problem(2)
+def test_interaction_is_refused():
+    problem = ornstein_uhlenbeck(2)
     solver = EulerMaruyama()
     assert solver.unsupported(problem) is None
-    energy = dataclasses.replace(
-        problem.flow.energy, interaction=Quadratic(eye(2), torch.zeros(2, dtype=torch.float64))
-    )
+    energy = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
     interacting = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, energy=energy))
-    assert "no interaction" in solver.unsupported(interacting)
+    assert "no interaction" in solver.refusal(interacting)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +352,7 @@ def test_times_off_the_steps_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("path", ["linear", "general"])
 def test_on_a_gpu_the_scheme_is_the_same(path):
-    problem = random_problem(3, times=(0.4, 0.8))
+    problem = ornstein_uhlenbeck(3, times=(0.4, 0.8))
     solved = problem if path == "linear" else disguised(problem)
     solution = EulerMaruyama(particles=100_000, step_size=0.1).solve(solved, generator(1), torch.device("cuda"))
     for steps, estimate in zip((4, 8), solution.estimates, strict=True):

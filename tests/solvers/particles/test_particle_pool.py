@@ -1,9 +1,8 @@
 import math
 
-import pytest
 import torch
 
-from problems.laws import Gaussian, GaussianMixture
+from problems.laws import Gaussian
 from seeding import generator
 from solvers.particles.particle_pool import Batches, matched, spread_draws
 
@@ -11,13 +10,6 @@ from solvers.particles.particle_pool import Batches, matched, spread_draws
 def covariance(points: torch.Tensor) -> torch.Tensor:
     centred = points - points.mean(0)
     return centred.T @ centred / len(points)
-
-
-@pytest.fixture
-def mixture() -> GaussianMixture:
-    means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]], dtype=torch.float64)
-    spread = torch.tensor([[[1.0, 0.4], [0.4, 0.8]], [[0.5, 0.0], [0.0, 0.3]]], dtype=torch.float64)
-    return GaussianMixture(torch.tensor([0.7, 0.3], dtype=torch.float64), means, spread)
 
 
 def test_matched_points_have_the_moments_asked_for():

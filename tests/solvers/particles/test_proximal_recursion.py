@@ -15,6 +15,7 @@ from harness.measure.published import PublishedSymKL
 from harness.report.published import FOLDER, counterpart
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
+from problems.interactions import QuadraticInteraction
 from problems.laws import Density, Empirical, Gaussian
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
@@ -230,7 +231,7 @@ def test_declines_what_it_cannot_start_from():
     draws = torch.zeros(5, 1, dtype=torch.float64)
     empirical = Empirical(draws, draws[0], torch.eye(1, dtype=torch.float64))
     flow = replace(problem.flow, initial=empirical)
-    assert "must have a density" in ProximalRecursion().unsupported(replace(problem, flow=flow))
-    energy = replace(problem.flow.energy, interaction=problem.flow.potential)
-    assert "interaction" in ProximalRecursion().unsupported(replace(problem, flow=replace(problem.flow, energy=energy)))
-    assert ProximalRecursion().unsupported(problem) is None
+    assert "must have a density" in ProximalRecursion().refusal(replace(problem, flow=flow))
+    energy = replace(problem.flow.energy, interaction=QuadraticInteraction(1))
+    assert "interaction" in ProximalRecursion().refusal(replace(problem, flow=replace(problem.flow, energy=energy)))
+    assert ProximalRecursion().refusal(problem) is None

@@ -18,6 +18,7 @@ from problems.problem import Problem
 from seeding import generator
 from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, Block
 from solvers.solver import Diverged
+from solvers.threads import block_size
 
 CPU = torch.device("cpu")
 PRECISION = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
@@ -269,7 +270,7 @@ def test_blocks_have_noise_of_their_own():
     chains = BLOCK_ELEMENTS // 2 * 2
     law = Empirical(torch.ones(1, 2, dtype=torch.float64), torch.ones(2), torch.zeros(2, 2))
     settings = {"chains": chains, "particles": 4 * chains, "warmup": 20, "thinning": 1}
-    assert MALA(**settings)._block_size(2) == chains // 2
+    assert block_size(chains, 2, BLOCK_ELEMENTS, torch.device("cpu")) == chains // 2
     last = by_chain(run(stationary(Quadratic(PRECISION, CENTRE), law), **settings), chains)[:, -1]
     assert len(last.unique(dim=0)) == chains
 
@@ -307,8 +308,8 @@ def test_potential_that_is_undefined_in_places(where):
     ("settings", "said"),
     [
         ({"particles": 0}, "particles must be a whole number >= 1, got 0"),
-        ({"chains": 3}, "chains must be at least 4, which R-hat compares, got 3"),
-        ({"warmup": 19}, "warmup must be at least 20 steps, got 19"),
+        ({"chains": 3}, "chains must be a whole number >= 4, got 3"),
+        ({"warmup": 19}, "warmup must be a whole number >= 20, got 19"),
         ({"thinning": 0}, "thinning must be a whole number >= 1, got 0"),
         ({"particles": 1001}, "particles must be a multiple of chains, at least 4 of each; got 1001 particles of 250"),
         ({"particles": 750}, "particles must be a multiple of chains, at least 4 of each; got 750 particles of 250"),
@@ -320,5 +321,5 @@ def test_bad_settings(settings, said):
 
 
 def test_problems_that_it_does_not_apply_to():
-    assert "stationary problems only" in MALA().unsupported(OrnsteinUhlenbeck().build(2, 0, generator()))
+    assert "stationary problems only" in MALA().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert MALA().unsupported(LogisticRegression().build(31, 0, generator())) is None

@@ -13,6 +13,7 @@ from problems.potentials import MixturePotential, Quadratic
 from problems.problem import Problem
 from seeding import generator
 from solvers.samplers.mala import BLOCK_ELEMENTS, MALA, OPTIMAL_ACCEPTANCE, WINDOWS, Block, windows
+from solvers.threads import block_size
 
 CPU = torch.device("cpu")
 FACTOR = torch.tensor([[1.3, 0.2], [-0.7, 0.5]], dtype=torch.float64)
@@ -158,7 +159,7 @@ def test_nothing_is_adapted_after_the_warm_up(monkeypatch):
 def test_results_do_not_depend_on_the_number_of_threads(on_threads):
     chains = BLOCK_ELEMENTS // 64 + 2
     settings = {"chains": chains, "particles": 4 * chains, "warmup": 200, "thinning": 1, "metric": "dense"}
-    assert MALA(**settings)._block_size(64) < chains
+    assert block_size(chains, 64, BLOCK_ELEMENTS, torch.device("cpu")) < chains
     problem = problem_of(ill_conditioned(64))
     first, *others = on_threads(lambda: run(problem, **settings))
     assert all(torch.equal(first.estimates[-1].points, other.estimates[-1].points) for other in others)

@@ -430,8 +430,8 @@ def test_identical_particles_with_a_given_bandwidth_move_together():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"particles": 1}, "particles must be at least 2"),
-        ({"particles": 0}, "particles must be a whole number >= 1, got 0"),
+        ({"particles": 1}, "particles must be a whole number >= 2, got 1"),
+        ({"particles": 0}, "particles must be a whole number >= 2, got 0"),
         ({"iterations": 0}, "iterations must be a whole number >= 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
         ({"bandwidth": 0.0}, "bandwidth must be a finite number > 0, got 0.0"),
@@ -449,7 +449,7 @@ def test_bad_settings(settings, said):
 
 
 def test_problems_that_it_does_not_apply_to():
-    assert "stationary problems only" in SVGD().unsupported(OrnsteinUhlenbeck().build(2, 0, generator()))
+    assert "stationary problems only" in SVGD().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert SVGD().unsupported(correlated()) is None
     assert SVGD(batch_size=5).unsupported(correlated()) == "batch_size is 5, but Quadratic is no sum over cases"
     posterior = LogisticRegression().build(31, 0, generator())

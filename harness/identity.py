@@ -1,0 +1,217 @@
+"""Under which name and settings a cell is known, in its key and to its random streams, whatever they are called today.
+
+The names are those of the first commit that kept this table, and each built-in component counts with all the settings
+that it had there, so that figures stored then stay the figures of the same cells:
+
+- a setting or a component that has another name since counts under its old one (``FORMERLY``);
+- a setting that has gone counts with the value that was its default: what the code now does without asking;
+- a setting that is new counts only where it differs from its default. Who changes that default later raises the
+  component's ``version``.
+
+Components that are not in the table, those of plug-ins and later ones, count as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.catalogue import Kind, import_target
+
+SETTINGS: Mapping[Kind, Mapping[str, Mapping[str, Any]]] = {
+    "problem": {
+        "ornstein-uhlenbeck": {
+            "times": [0.5, 0.9],
+            "instance": "mokrov2021",
+            "inverse_temperature": 1.0,
+            "spectrum": "well-conditioned",
+            "initial_components": 1,
+            "precision": None,
+            "centre": None,
+            "initial_mean": None,
+            "initial_covariance": None,
+        },
+        "double-well": {
+            "times": [0.25, 1.0, 4.0],
+            "height": 1.0,
+            "tilt": 0.25,
+            "inverse_temperature": 2.0,
+            "initial_mean": 0.75,
+            "initial_std": 0.5,
+        },
+        "logistic-regression": {
+            "times": [10.0],
+            "data": "breast-cancer",
+            "intercept": False,
+            "constant_features": "error",
+            "prior_shape": 1.0,
+            "prior_rate": 100.0,
+        },
+        "gaussian-mixture": {
+            "times": [4.0],
+            "instance": "mokrov2021",
+            "components": 5,
+            "half_width": 5.0,
+            "inverse_temperature": 1.0,
+            "initial_std": 4.0,
+            "truth": "stationary",
+        },
+        "nonlinear-filtering": {
+            "times": [5.0],
+            "instance": "mokrov2021",
+            "potential": "sine",
+            "inverse_temperature": 1.0,
+            "observation_times": [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5],
+            "observed": "identity",
+            "noise": "gaussian",
+            "noise_scale": 1.0,
+            "noise_degrees": 4,
+            "values": None,
+            "missing": "error",
+        },
+        "linear-filtering": {
+            "times": [2.0],
+            "spectrum": [0.5, 2.0],
+            "inverse_temperature": 1.0,
+            "observation_times": [0.4, 0.8, 1.2, 1.6],
+            "seen": None,
+            "noise_std": 0.5,
+        },
+    },
+    "solver": {
+        "oracle": {"particles": None},
+        "initial": {},
+        "gaussian-jko": {"step_size": 0.05, "order": 1, "scheme": "jko", "nodes": 1024, "until_rest": False},
+        "euler-maruyama": {"particles": 10000, "step_size": 0.001, "metric": "identity", "dtype": "float32"},
+        "chang-cooper": {"points": 2000, "step_size": None, "domain": None},
+        "icnn-jko": {
+            "step_size": 0.05,
+            "order": 1,
+            "iterations": 500,
+            "batch_size": 1024,
+            "width": 64,
+            "depth": 2,
+            "rank": 5,
+            "sharpness": 1.0,
+            "learning_rate": 0.02,
+            "tolerance": 0.0,
+            "shrinkage": 0.001,
+            "pool_size": 32768,
+            "minibatch": None,
+            "start": "previous",
+            "metric": "identity",
+            "dtype": "float32",
+            "cuda_graph": True,
+        },
+        "svgd": {
+            "particles": 1000,
+            "iterations": 1000,
+            "learning_rate": 0.05,
+            "optimiser": "adagrad",
+            "kernel": "rbf",
+            "bandwidth": None,
+            "metric": "identity",
+            "batch_size": None,
+            "dtype": "float32",
+        },
+        "bootstrap-filter": {
+            "particles": 10000,
+            "step_size": 0.001,
+            "resampling": "systematic",
+            "threshold": 0.5,
+            "collapse": 0.001,
+            "dtype": "float32",
+        },
+        "quantile-jko": {"step_size": 0.05, "nodes": 1200},
+        "dual-jko": {
+            "step_size": 0.1,
+            "samples": 20000,
+            "basis": "polynomial",
+            "degree": 3,
+            "kernels": 400,
+            "kernel_variance": 0.1,
+            "reference": "coupled",
+            "box_variance": 8.0,
+            "regularisation": "quadratic",
+            "penalty": 0.001,
+            "tolerance": 0.001,
+            "iterations": 1000,
+        },
+        "proximal-recursion": {
+            "particles": 1000,
+            "step_size": 0.001,
+            "regularisation": 0.05,
+            "tolerance": 1e-05,
+            "max_sweeps": 300,
+        },
+        "mala": {"particles": 10000, "chains": 250, "warmup": 1000, "thinning": 25, "metric": "identity"},
+        "laplace": {"iterations": 200},
+    },
+}
+"""Settings and their defaults, as JSON values, by kind and name. Nothing is ever added or taken away."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Former:
+    """What a component was called: by ``name``, its settings by the old names that ``settings`` maps new ones to.
+
+    ``fixed`` are old settings that the new component has for good. The entry holds on the ``problems`` of these names
+    (``None``: on all), for settings, by their new names, that are as in ``where``.
+    """
+
+    name: str
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    problems: tuple[str, ...] | None = None
+    where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def holds(self, settings: Mapping[str, Any], problem: str | None) -> bool:
+        """Return whether this is what a component with these settings was called, on the problem of that old name."""
+        return (self.problems is None or problem in self.problems) and all(
+            settings.get(name) == value for name, value in self.where.items()
+        )
+
+
+FORMERLY: Mapping[tuple[Kind, str], tuple[Former, ...]] = {}
+"""Former names by kind and name of today; the first that holds counts, and none means the name of today."""
+
+MEASURES = frozenset(
+    {
+        *("accuracy", "bures-w2", "c2st", "calibration-error", "coverage-50", "coverage-90", "crps", "deviation-error"),
+        *("effective-share", "elbo", "energy-distance", "evidence-gap", "log-evidence-error", "log-predictive"),
+        *("marginal-w1", "mean-error", "mode-weights", "pit", "sliced-w2", "symkl", "symkl-carried", "symkl-gaussian"),
+        "symkl-published",
+    }
+)
+"""Measures that there were when stores did not yet say which of them a cell had been asked for."""
+
+
+def former(
+    kind: Kind, name: str, settings: Mapping[str, Any], target: str, problem: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings (JSON values) that a component counts under, on a problem of that old name."""
+    entries = FORMERLY.get((kind, name), ())
+    entry = next((each for each in entries if each.holds(settings, problem)), Former(name))
+    table = SETTINGS.get(kind, {}).get(entry.name)
+    if table is None:
+        return entry.name, dict(settings)
+    called = {entry.settings.get(key, key): key for key in settings}
+    new = called.keys() - table.keys()
+    defaults = default_settings(target) if new else {}
+    counting = {old: settings[key] for old, key in called.items() if old in table or settings[key] != defaults[key]}
+    return entry.name, {**table, **entry.fixed, **counting}
+
+
+def default_settings(target: str) -> dict[str, Any]:
+    """Return the defaults of a component's settings as JSON values; one that is required has none, and no value."""
+    fields = dataclasses.fields(import_target(target))
+    values = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for field in fields
+        if field.init
+    }
+    given = {name: value for name, value in values.items() if value is not dataclasses.MISSING}
+    plain: dict[str, Any] = json.loads(json.dumps(given))
+    return {name: plain.get(name, dataclasses.MISSING) for name in values}

@@ -1,0 +1,54 @@
+"""How a cell ends: its status, what was measured, what it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.projection import Projection
+
+FAILED = ("diverged", "error", "timeout", "memory", "crashed")
+NOT_RUN = ("skipped", "unavailable", "planned")
+"""Statuses of cells without an answer that nothing failed in; ``planned`` is a cell that the store has no row of."""
+STATUSES = ("ok", *FAILED, *NOT_RUN)
+FINE = ("ok", "skipped")
+"""Statuses of cells that are not run again."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of a cell; ``sample_size`` is the number of particles it was measured on, if it was particles."""
+
+    t: float
+    metric: str
+    value: float
+    standard_error: float
+    estimator: str
+    sample_size: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended. Seconds are wall-clock except ``cpu_seconds``; memory is in bytes.
+
+    ``measures`` are the versions of all measures that were asked, ``unsuited`` why some of them said nothing.
+    """
+
+    status: str
+    reason: str | None = None
+    traceback: str | None = None
+    measurements: tuple[Measurement, ...] = ()
+    measures: dict[str, int] = field(default_factory=dict)
+    unsuited: dict[str, str] = field(default_factory=dict)
+    setup_seconds: float | None = None
+    solve_seconds: float | None = None
+    measure_seconds: float | None = None
+    wall_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    gradient_evaluations: int | None = None
+    diagnostics: dict[str, float | int | str] = field(default_factory=dict)
+    traces: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    assimilated: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    projections: tuple[Projection, ...] = ()

@@ -1,0 +1,89 @@
+"""The hyper-parameters of JKO steps in networks and their checks; ``solvers.icnn.icnn_jko`` says what each does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from problems.devices import DTYPES
+from problems.validation import require_choice, require_counts, require_number, require_positive
+from solvers.icnn.descent import Schedule
+from solvers.icnn.step_objective import StepScheme
+from solvers.networks.convex_network import Architecture
+from solvers.preconditioning.curvature_metric import METRICS
+
+IMPLICITNESS = {1: 1.0, 2: 0.5}
+STARTS = ("previous", "affine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICNNSettings:
+    """Fields as ``ICNNJKO`` documents them, its name for messages.
+
+    Raises ``ValueError`` for values out of range or that exclude each other.
+    """
+
+    name: ClassVar[str]
+    step_size: float = 0.05
+    order: int = 1
+    iterations: int = 500
+    batch_size: int = 1024
+    width: int = 64
+    depth: int = 2
+    rank: int = 5
+    sharpness: float = 1.0
+    learning_rate: float = 2e-2
+    tolerance: float = 0.0
+    shrinkage: float = 1e-3
+    pool_size: int = 32_768
+    minibatch: int | None = None
+    start: str = "previous"
+    metric: str = "identity"
+    dtype: str = "float32"
+    cuda_graph: bool = True
+
+    def __post_init__(self) -> None:
+        require_positive(self.name, step_size=self.step_size, learning_rate=self.learning_rate)
+        require_number(self.name, at_least=1, sharpness=self.sharpness)
+        require_number(self.name, at_least=0, tolerance=self.tolerance, shrinkage=self.shrinkage)
+        require_counts(
+            self.name,
+            iterations=self.iterations,
+            batch_size=self.batch_size,
+            width=self.width,
+            depth=self.depth,
+            rank=self.rank,
+            pool_size=self.pool_size,
+        )
+        if self.minibatch is not None:
+            require_counts(self.name, minibatch=self.minibatch)
+        require_choice(self.name, "order", self.order, tuple(IMPLICITNESS))
+        require_choice(self.name, "start", self.start, STARTS)
+        require_choice(self.name, "metric", self.metric, METRICS)
+        require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
+        require_choice(self.name, "cuda_graph", self.cuda_graph, (False, True))
+        if self.batch_size > self.pool_size:
+            raise ValueError(
+                f"{self.name}: batch_size must be at most pool_size {self.pool_size}, got {self.batch_size}"
+            )
+
+    @property
+    def scheme(self) -> StepScheme:
+        """The step in time."""
+        return StepScheme(self.step_size, IMPLICITNESS[self.order], self.start == "affine")
+
+    @property
+    def schedule(self) -> Schedule:
+        """How each step is trained."""
+        return Schedule(self.iterations, self.batch_size, self.learning_rate, self.tolerance, self.shrinkage)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """What particles and networks are computed in."""
+        return DTYPES[self.dtype]
+
+    def architecture(self, dim: int) -> Architecture:
+        """Return the form of the networks in dimension ``dim``."""
+        return Architecture(dim, self.width, self.depth, self.rank)
