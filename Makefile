@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test calibration lint format bench gpu picture clean
+.PHONY: help demo test test-processors calibration lint format bench gpu picture clean
 
 help:  ## say what there is
-	@sed -n 's/^\([a-z]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write reports/demo.html
 	$(BIN)/wgfbench run demo
@@ -17,6 +17,9 @@ demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write rep
 
 test: $(VENV)/.dev  ## run all tests (RESEED=n: on other random draws)
 	$(if $(RESEED),RESEED=$(RESEED) )OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+test-processors: $(VENV)/.dev  ## run what is mathematics under several instruction sets (SHORT=1: a minute's worth)
+	$(BIN)/python scripts/processors.py $(if $(SHORT),--short)
 
 calibration: $(VENV)/.dev  ## repeat thousands of times what claims coverage, spread or no bias (RESEED=n as well)
 	$(if $(RESEED),RESEED=$(RESEED) )OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m calibration

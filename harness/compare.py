@@ -32,8 +32,8 @@ GROUP = ["problem", "problem_settings", "solver", "solver_settings", "device", "
 CELL = [*GROUP, "seed"]
 FIGURE = [*CELL, "t", "metric"]
 CONFIDENCE = 0.95
-ROUNDING = 1e-9
-"""Relative change of a median that is put down to rounding."""
+ROUNDING = 1e-10
+"""Change of a median that is put down to rounding, as between processors: relative, of figures below one absolute."""
 SHOWN_CELLS = 20
 
 
@@ -181,7 +181,7 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
         tail = (1 + CONFIDENCE) / 2
         by_spread = spread * float(stats.t.ppf(tail, n - 1)) if n > 1 else 0.0
         half_width = max(by_spread, stated * float(stats.norm.ppf(tail)))
-        rounding = ROUNDING * float(np.median(np.abs(before)))
+        rounding = ROUNDING * max(1.0, float(np.median(np.abs(before))))
         direction = difference if abs(difference) > max(half_width, rounding) else 0.0
     way = CATALOGUE[metric].better if metric in CATALOGUE else "lower"
     change = "same" if direction == 0 else "better" if (direction > 0) == (way == "higher") else "worse"

@@ -67,7 +67,12 @@ def test_stored_errors_and_spread_over_seeds_both_count() -> None:
 
 def test_rounding_is_no_change() -> None:
     assert row(frame([1.0, 3.0]), frame([1.0 + 1e-12, 3.0 + 1e-12]))["change"] == "same"
-    assert row(frame([1e-13]), frame([2e-13]))["change"] == "worse"
+    # What is zero but for rounding, as of exact answers, and what is the small difference of large terms.
+    assert row(frame([1e-31, 2e-31, 2e-31]), frame([5e-16, 5e-16, 5e-16]))["change"] == "same"
+    assert row(frame([1e-3]), frame([1e-3 + 1e-11]))["change"] == "same"
+    assert row(frame([1e3]), frame([1e3 + 1e-8]))["change"] == "same"
+    assert row(frame([1e3]), frame([1e3 + 1e-6]))["change"] == "worse"
+    assert row(frame([1e-9]), frame([2e-9]))["change"] == "worse"
 
 
 def test_infinite_figures_decide() -> None:
