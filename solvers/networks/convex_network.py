@@ -86,7 +86,9 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture gives the sizes of a network: D inputs, ``depth`` = L + 1 layers of ``width`` W units, quadratic forms of ``rank`` R.
+    """An architecture gives the sizes of a network with D inputs.
+
+    It has ``depth`` = L + 1 layers of ``width`` W units with quadratic forms of ``rank`` R.
 
     A rank above D adds parameters but no functions and is lowered to D.
     """

@@ -186,7 +186,7 @@ def newton_direction(gradient: Reals, diagonal: Reals, beside: Reals, objective:
 
 
 def longest(values: Reals, direction: Reals) -> float:
-    """Return the longest step, at most 1, along ``direction`` (n,) that leaves a tenth of each gap of ``values`` (n,)."""
+    """Return the longest step, at most 1, that leaves a tenth of each gap; both arguments are (n,)."""
     gaps, closing = np.diff(values), -np.diff(direction)
     shrink = closing > 0
     return float(min(1.0, 0.9 * (gaps[shrink] / closing[shrink]).min(initial=np.inf)))

@@ -43,8 +43,9 @@ SINGULAR = 1e-8
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """A preconditioner holds Q by its symmetric ``root`` Q^{½} and ``inverse_root`` Q^{-½}, both (D, D); ``None`` stands for Q = I.
+    """A preconditioner changes coordinates by a symmetric, positive definite matrix Q (D, D).
 
+    It holds Q^{½} as ``root`` and Q^{-½} as ``inverse_root``, both (D, D); ``None`` stands for Q = I.
     ``centre`` c (D,) is where the coordinates y = Q^{½} (x - c) have their origin; ``None`` stands for 0.
     """
 

@@ -26,8 +26,9 @@ class PlainDescent(Optimiser):
 
 
 class AdaGrad(Optimiser):
-    """AdaGrad moves x ← x + ε φ / (10⁻⁶ + √G) with G ← 0.9 G + 0.1 φ² from G = φ² of the first step, as in the authors' code.
+    """AdaGrad moves x ← x + ε φ / (10⁻⁶ + √G), with G ← 0.9 G + 0.1 φ² from G = φ² of the first step.
 
+    So does the code of Liu and Wang (NeurIPS 2016).
     What they call AdaGrad forgets, and so is closer to RMSProp.
     """
 
