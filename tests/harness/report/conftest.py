@@ -24,7 +24,7 @@ RUN = {
     "dirty": True,
     "machine": "Intel(R) Xeon(R) CPU @ 2.80GHz, 2 cores, 7.8 GiB, Linux 6.1",
     "threads": 1,
-    "arithmetic": None,
+    "arithmetic": "AVX512 instructions, MKL_CBWR=AUTO",
     "device": "cpu",
     "beside": 2,
     "versions": json.dumps({"python": "3.11.9", "wgfbench": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"}),
