@@ -7,8 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import processors
 import pytest
+
+import processors
 from processors import SETTINGS, SHORT, VARIABLES, Instructions, disobeyed, lacking
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processors import available
 
 from harness.compare import ROUNDING
+from processors import available
 
 Figures = dict[str, tuple[float, float]]
 

@@ -28,7 +28,6 @@ RUN = {
     "device": "cpu",
     "beside": 2,
     "versions": json.dumps({"python": "3.11.9", "wgfbench": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"}),
-    "arithmetic": "AVX512 instructions, MKL_CBWR=AUTO",
     "argv": "wgfbench run ou --preset paper",
 }
 TRACEBACK = (
