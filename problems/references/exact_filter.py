@@ -173,8 +173,8 @@ def grid_filter(
     Each refinement doubles the cells. When two in a row differ by less than ``tolerance`` in SymKL, their errors of
     second order are cancelled by extrapolation (Richardson 1911), in the masses and in the log-evidence.
 
-    The functions raise ``ArithmeticError`` if ``most_cells`` are not enough, ``ImpossibleObservation`` among them.
-    Raises ``ValueError`` for a potential that does not confine.
+    The functions raise ``ArithmeticError`` if ``most_cells`` are not enough, and ``ImpossibleObservation`` as
+    :func:`condition_grid` does. Raises ``ValueError`` for a potential that does not confine.
     """
     domain = effective_domain(flow)
 
