@@ -1,4 +1,4 @@
-"""The command line. Everything heavy is imported by the command that needs it."""
+"""The command line; what is heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -247,7 +247,10 @@ def doctor(plugin: Plugins = None, store: StorePath = DEFAULT_STORE) -> None:
 
 
 def frame_of(store: Path, suite: str | None) -> pandas.DataFrame:
-    """Return the frame of a suite in a store, the one last run if none is named."""
+    """Return the frame of a suite in a store, the one last run if none is named.
+
+    Raises ``UsageError`` for a file that is not a store, and a suite that it does not hold.
+    """
     from harness.frame import load
     from harness.store import Store
 

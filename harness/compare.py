@@ -191,5 +191,5 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
 
 
 def ratio_text(ratio: float) -> str:
-    """Return how the seconds changed, as a factor."""
+    """Return the factor by which seconds changed, as text."""
     return "–" if math.isnan(ratio) else f"× {ratio:.2f}"

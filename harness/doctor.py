@@ -1,4 +1,4 @@
-"""What this machine has for a sweep: versions, cores, devices, optional packages, components, and the store."""
+"""A diagnosis of this machine: versions, cores, devices, optional packages, components, and the store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIONAL = {
 
 
 def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
-    """Print all of it; what cannot be found out is said, and stops nothing."""
+    """Print the diagnosis; what cannot be found out is said, and stops nothing."""
     screen = console()
     rows = table("", "", title="This machine")
     rows.show_header = False
@@ -57,7 +57,7 @@ def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
 
 
 def answer(ask: Callable[[], str]) -> str:
-    """Return what there is to say, or why that is not known."""
+    """Return ``ask()``, or why it failed."""
     try:
         return ask()
     except UsageError as error:

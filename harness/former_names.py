@@ -144,7 +144,7 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Former:
-    """What a component was called: by ``name``, its settings by the old names that ``settings`` maps new ones to.
+    """The former ``name`` of a component, and the old names of its settings, which ``settings`` maps new ones to.
 
     ``fixed`` are old settings that the new component has for good. The entry holds on the ``problems`` of these names
     (``None``: on all), for settings, by their new names, that are as in ``where``.
@@ -184,5 +184,5 @@ MEASURES = frozenset(
 
 
 def renamed(kind: str, name: str) -> dict[str, str]:
-    """Return what settings of a component are called today, by the names that they had."""
+    """Return the names of a component's settings today, keyed by their former ones."""
     return {old: new for entry in FORMERLY.get((kind, name), ()) for new, old in entry.settings.items()}

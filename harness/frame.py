@@ -1,4 +1,4 @@
-"""The store as one tidy frame: what the page, the tables, the figures and the exports are made from."""
+"""The store as one tidy frame, from which the page, the tables, the figures and the exports are made."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ def load_projections(path: str | Path, suite: str | None = None) -> pd.DataFrame
 
 
 def queried(path: str | Path, query: str, suite: str | None) -> pd.DataFrame:
-    """Return the rows of a query for a suite, or for all suites."""
+    """Return the rows of a query for a suite, or for all suites.
+
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite.
+    """
     with Store(Path(path), create=False) as store, store.guarded():
         if suite is not None and suite not in store.suites():
             raise unknown(f"suite in the store {str(path)!r}:", suite, store.suites())

@@ -40,7 +40,7 @@ class Component:
 
     @cached_property
     def identity(self) -> str:
-        """What tells the component from any other of today's."""
+        """Text that differs from that of any other component of today."""
         return json.dumps([self.name, self.version, self.settings])
 
     def formerly(self, problem: str | None = None) -> tuple[str, str]:
@@ -53,7 +53,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names).
+    """How answers are measured: evaluation draws a side, and the measures (``None``: those that the problem names).
 
     ``added`` says where measures live that are no built-in ones, by name and target.
     """
@@ -70,7 +70,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of one solver on one instance, and how it is judged."""
+    """One run of one solver on one instance in dimension ``size``, and how it is measured."""
 
     problem: Component
     solver: Component
@@ -92,7 +92,7 @@ class Cell:
 
     @cached_property
     def run_identity(self) -> str:
-        """What the solver's own randomness depends on."""
+        """Text of everything that the solver's random stream depends on."""
         problem, problem_settings, solver, solver_settings = self.place
         solved = json.dumps([problem, self.problem.version, problem_settings])
         by = json.dumps([solver, self.solver.version, solver_settings])
@@ -173,7 +173,10 @@ def first_given(*values: Any) -> Any:
 
 
 def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
-    """Return the suite's entries with these names; a name outside the suite joins with its default settings."""
+    """Return the suite's entries with these names; a name outside the suite joins with its default settings.
+
+    Raises ``UsageError`` for a name that neither the suite nor the catalogue has.
+    """
     if names is None:
         return list(entries)
     known = {*components.targets[kind], *(entry.use for entry in entries)}
@@ -187,7 +190,10 @@ def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, compon
 
 
 def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Component, Any]]:
-    """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing)."""
+    """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing).
+
+    Raises ``UsageError`` for an unknown name, an empty grid, and settings that are not allowed.
+    """
     target = components.target(kind, entry.use)
     for name, choices in entry.grid.items():
         if not choices:
@@ -238,7 +244,10 @@ def check_steps(problem: Component, family: Any, solvers: Sequence[tuple[Compone
 
 
 def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue) -> list[Component]:
-    """Return the solvers of an instance behind its bounds: the initial law and the oracles of the same sizes."""
+    """Return the bounds of an instance, the initial law and oracles of the solvers' sizes, and then the solvers.
+
+    Raises ``UsageError`` when two different ones have one label.
+    """
     sample_sizes = sorted({made.sample_size for _, made in solvers if made is not None and made.sample_size})
     bounds = [SolverEntry(use="initial"), SolverEntry(use="oracle")]
     if sample_sizes:
@@ -251,7 +260,10 @@ def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue)
 
 
 def sizes(suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: str | None) -> tuple[int, ...]:
-    """Return the dimensions to run: those selected, else the suite's, where the problem exists in them."""
+    """Return the dimensions to run: those selected, else the suite's, where the problem exists in them.
+
+    Raises ``UsageError`` for a dimension of the suite that the problem does not have.
+    """
     own = None if family is None else family.dims()
     if selected is not None:
         wanted = parse_numbers("dims", selected, smallest=1)

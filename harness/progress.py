@@ -1,4 +1,4 @@
-"""What a sweep says while it runs and when it is over."""
+"""The progress bar of a sweep, and its summary when it is over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_FAILURES = 10
 
 @contextmanager
 def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callable[[Cell, Outcome], None]]:
-    """Show a bar with counts, failures and the time left on a terminal, and give what advances it.
+    """Show a bar with counts, failures and the time left on a terminal; yield the function that advances it.
 
     ``completing`` of the ``waiting`` cells are in the store, without all their measures or with older ones.
     """

@@ -1,4 +1,4 @@
-"""Which cells run when and where: joblib dispatches them to threads that supervise children, here or on a cluster."""
+"""The schedule of a sweep: joblib dispatches cells to threads that supervise children, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_backend(name: str) -> Backend:
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a sweep runs, how many cells at once, and what each may take.
+    """What a sweep may use: where it runs, how many cells at once, and the limits of each.
 
     ``seeds_together`` lets solvers that can do so solve all seeds of a size in one process.
     """
@@ -83,6 +83,8 @@ def run_cells(
 
     A cell that is ``finished`` when its turn comes, in another sweep on the same store, is left out. One whose
     component is missing ends without a process. Closing the iterator kills what is still running.
+
+    Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached.
     """
     for cell in cells:
         missing = cell.problem.missing or cell.solver.missing
@@ -145,7 +147,10 @@ def there(group: Sequence[Cell], limits: Limits) -> list[tuple[Cell, Outcome, in
 
 @contextmanager
 def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
-    """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address."""
+    """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address.
+
+    Raises ``UsageError`` without that address, without dask, and where no scheduler answers.
+    """
     if backend == "local":
         yield
         return

@@ -1,4 +1,4 @@
-"""Figures for a paper of a closer look: draws or densities of fits and of the truth, and what each step was like."""
+"""Figures for a paper of draws, densities and steps: fits and truth together, and the traces of solvers' steps."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def draws_figure(
     share: float,
     exact: ExactDensity | None = None,
 ) -> Figure:
-    """Return a panel of exact draws and one for each solver, over the lines of the exact draws' smoothed density.
+    """Return a panel of exact draws (n, 2) and one for each solver, over the lines of the smoothed exact draws.
 
     With the exact density the lines are the edges of its regions of highest density, and panels end where its grid
     does: draws outside of it are not seen, but counted in the panel's title.
@@ -109,7 +109,10 @@ def draws_figure(
 
 
 def densities_figure(views: list[tuple[float, Reals, list[tuple[str, Reals]]]], shown: dict[str, str]) -> Figure:
-    """Return a panel for each time with the density of each solver over the exact one, which is shaded."""
+    """Return a panel for each time with the density of each solver over the exact one, which is shaded.
+
+    Densities are pairs of place and value, (n, 2).
+    """
     from matplotlib.figure import Figure
 
     columns = min(MOST_COLUMNS, len(views))

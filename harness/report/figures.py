@@ -54,7 +54,7 @@ def write_figures(
 
 
 def draw(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """Yield a file name and a figure for every problem, measure and what it is drawn along."""
+    """Yield a file name and a figure for every problem, measure and horizontal axis."""
     published = published_figures.load()
     rows = summary.summarise(frame, published)
     others = summary.unmatched(rows, published)
@@ -73,7 +73,7 @@ def draw(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def directions(rows: pd.DataFrame) -> list[str]:
-    """Return what errors are drawn along: dimensions, or times of a single dimension, and seconds."""
+    """Return the horizontal axes of errors: dimensions, or times of a single dimension, and seconds."""
     first = ["size"] if rows["size"].nunique() > 1 else ["t"] if rows["t"].nunique() > 1 else []
     return [*first, *(["seconds"] if (rows["seconds"] > 0).any() else [])]
 

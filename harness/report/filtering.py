@@ -60,7 +60,7 @@ def draw_filtering(frame: pd.DataFrame, traces: pd.DataFrame) -> Iterator[tuple[
 
 
 def bands_of(traces: pd.DataFrame) -> pd.DataFrame | None:
-    """Return what one cell noted of each observation, a row each, or ``None`` where it has no posterior quantiles."""
+    """Return a row for each observation that a cell took in, or ``None`` where it has no posterior quantiles."""
     if not set(traces["name"]) >= NEEDED:
         return None
     return traces.pivot(index="step", columns="name", values="value")

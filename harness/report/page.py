@@ -56,7 +56,7 @@ def page(
     traces: pd.DataFrame | None = None,
     projections: pd.DataFrame | None = None,
 ) -> str:
-    """Return the report as HTML text."""
+    """Return the report as HTML text; raises ``ValueError`` for a frame without rows."""
     if frame.empty:
         raise ValueError("the frame has no rows: nothing was planned")
     frame = summary.plain_text(frame)
@@ -100,7 +100,7 @@ def page(
 
 
 def resource(name: str) -> str:
-    """Return a file that lies beside this one."""
+    """Return the text of a file beside this one."""
     return (files("harness.report") / name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A frame for the terminal, a paper, a spreadsheet or another program."""
+"""Tables of a frame for the terminal, a paper, a spreadsheet or another program."""
 
 from __future__ import annotations
 
@@ -165,12 +165,12 @@ def latex_text(text: str) -> str:
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Return the tidy frame itself; numbers keep every digit."""
+    """Return the tidy frame itself as CSV; numbers keep every digit."""
     return frame.to_csv(index=False)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write the tidy frame itself. Raises ``UsageError`` without pyarrow."""
+    """Write the tidy frame itself as Parquet; raises ``UsageError`` without pyarrow."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
