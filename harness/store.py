@@ -213,7 +213,7 @@ class Store:
                 "solver": cell.solver.name,
                 "solver_settings": cell.solver.settings,
                 "label": cell.solver.label,
-                "size": cell.size,
+                "size": cell.dim,
                 "seed": cell.seed,
                 "device": cell.device,
                 "rerun": f"{rerun} --cell {cell.key[:12]}",

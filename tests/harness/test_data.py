@@ -82,9 +82,7 @@ def test_workers_of_a_cluster_are_told_the_folder(folder: Path) -> None:
     limits = Limits(seconds=60, memory=2**30, threads=1, data=str(folder))
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         resources = Resources(limits, backend="dask", scheduler=cluster.scheduler_address)
-        statuses = {
-            cell.size: outcome.status for cell, outcome, _ in run_scheduled(cells(), resources, lambda _: False)
-        }
+        statuses = {cell.dim: outcome.status for cell, outcome, _ in run_scheduled(cells(), resources, lambda _: False)}
     assert statuses == {3: "ok", 55: "unavailable"}
 
 
