@@ -42,7 +42,7 @@ SHOWN_TO_MEASURES = {
 SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTIN] + [
     ("oracle", '{"particles": 500}'),
     ("gaussian-jko", '{"order": 2}'),
-    ("chang-cooper", '{"points": 500, "step_size": 0.002}'),
+    ("chang-cooper", '{"cells": 500, "step_size": 0.002}'),
     ("euler-maruyama", '{"particles": 2000, "step_size": 0.005, "dtype": "float64"}'),
 ]
 

@@ -30,14 +30,14 @@ DETERMINISTIC = [
     {
         "problems": [OU, {"use": "double-well", "settings": {"times": [0.25, 1.0]}}],
         "solvers": [
-            {"use": "chang-cooper", "settings": {"points": 300}},
+            {"use": "chang-cooper", "settings": {"cells": 300}},
             {"use": "quantile-jko", "settings": {"nodes": 100}},
             {"use": "gaussian-jko", "grid": {"order": [1, 2]}},
             {"use": "euler-maruyama", "settings": {"particles": 500}},
         ],
     },
     {"problems": [POSTERIOR], "solvers": [{"use": "laplace"}]},
-    {"problems": [PATH], "solvers": [{"use": "chang-cooper", "settings": {"points": 300}}]},
+    {"problems": [PATH], "solvers": [{"use": "chang-cooper", "settings": {"cells": 300}}]},
 ]
 RANDOM = [
     {

@@ -32,7 +32,7 @@ SETTINGS = [
     ("quantile-jko", {"nodes": 2400}, 1.0),
     ("euler-maruyama", {"particles": 1, "dtype": "float64"}, COLD),
     ("bootstrap-filter", {"particles": 1, "dtype": "float64"}, COLD),
-    ("chang-cooper", {"points": 1000}, 1.0),
+    ("chang-cooper", {"cells": 1000}, 1.0),
 ]
 TOO_COSTLY = {"icnn-jko", "dual-jko", "proximal-recursion"}
 """Their error in the step size lies below that of training, of their basis, or of their particles."""
