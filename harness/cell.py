@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import torch
 
 from harness.catalogue import BUILTIN, import_target
+from harness.errors import unknown
 from harness.measure.measure import Measure, Subject
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
-from harness.usage import unknown
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
+from harness.errors import UsageError, unknown
 from harness.identity import former
-from harness.quantities import parse_numbers, parse_seeds
+from harness.parsing import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
-from harness.usage import UsageError, unknown
 
 E = TypeVar("E", bound=Entry)
 

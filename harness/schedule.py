@@ -13,10 +13,10 @@ from typing import Literal, cast, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from harness.catalogue import import_target
+from harness.errors import UsageError, unknown
 from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.supervise import Cancelled, Limits, supervise
-from harness.usage import UsageError, unknown
 
 Backend = Literal["local", "dask"]
 

@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import UsageError
 from harness.former_names import MEASURES
 from harness.provenance import Provenance, now
-from harness.usage import UsageError
 
 if TYPE_CHECKING:
     from harness.outcome import Outcome

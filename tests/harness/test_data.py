@@ -12,12 +12,12 @@ import pytest
 
 from harness.catalogue import catalogue
 from harness.cell import run_cells
+from harness.errors import UsageError
 from harness.plan import Cell, Selection, plan
 from harness.schedule import Resources
 from harness.schedule import run_cells as run_scheduled
 from harness.suite import Suite
 from harness.supervise import Limits, check_data, supervise
-from harness.usage import UsageError
 from seeding import numpy_generator
 
 SUITE = """\

@@ -14,9 +14,9 @@ import pytest
 
 import solvers
 from harness.catalogue import catalogue
+from harness.errors import UsageError
 from harness.plan import Cell, Selection, one_cell, plan
 from harness.suite import Suite
-from harness.usage import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from solvers.particles.euler_maruyama import EulerMaruyama
 
