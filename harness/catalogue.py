@@ -21,9 +21,9 @@ from typing import Any, Literal, get_type_hints
 
 import problems
 import solvers
+from harness.errors import UsageError, nearest, unknown
 from harness.former_names import renamed
 from harness.measure import CATALOGUE
-from harness.usage import UsageError, nearest, unknown
 
 Kind = Literal["problem", "solver", "measure"]
 BUILTIN: Mapping[Kind, Mapping[str, str]] = {

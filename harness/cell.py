@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import torch
 
 from harness.catalogue import BUILTIN, import_target
+from harness.errors import unknown
 from harness.measure.measure import Measure, Subject
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
-from harness.usage import unknown
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
@@ -91,7 +91,7 @@ def build(cell: Cell) -> Problem | Outcome:
     """
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
-    problem = family.build(cell.size, cell.seed, stream("problem", cell.problem_stream, cell.size, cell.seed))
+    problem = family.build(cell.dim, cell.seed, stream("problem", cell.problem_stream, cell.dim, cell.seed))
     reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
 
@@ -180,7 +180,7 @@ def measure(
             if why is not None:
                 unsuited[name] = why
                 continue
-            generator = stream("evaluation", cell.problem_stream, cell.size, cell.seed, t, name)
+            generator = stream("evaluation", cell.problem_stream, cell.dim, cell.seed, t, name)
             figure = measure(subject, cell.evaluation.draws, generator)
             if math.isnan(figure.value):
                 if name not in BUILTIN["measure"]:
@@ -219,7 +219,7 @@ def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projectio
             if found is not None:
                 yield found
             continue
-        generator = stream("projection", cell.problem_stream, cell.size, cell.seed, t)
+        generator = stream("projection", cell.problem_stream, cell.dim, cell.seed, t)
         yield projected(estimate, problem.truth(t), t, generator, problem.view)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.usage import UsageError
+from harness.errors import UsageError
 from solvers.reproducibility import hold
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def run(
     from harness.catalogue import catalogue
     from harness.completion import completed_by
     from harness.outcome import FINE
+    from harness.parsing import parse_bytes, parse_seconds
     from harness.plan import Selection, one_cell, plan
     from harness.progress import planned_table, report_outcome, watching
-    from harness.quantities import parse_bytes, parse_seconds
     from harness.schedule import Resources, check_backend, shares
     from harness.store import Store
     from harness.suite import load_suite

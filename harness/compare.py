@@ -22,11 +22,11 @@ from rich.text import Text
 from scipy import stats
 
 from harness.catalogue import BUILTIN, Kind
+from harness.errors import UsageError
 from harness.frame import load
 from harness.identity import former
 from harness.listing import console, table
 from harness.measure import CATALOGUE
-from harness.usage import UsageError
 
 GROUP = ["problem", "problem_settings", "solver", "solver_settings", "device", "size"]
 CELL = [*GROUP, "seed"]

@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.text import Text
 
 from harness.catalogue import Kind, catalogue
+from harness.errors import UsageError
 from harness.listing import console, listed, table
 from harness.provenance import code_state, installed_versions, machine
 from harness.server import context
 from harness.store import Store
-from harness.usage import UsageError
 from problems.data.datasets import SHAPES, whereabouts
 from solvers.reproducibility import arithmetic, batches_are_alike
 

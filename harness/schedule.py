@@ -13,10 +13,10 @@ from typing import Literal, cast, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from harness.catalogue import import_target
+from harness.errors import UsageError, unknown
 from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.supervise import Cancelled, Limits, supervise
-from harness.usage import UsageError, unknown
 
 Backend = Literal["local", "dask"]
 
@@ -133,7 +133,7 @@ def grouped(cells: Sequence[Cell], seeds_together: bool) -> list[list[Cell]]:
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         batched = seeds_together and import_target(cell.solver.target).batches_seeds
-        shared = (cell.problem.identity, cell.solver.identity, str(cell.size), cell.evaluation.identity, cell.device)
+        shared = (cell.problem.identity, cell.solver.identity, str(cell.dim), cell.evaluation.identity, cell.device)
         groups.setdefault(shared if batched else (cell.key,), []).append(cell)
     return list(groups.values())
 

@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import UsageError
 from harness.former_names import MEASURES
 from harness.provenance import Provenance, now
-from harness.usage import UsageError
 
 if TYPE_CHECKING:
     from harness.outcome import Outcome
@@ -213,7 +213,7 @@ class Store:
                 "solver": cell.solver.name,
                 "solver_settings": cell.solver.settings,
                 "label": cell.solver.label,
-                "size": cell.size,
+                "size": cell.dim,
                 "seed": cell.seed,
                 "device": cell.device,
                 "rerun": f"{rerun} --cell {cell.key[:12]}",

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
-from harness.quantities import parse_bytes, parse_numbers, parse_seconds, parse_seeds
-from harness.usage import UsageError, unknown
+from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
 
 SHIPPED = Path(__file__).parent / "suites"
 

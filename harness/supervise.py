@@ -19,9 +19,9 @@ import psutil
 
 from harness import server
 from harness.cell import run_cells
+from harness.errors import UsageError
 from harness.outcome import Outcome
 from harness.plan import Cell
-from harness.usage import UsageError
 from problems.data.datasets import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05

@@ -15,7 +15,7 @@ from harness.conformance.contract import Verdict, verdict
 from harness.conformance.gallery import Exhibit, gallery
 from harness.conformance.instances import ProblemTrial
 from harness.conformance.runs import SolverTrial
-from harness.usage import unknown
+from harness.errors import unknown
 
 __all__ = ["CHECKS", "Verdict", "examine", "exhibits", "print_verdict", "trial", "verdicts"]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.measure import CATALOGUE
 from harness.report import published as published_figures
 from harness.report import summary
-from harness.report.closer_figures import draw_closer
+from harness.report.draws_and_steps_figures import plot_draws_and_steps
 from harness.report.filtering import draw_filtering
 from harness.report.palette import GREY, colours, paper_style
 
@@ -45,7 +45,7 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     filters = iter(()) if traces is None else draw_filtering(frame, traces)
-    for name, figure in chain(draw(frame), draw_closer(frame, traces, projections), filters):
+    for name, figure in chain(draw(frame), plot_draws_and_steps(frame, traces, projections), filters):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)

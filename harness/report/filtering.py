@@ -11,8 +11,8 @@ import pandas as pd
 
 from harness.catalogue import catalogue, import_target, make
 from harness.report import published, summary
-from harness.report.closer import of_problem
-from harness.report.closer_figures import solver_colours
+from harness.report.draws_and_steps import of_problem
+from harness.report.draws_and_steps_figures import solver_colours
 from harness.report.palette import GREY, colours, paper_style
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
 from harness.report import summary
 from harness.report.published import SOURCE
 from harness.report.summary import interval, significant
-from harness.usage import UsageError, unknown
 
 COLUMNS = ("solver", "D", "t", "median", "quartiles", "floor", "published", "ok", "seconds")
 PRINTED = tuple(name for name in COLUMNS if name not in ("D", "t"))

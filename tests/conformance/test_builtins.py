@@ -15,8 +15,8 @@ import solvers
 from harness.catalogue import catalogue
 from harness.conformance import CHECKS, exhibits, print_verdict, trial, verdicts
 from harness.conformance.contract import verdict
+from harness.errors import UsageError
 from harness.measure import CATALOGUE
-from harness.usage import UsageError
 
 # Methods that train are too slow with their defaults for a test: small networks, on these problems only.
 TRAINED = {

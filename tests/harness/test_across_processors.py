@@ -73,7 +73,7 @@ for table in json.loads(sys.argv[1]):
         (outcome,) = run_cells([cell])
         assert outcome.status in ("ok", "skipped"), (cell, outcome.traceback)
         for one in outcome.measurements:
-            key = f"{cell.problem.name} {cell.size}: {cell.solver.label}, {one.metric} at {one.t}"
+            key = f"{cell.problem.name} {cell.dim}: {cell.solver.label}, {one.metric} at {one.t}"
             figures[key] = one.value, one.standard_error
 Path(sys.argv[2]).write_text(json.dumps(figures))
 """

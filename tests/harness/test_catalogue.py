@@ -13,7 +13,7 @@ import harness.catalogue
 import problems
 import solvers
 from harness.catalogue import all_settings, catalogue, import_target, make
-from harness.usage import UsageError
+from harness.errors import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from solvers.particles.euler_maruyama import EulerMaruyama
 from solvers.solver import Solver

@@ -45,7 +45,7 @@ def outcomes(name: str, dims: str, **settings: Any) -> dict[tuple[str, int], Out
     )
     cells = plan(suite, Selection(), catalogue([PLUGIN]))
     assert {cell.solver.name for cell in cells} == set(solvers.BUILTIN)
-    return {(cell.solver.label, cell.size): next(run_cells([cell])) for cell in cells}
+    return {(cell.solver.label, cell.dim): next(run_cells([cell])) for cell in cells}
 
 
 @pytest.mark.parametrize("stationary", [False, True])

@@ -10,10 +10,10 @@ import pytest
 
 import problems
 import solvers
+from harness.errors import UsageError
 from harness.listing import listed, print_listing, settings, summary, support
 from harness.measure import CATALOGUE
 from harness.suite import shipped
-from harness.usage import UsageError
 from problems.flow import InternalEnergy, PowerEntropy
 from solvers.solver import Solver
 

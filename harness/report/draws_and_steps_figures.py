@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from harness.report import summary
-from harness.report.closer import density_views, draw_views, of_problem, smoothed, step_views
+from harness.report.draws_and_steps import density_views, draw_views, of_problem, smoothed, step_views
+from harness.report.exact_density import MASSES, ExactDensity, exact_density, in_own_coordinates
 from harness.report.palette import GREY, colours, paper_style
-from harness.report.views import MASSES, ExactDensity, exact_density, in_own_coordinates
 from problems.arrays import Reals
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 4
 
 
-def draw_closer(
+def plot_draws_and_steps(
     frame: pd.DataFrame, traces: pd.DataFrame | None, projections: pd.DataFrame | None
 ) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for the draws of every dimension and time, densities, and every trace."""

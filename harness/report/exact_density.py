@@ -67,9 +67,9 @@ def exact_density(problem: str, settings: str, size: int, truth: Reals) -> Exact
 
 
 def _built(problem: str, settings: str, size: int) -> Problem | None:
+    from harness.errors import UsageError
     from harness.projection import INSTANCE
     from harness.streams import stream
-    from harness.usage import UsageError
     from problems.unavailable import Unavailable
 
     try:

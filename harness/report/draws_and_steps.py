@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.report.exact_density import ExactDensity, exact_density, in_own_coordinates
 from harness.report.plots import number, numbers
 from harness.report.summary import label_place, quartiles
-from harness.report.views import ExactDensity, exact_density, in_own_coordinates
 from problems.arrays import Reals
 
 SMOOTHING = 0.6
@@ -29,7 +29,7 @@ def of_problem(table: pd.DataFrame | None, problem: tuple[str, str]) -> pd.DataF
     return rows.drop_duplicates([name for name in ("key", "t", "along", "name", "step") if name in rows])
 
 
-def closer_data(
+def draws_and_steps_data(
     traces: pd.DataFrame | None, projections: pd.DataFrame | None, problem: tuple[str, str], labels: Sequence[str]
 ) -> dict[str, Any]:
     """Return the draws, densities and steps that the page shows of a problem, as plain JSON values.

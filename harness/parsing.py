@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.usage import UsageError
+from harness.errors import UsageError
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
