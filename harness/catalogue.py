@@ -22,7 +22,7 @@ from typing import Any, Literal, get_type_hints
 import problems
 import solvers
 from harness.errors import UsageError, nearest, unknown
-from harness.former_names import renamed
+from harness.former_names import parted, renamed
 from harness.measure import CATALOGUE
 
 Kind = Literal["problem", "solver", "measure"]
@@ -142,6 +142,8 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
             called = renamed(kind, component.name).get(name)
             if called in fields:
                 raise UsageError(f"{kind} {component.name!r}: setting {name!r} is called {called!r} now")
+            for other in parted(kind, component.name, name):
+                raise UsageError(f"{kind} {component.name!r}: setting {name!r} is one of {kind} {other!r} now")
             allowed = ", ".join(sorted(fields)) or "none"
             raise UsageError(
                 f"{kind} {component.name!r} has no setting {name!r}{nearest(name, fields)} (there are: {allowed})"

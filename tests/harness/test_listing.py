@@ -56,6 +56,7 @@ def test_what_each_solver_solves(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["mala"] == ["yes", "yes", "any"]
     assert rows["quantile-jko"] == ["yes", "yes", "at", "most", "1", "1"]
     assert rows["gaussian-jko"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
+    assert rows["gaussian-variational"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
 
 
 @dataclass(frozen=True, kw_only=True)
