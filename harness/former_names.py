@@ -144,10 +144,10 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Former:
-    """What a component was called: by ``name``, its settings by the old names that ``settings`` maps new ones to.
+    """The former ``name`` of a component, and the old names of its settings, which ``settings`` maps new ones to.
 
     ``fixed`` are old settings that the new component has for good. The entry holds on the ``problems`` of these names
-    (``None``: on all), for settings, by their new names, that are as in ``where``.
+    (``None``: on all), for settings, by their new names, that are as in ``where`` (``None``: absent, too).
     """
 
     name: str
@@ -163,9 +163,16 @@ class Former:
         )
 
 
+POSTERIORS = ("gaussian-mixture", "logistic-regression")
+"""Problems whose laws were found by Gaussian variational inference under the name gaussian-jko."""
+
 FORMERLY: Mapping[tuple[str, str], tuple[Former, ...]] = {
     ("solver", "chang-cooper"): (Former("chang-cooper", {"cells": "points"}),),
     ("solver", "euler-maruyama"): (Former("euler-maruyama", {"preconditioner": "metric"}),),
+    # What was gaussian-jko on these problems is gaussian-variational. What is now called so declines them, under a name
+    # of its own, lest the two be one cell; stored settings with a scheme are those of then.
+    ("solver", "gaussian-jko"): (Former("gaussian-jko, quadratic", problems=POSTERIORS, where={"scheme": None}),),
+    ("solver", "gaussian-variational"): (Former("gaussian-jko", problems=POSTERIORS),),
     ("solver", "icnn-jko"): (Former("icnn-jko", {"preconditioner": "metric"}),),
     ("solver", "mala"): (Former("mala", {"preconditioner": "metric"}),),
     ("solver", "svgd"): (Former("svgd", {"minibatch": "batch_size", "preconditioner": "metric"}),),
@@ -184,5 +191,16 @@ MEASURES = frozenset(
 
 
 def renamed(kind: str, name: str) -> dict[str, str]:
-    """Return what settings of a component are called today, by the names that they had."""
+    """Return the names of a component's settings today, keyed by their former ones."""
     return {old: new for entry in FORMERLY.get((kind, name), ()) for new, old in entry.settings.items()}
+
+
+def parted(kind: str, name: str, setting: str) -> list[str]:
+    """Return the other components that a component with this setting has come to be since, by their names of today."""
+    if setting not in SETTINGS.get(kind, {}).get(name, {}):
+        return []
+    return [
+        other
+        for (of, other), entries in FORMERLY.items()
+        if of == kind and other != name and any(entry.name == name for entry in entries)
+    ]

@@ -1,4 +1,4 @@
-"""Under which name and settings a cell is known, in its key and to its random streams, whatever they are called today.
+"""The names and settings that a cell's key and random streams go by, whatever they are called today.
 
 The names are those of the first commit that kept this table, and each built-in component counts with all the settings
 that it had there, so that figures stored then stay the figures of the same cells:

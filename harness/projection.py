@@ -1,4 +1,4 @@
-"""What an answer looks like: some of its draws in the plane of the truth's two principal axes; its curve on the line.
+"""Points that plots show of an answer: some draws in the plane of the truth's principal axes, on the line its curve.
 
 The plane is that of the truth's two largest principal components, about its mean; in two dimensions it is the space
 itself, in its own coordinates. It depends on nothing but the truth, so every solver's answer to an instance, and the

@@ -112,14 +112,14 @@ def attempt(solver: Solver, exhibit: Exhibit) -> Run:
 
 
 def contents(problem: Problem) -> list[torch.Tensor]:
-    """Return the tensors that a problem consists of, and the moments of what is true of it."""
+    """Return the tensors of a problem, of shapes (...,), and the moments of its truth."""
     flow = problem.flow
     truths = [] if problem.truth is None else [moment for t in flow.times for moment in problem.truth(t).moments()]
     return tensors_in((flow, problem.prediction)) + truths
 
 
 def bits(solution: Solution) -> list[torch.Tensor]:
-    """Return what must come out the same when a run is repeated: estimates, their draws and their densities."""
+    """Return the tensors, of shapes (...,), that a repeated run must give again: estimates, draws, densities."""
     found: list[torch.Tensor] = []
     for estimate in solution.estimates:
         draws = estimate.sample(256, generator(5))

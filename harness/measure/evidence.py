@@ -1,4 +1,4 @@
-"""What a density says of the evidence Z = ∫ exp(-βV) of the potential that it was fitted to.
+"""Bounds of the evidence Z = ∫ exp(-βV) from a density that was fitted to exp(-βV).
 
 For a density q, with V including its constants,
 

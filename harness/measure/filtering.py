@@ -1,4 +1,4 @@
-"""How good a filter is: scores of the hidden state itself, and the evidence of what was observed.
+"""Measures of filters: scores of the hidden state itself, and the evidence of the observations.
 
 The continuous ranked probability score of a law F for the outcome x (Gneiting & Raftery, J. Am. Stat. Assoc. 2007),
 

@@ -99,7 +99,10 @@ def _mean_over_draws(
 
 
 def log_ratio(fit: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
-    """ℓ = ``fit`` - ``truth``, log-densities (n,) at the same points; 0 where both densities vanish."""
+    """Return ℓ = ``fit`` - ``truth``, log-densities (n,) at the same points, shape (n,); 0 where both vanish.
+
+    Raises ``Diverged`` where that of the fit is NaN, and ``ArithmeticError`` where that of the truth is.
+    """
     log_fit, log_truth = fit.double().numpy(), truth.double().numpy()
     if np.isnan(log_fit).any():
         raise Diverged(f"the log-density of the fit is NaN at {int(np.isnan(log_fit).sum())} of {len(fit)} points")
@@ -110,7 +113,7 @@ def log_ratio(fit: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
 
 
 def sample_mean(values: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
-    """Return the (weighted) mean and its standard error; (±inf, 0) when a value is infinite."""
+    """Return the (weighted) mean of values (n,) and its standard error; (±inf, 0) when a value is infinite."""
     if np.isinf(values).any():
         return float(np.sum(values[np.isinf(values)])), 0.0
     if weights is None:
@@ -174,6 +177,6 @@ def too_few(particles: Particles) -> str | None:
 
 
 def type_name(estimate: Estimate) -> str:
-    """Return what an estimate is, in words."""
+    """Return the kind of an estimate in words."""
     name = type(estimate).__name__
     return f"{name} of {type(estimate.law).__name__}" if isinstance(estimate, Exact) else name

@@ -13,8 +13,9 @@ import harness.catalogue
 import problems
 import solvers
 from harness.catalogue import all_settings, catalogue, import_target, make
-from harness.usage import UsageError
+from harness.errors import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.particles.euler_maruyama import EulerMaruyama
 from solvers.solver import Solver
 
@@ -161,6 +162,14 @@ def test_bad_solver_settings(settings: dict[str, Any], said: str) -> None:
         make("solver", EulerMaruyama, settings)
     assert said in one_line(refused.value)
     assert "euler-maruyama" in str(refused.value)
+
+
+@pytest.mark.parametrize("setting", ["scheme", "nodes", "until_rest"])
+def test_a_setting_of_a_method_that_came_to_be_two(setting: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        make("solver", GaussianJKO, {setting: 0})
+    said = f"solver 'gaussian-jko': setting {setting!r} is one of solver 'gaussian-variational' now"
+    assert one_line(refused.value) == said
 
 
 EYE = [[1.0, 0.0], [0.0, 1.0]]

@@ -90,7 +90,7 @@ def test_second_order_steps_are_those_of_the_implicit_midpoint_rule(rate):
         u = (pull + math.sqrt(pull**2 + 8 * stiffness / beta)) / (2 * stiffness)
         slope, variance = slope * (u - 1), variance * (u - 1) ** 2
         assert isinstance(answer, Pushforward)
-        torch.testing.assert_close(answer.push(x), slope * x, atol=1e-2, rtol=0)  # in twelve runs at most 5.5e-3
+        torch.testing.assert_close(answer.push(x), slope * x, atol=1.5e-2, rtol=0)  # over 30 seeds at most 7.8e-3
     # The error in the variance against the exact flow is that of second order.
     exact = math.exp(-2 * rate * 0.2) * 2.25 + (1 - math.exp(-2 * rate * 0.2)) / (beta * rate)
     first = GaussianJKO(step_size=step_size).solve(problem, generator(), CPU).estimates[-1].law.covariance.item()
@@ -125,7 +125,7 @@ def quantile_step(potential: Potential, start: torch.Tensor, step_size: float, b
 def test_steps_in_a_double_well_are_those_of_the_quantile_functions():
     potential, beta = DoubleWellPotential(1.0, 0.25), 2.0
     answers = solved(
-        ICNNJKO(step_size=0.1, iterations=400, batch_size=256, width=32, pool_size=8192),
+        ICNNJKO(step_size=0.1, iterations=800, batch_size=256, width=64, pool_size=8192),
         line(potential, 0.3, 0.6, beta, (0.1, 0.2)),
     )
     probability = (torch.arange(1600, dtype=torch.float64) + 0.5) / 1600
@@ -139,9 +139,9 @@ def test_steps_in_a_double_well_are_those_of_the_quantile_functions():
         # The nearest affine map is 0.09 away from the first step and 0.14 from both.
         basis = torch.stack([start, torch.ones_like(start)], dim=1)
         affine = basis @ torch.linalg.lstsq(basis, x[:, None]).solution
-        # Five deviations from the median over thirty seeds: 4e-3, at most 1e-2.
-        assert error < 1.5e-2
-        assert error < 0.2 * float((affine[:, 0] - x)[80:-80].square().mean().sqrt())
+        # Over fifty seeds 1.8e-3 with a deviation of 5e-4. Half the units or iterations leave some at 1e-2.
+        assert error < 6e-3
+        assert error < 0.1 * float((affine[:, 0] - x)[80:-80].square().mean().sqrt())
 
 
 def test_pushing_and_pulling_return_the_point(mixture):
