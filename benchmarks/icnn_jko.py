@@ -77,7 +77,7 @@ def plain_trainer(architecture: Architecture, problem: Problem, batch: int) -> C
     """Return a function that trains by automatic differentiation."""
     objective = placed(problem.flow.potential, CPU, torch.float32)
     flat = parameters_of(architecture).requires_grad_()
-    optimiser = torch.optim.ScheduledAdam([flat], lr=1e-4)
+    optimiser = torch.optim.Adam([flat], lr=1e-4)
     generator = stream("solver")
     earlier = [architecture.weights(parameters_of(architecture)) for _ in range(EARLIER_MAPS)]
 

@@ -9,7 +9,7 @@ def test_adam_is_torchs():
     start = torch.randn(2, 7, dtype=torch.float64, generator=generator(10))
     ours, theirs = start.clone(), start.clone().requires_grad_()
     optimiser = ScheduledAdam(ours, torch.ones(7, dtype=torch.float64), 20)
-    reference = torch.optim.ScheduledAdam([theirs], lr=0.01, betas=(0.9, 0.99), eps=ADAM_EPSILON)
+    reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99), eps=ADAM_EPSILON)
     for step in range(20):
         slope = torch.randn(2, 7, dtype=torch.float64, generator=generator(11 + step))
         optimiser.step(slope, torch.full((2, 1), 0.01, dtype=torch.float64))
