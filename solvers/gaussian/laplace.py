@@ -31,7 +31,9 @@ from solvers.threads import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Laplace(Solver):
-    """Laplace's method answers with N(x*, (β∇²V(x*))⁻¹) at the mode x* that Newton's method reaches from the mean of the initial law.
+    """Laplace's method answers with N(x*, (β∇²V(x*))⁻¹) at the mode x* that Newton's method reaches.
+
+    Newton's method starts from the mean of the initial law.
 
     For stationary laws exp(-βV) only; it is the answer at every time. ``iterations`` is the most Newton steps it takes.
 
