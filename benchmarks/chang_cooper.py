@@ -69,7 +69,7 @@ class ChangCooperRatio(Profiled):
         fix_threads(1)
         problem = FAMILY.build(1, 0, stream("problem"))
         cells, steps = self.size["cells"], self.size["steps"]
-        solver = ChangCooper(points=cells, domain=DOMAIN)
+        solver = ChangCooper(cells=cells, domain=DOMAIN)
 
         def ours() -> np.ndarray:
             (estimate,) = solver.solve(problem, stream("solver"), torch.device("cpu")).estimates

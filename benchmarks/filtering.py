@@ -85,7 +85,7 @@ class ReferenceFilter(Profiled):
 
     def setup(self) -> None:
         fix_threads(1)
-        self.problem, self.solver = published(), ChangCooper(points=self.size)
+        self.problem, self.solver = published(), ChangCooper(cells=self.size)
         self.solver.solve(self.problem, stream("solver"), CPU)
 
     def time_chang_cooper(self) -> None:

@@ -32,6 +32,7 @@ RUN = {
     "device": "cpu",
     "beside": 1,
     "versions": json.dumps({"python": "3.11.9", "torch": "2.13.0"}),
+    "arithmetic": "AVX512 instructions, MKL_CBWR=AUTO",
     "argv": "wgfbench run ou --preset paper",
     "setup_seconds": 0.0,
     "measure_seconds": 0.1,

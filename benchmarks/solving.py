@@ -41,7 +41,7 @@ class Solving(Profiled):
         self.solver = {
             "euler-maruyama": lambda: EulerMaruyama(particles=resolution),
             "gaussian-jko": lambda: GaussianJKO(order=2),
-            "chang-cooper": lambda: ChangCooper(points=resolution),
+            "chang-cooper": lambda: ChangCooper(cells=resolution),
         }[name]()
 
     def solve(self):

@@ -94,7 +94,7 @@ class SVGDRatios(Profiled):
     setup_cache.timeout = 300.0
 
     def measured(self, problem: Problem, particles: int, iterations: int) -> Seconds:
-        solver = SVGD(particles=particles, iterations=iterations, batch_size=BATCH, learning_rate=LEARNING_RATE)
+        solver = SVGD(particles=particles, iterations=iterations, minibatch=BATCH, learning_rate=LEARNING_RATE)
         return side_by_side(
             self.size["repeats"],
             ours=lambda: solver.solve(problem, stream("solver"), torch.device("cpu")),

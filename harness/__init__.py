@@ -1,4 +1,4 @@
-"""How problems and solvers are run, measured and kept."""
+"""The harness runs solvers on problems, measures their answers, and keeps and shows the figures."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path, suite: str | None = None) -> pandas.DataFrame:
-    """Return a store as one tidy frame, one row per cell, time and measure; see :func:`harness.frame.load`."""
+    """Return a store as one tidy frame, one row per cell, time and measure; see :func:`harness.frame.load`.
+
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite.
+    """
     from harness.frame import load as load_frame
 
     return load_frame(path, suite)
 
 
 def load_traces(path: str | Path, suite: str | None = None) -> pandas.DataFrame:
-    """Return what solvers noted of steps and observations, a row per cell, trace and step; see ``harness.frame``."""
+    """Return what solvers noted of steps and observations, a row per cell, trace and step; see ``harness.frame``.
+
+    Raises ``UsageError`` as :func:`load` does.
+    """
     from harness.frame import load_traces as load_frame
 
     return load_frame(path, suite)
 
 
 def load_projections(path: str | Path, suite: str | None = None) -> pandas.DataFrame:
-    """Return draws of answers in the plane of the truth's principal axes; see ``harness.frame``."""
+    """Return draws of answers, (n, 2) each, in the plane of the truth's principal axes; see ``harness.frame``.
+
+    Raises ``UsageError`` as :func:`load` does.
+    """
     from harness.frame import load_projections as load_frame
 
     return load_frame(path, suite)

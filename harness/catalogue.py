@@ -1,4 +1,4 @@
-"""Which problems, solvers and measures there are: built-ins, entry points of installed packages, and plugin files.
+"""The catalogue of problems, solvers and measures: built-ins, entry points of installed packages, plug-in files.
 
 A component is known by its name and a target, ``package.module:Class`` or ``/path/to/file.py:Class``, and is imported
 when it is first used: a missing package disables the one solver that wants it.
@@ -21,8 +21,9 @@ from typing import Any, Literal, get_type_hints
 
 import problems
 import solvers
+from harness.errors import UsageError, nearest, unknown
+from harness.former_names import parted, renamed
 from harness.measure import CATALOGUE
-from harness.usage import UsageError, nearest, unknown
 
 Kind = Literal["problem", "solver", "measure"]
 BUILTIN: Mapping[Kind, Mapping[str, str]] = {
@@ -39,7 +40,7 @@ BASES: Mapping[Kind, tuple[str, str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
-    """Targets of all problems, solvers and measures by kind and name."""
+    """The targets of all problems, solvers and measures, by kind and name."""
 
     targets: Mapping[Kind, Mapping[str, str]]
 
@@ -74,7 +75,10 @@ def add_target(targets: dict[Kind, dict[str, str]], kind: Kind, name: str, targe
 
 
 def plugin_components(path: Path) -> list[tuple[Kind, str, str]]:
-    """Import a plugin file and return its components as (kind, name, target)."""
+    """Import a plugin file and return its components as (kind, name, target).
+
+    Raises ``UsageError`` for a file that does not import or holds no component.
+    """
     try:
         module = import_file(path)
     except Exception as error:
@@ -92,7 +96,10 @@ def plugin_components(path: Path) -> list[tuple[Kind, str, str]]:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file once, under a module name made from its path and its text."""
+    """Import a Python file once, under a module name made from its path and its text.
+
+    Raises ``ImportError`` for what is no Python file, and whatever the import raises.
+    """
     text = path.read_bytes()
     digest = hashlib.sha256(str(path.resolve()).encode() + text).hexdigest()[:12]
     module_name = f"wgfbench_plugin_{path.stem}_{digest}"
@@ -112,7 +119,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 def import_target(target: str) -> type[Any]:
-    """Return the class that a target names. Raises whatever its import raises."""
+    """Return the class that a target names; raises whatever its import raises."""
     place, _, attribute = target.rpartition(":")
     module = import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     component: type[Any] = getattr(module, attribute)
@@ -132,6 +139,11 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in settings.items():
         if name not in fields:
+            called = renamed(kind, component.name).get(name)
+            if called in fields:
+                raise UsageError(f"{kind} {component.name!r}: setting {name!r} is called {called!r} now")
+            for other in parted(kind, component.name, name):
+                raise UsageError(f"{kind} {component.name!r}: setting {name!r} is one of {kind} {other!r} now")
             allowed = ", ".join(sorted(fields)) or "none"
             raise UsageError(
                 f"{kind} {component.name!r} has no setting {name!r}{nearest(name, fields)} (there are: {allowed})"

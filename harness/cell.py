@@ -1,4 +1,4 @@
-"""What happens in a cell: build the instance, solve it, measure every answer. Runs in a process of its own."""
+"""One cell, in a process of its own: build the instance, solve it, measure every answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 import torch
 
 from harness.catalogue import BUILTIN, import_target
+from harness.errors import unknown
 from harness.measure.measure import Measure, Subject
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
-from harness.usage import unknown
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
@@ -67,7 +67,7 @@ def run_cells(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator
 
 
 def ended(cell: Cell, work: Callable[[], T]) -> T | Outcome:
-    """Return what ``work`` gives, or the outcome of a cell that its exception ends."""
+    """Return ``work()``, or the ``Outcome`` that describes its exception."""
     try:
         return work()
     except Diverged as error:
@@ -85,10 +85,13 @@ def ended(cell: Cell, work: Callable[[], T]) -> T | Outcome:
 
 
 def build(cell: Cell) -> Problem | Outcome:
-    """Return the instance of a cell, or its outcome when the solver does not apply to it."""
+    """Return the instance of a cell, or its outcome when the solver does not apply to it.
+
+    Raises what the problem raises.
+    """
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
-    problem = family.build(cell.size, cell.seed, stream("problem", cell.problem_stream, cell.size, cell.seed))
+    problem = family.build(cell.dim, cell.seed, stream("problem", cell.problem_stream, cell.dim, cell.seed))
     reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
 
@@ -119,7 +122,10 @@ def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path
 
 
 def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: float) -> Outcome:
-    """Measure the solver's answer, which took ``seconds``; raises ``Diverged`` for one that is unusable."""
+    """Return the measured answer of the solver, which took ``seconds``.
+
+    Raises ``Diverged`` for an answer that is unusable, and as :func:`measure` does.
+    """
     if isinstance(solution, Diverged):
         raise solution
     solver: Solver = cell.solver.make()
@@ -149,7 +155,7 @@ def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: 
 
 
 def plain(series: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
-    """Return series of plain floats, as they are kept."""
+    """Return the series with plain floats, as the store keeps them."""
     return {name: tuple(map(float, values)) for name, values in series.items()}
 
 
@@ -158,8 +164,8 @@ def measure(
 ) -> tuple[list[Measurement], dict[str, int], dict[str, str]]:
     """Return every measurement, the versions of the measures asked, and why some of them gave none.
 
-    Raises ``ValueError`` for a measure that does not exist, and for a plug-in's that gives no number; ``Diverged``
-    where a built-in one gives none: that is for the answer.
+    Raises ``ValueError`` for a measure that does not exist and for a plug-in's that gives NaN, and ``Diverged`` where a
+    built-in one gives NaN: then the answer is to blame.
     """
     taken, versions, unsuited = [], {}, {}
     measures = {name: made(cell, name) for name in asked(cell, problem)}
@@ -174,7 +180,7 @@ def measure(
             if why is not None:
                 unsuited[name] = why
                 continue
-            generator = stream("evaluation", cell.problem_stream, cell.size, cell.seed, t, name)
+            generator = stream("evaluation", cell.problem_stream, cell.dim, cell.seed, t, name)
             figure = measure(subject, cell.evaluation.draws, generator)
             if math.isnan(figure.value):
                 if name not in BUILTIN["measure"]:
@@ -199,9 +205,11 @@ def made(cell: Cell, name: str) -> Measure:
 
 
 def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projection]:
-    """Yield draws of each estimate in the plane of the truth, on the line its density; of one instance.
+    """Yield the points that plots show of each estimate: draws in the plane of the truth, on the line its density.
 
-    There are none where the truth is not known, and no curve of an estimate without a density.
+    Only instance 0 has them, and only where the truth is known; an estimate without a density has no curve.
+
+    Raises ``Diverged`` for draws or a density that are not finite.
     """
     if problem.truth is None or cell.seed != INSTANCE:
         return
@@ -211,7 +219,7 @@ def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projectio
             if found is not None:
                 yield found
             continue
-        generator = stream("projection", cell.problem_stream, cell.size, cell.seed, t)
+        generator = stream("projection", cell.problem_stream, cell.dim, cell.seed, t)
         yield projected(estimate, problem.truth(t), t, generator, problem.view)
 
 

@@ -1,4 +1,4 @@
-"""The command line. Everything heavy is imported by the command that needs it."""
+"""The command line; what is heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.usage import UsageError
+from harness.errors import UsageError
 from solvers.reproducibility import hold
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def run(
     from harness.catalogue import catalogue
     from harness.completion import completed_by
     from harness.outcome import FINE
+    from harness.parsing import parse_bytes, parse_seconds
     from harness.plan import Selection, one_cell, plan
     from harness.progress import planned_table, report_outcome, watching
-    from harness.quantities import parse_bytes, parse_seconds
     from harness.schedule import Resources, check_backend, shares
     from harness.store import Store
     from harness.suite import load_suite
@@ -247,7 +247,10 @@ def doctor(plugin: Plugins = None, store: StorePath = DEFAULT_STORE) -> None:
 
 
 def frame_of(store: Path, suite: str | None) -> pandas.DataFrame:
-    """Return the frame of a suite in a store, the one last run if none is named."""
+    """Return the frame of a suite in a store, the one last run if none is named.
+
+    Raises ``UsageError`` for a file that is not a store, and a suite that it does not hold.
+    """
     from harness.frame import load
     from harness.store import Store
 

@@ -22,11 +22,11 @@ from rich.text import Text
 from scipy import stats
 
 from harness.catalogue import BUILTIN, Kind
+from harness.errors import UsageError
 from harness.frame import load
 from harness.identity import former
 from harness.listing import console, table
 from harness.measure import CATALOGUE
-from harness.usage import UsageError
 
 GROUP = ["problem", "problem_settings", "solver", "solver_settings", "device", "size"]
 CELL = [*GROUP, "seed"]
@@ -191,5 +191,5 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
 
 
 def ratio_text(ratio: float) -> str:
-    """Return how the seconds changed, as a factor."""
+    """Return the factor by which seconds changed, as text."""
     return "–" if math.isnan(ratio) else f"× {ratio:.2f}"

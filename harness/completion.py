@@ -18,7 +18,7 @@ def older(taken: int | None, now: int) -> bool:
 
 
 def completed_by(components: Catalogue) -> Callable[[Cell, Taken], bool]:
-    """Return what says of a cell, and what was measured of it, whether solving it again would add to that.
+    """Return a function that tells of a cell, and the measures taken of it, whether it lacks one or has an older one.
 
     Asked for are the measures of the suite, else those that the problem's family declares, else those that were asked
     for before. A measure that was not suited counts as taken; so does one of which it is not known.

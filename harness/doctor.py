@@ -1,4 +1,4 @@
-"""What this machine has for a sweep: versions, cores, devices, optional packages, components, and the store."""
+"""A diagnosis of this machine: versions, cores, devices, optional packages, components, and the store."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.text import Text
 
 from harness.catalogue import Kind, catalogue
+from harness.errors import UsageError
 from harness.listing import console, listed, table
 from harness.provenance import code_state, installed_versions, machine
 from harness.server import context
 from harness.store import Store
-from harness.usage import UsageError
 from problems.data.datasets import SHAPES, whereabouts
 from solvers.reproducibility import arithmetic, batches_are_alike
 
@@ -32,7 +32,7 @@ OPTIONAL = {
 
 
 def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
-    """Print all of it; what cannot be found out is said, and stops nothing."""
+    """Print the diagnosis; what cannot be found out is said, and stops nothing."""
     screen = console()
     rows = table("", "", title="This machine")
     rows.show_header = False
@@ -57,7 +57,7 @@ def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
 
 
 def answer(ask: Callable[[], str]) -> str:
-    """Return what there is to say, or why that is not known."""
+    """Return ``ask()``, or why it failed."""
     try:
         return ask()
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The store as one tidy frame: what the page, the tables, the figures and the exports are made from."""
+"""The store as one tidy frame, from which the page, the tables, the figures and the exports are made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from harness.errors import unknown
 from harness.store import Store
-from harness.usage import unknown
 
 QUERY = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
@@ -87,7 +87,10 @@ def load_projections(path: str | Path, suite: str | None = None) -> pd.DataFrame
 
 
 def queried(path: str | Path, query: str, suite: str | None) -> pd.DataFrame:
-    """Return the rows of a query for a suite, or for all suites."""
+    """Return the rows of a query for a suite, or for all suites.
+
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite.
+    """
     with Store(Path(path), create=False) as store, store.guarded():
         if suite is not None and suite not in store.suites():
             raise unknown(f"suite in the store {str(path)!r}:", suite, store.suites())

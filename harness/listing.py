@@ -1,4 +1,4 @@
-"""What there is, as tables: suites, problems, solvers with their settings, and measures."""
+"""Tables of the suites, problems, solvers with their settings, and measures that there are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENERGIES: tuple[type[InternalEnergy] | None, ...] = (Entropy, PowerEntropy, None
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A problem or a solver: what it is and takes, or why it is ``missing``."""
+    """A problem or a solver with its summary and settings, or the reason why it is ``missing``."""
 
     name: str
     summary: str
@@ -59,7 +59,7 @@ def print_listing(plugins: Sequence[Path]) -> None:
 
 
 def support_table(plugins: Sequence[Path]) -> Table:
-    """Return which free energies each solver solves, and how, by what it declares; "yes" or nothing."""
+    """Return the table of the free energies that each solver declares to solve, "yes" or nothing, and of its orders."""
     energies = (each.__name__ if each else "no internal energy" for each in ENERGIES)
     asked = ("interaction", "observations", "stationary only", "dimensions", "order in time")
     matrix = table("solver", *energies, *asked, title="What each solver solves")

@@ -1,4 +1,4 @@
-"""How a cell ends: its status, what was measured, what it took."""
+"""The outcome of a cell: its status, what was measured, and what that took."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended. Seconds are wall-clock except ``cpu_seconds``; memory is in bytes.
+    """The outcome of a cell; seconds are wall-clock except ``cpu_seconds``, memory is in bytes.
 
     ``measures`` are the versions of all measures that were asked, ``unsuited`` why some of them said nothing.
     """

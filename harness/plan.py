@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
+from harness.errors import UsageError, unknown
 from harness.identity import former
-from harness.quantities import parse_numbers, parse_seeds
+from harness.parsing import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
-from harness.usage import UsageError, unknown
 
 E = TypeVar("E", bound=Entry)
 
@@ -40,7 +40,7 @@ class Component:
 
     @cached_property
     def identity(self) -> str:
-        """What tells the component from any other of today's."""
+        """Text that differs from that of any other component of today."""
         return json.dumps([self.name, self.version, self.settings])
 
     def formerly(self, problem: str | None = None) -> tuple[str, str]:
@@ -53,7 +53,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How answers are judged: evaluation draws a side, and the measures (``None``: those that the problem names).
+    """How answers are measured: evaluation draws a side, and the measures (``None``: those that the problem names).
 
     ``added`` says where measures live that are no built-in ones, by name and target.
     """
@@ -70,11 +70,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of one solver on one instance, and how it is judged."""
+    """One run of one solver on one instance in dimension ``dim``, and how it is measured."""
 
     problem: Component
     solver: Component
-    size: int
+    dim: int
     seed: int
     evaluation: Evaluation
     device: str
@@ -92,11 +92,11 @@ class Cell:
 
     @cached_property
     def run_identity(self) -> str:
-        """What the solver's own randomness depends on."""
+        """Text of everything that the solver's random stream depends on."""
         problem, problem_settings, solver, solver_settings = self.place
         solved = json.dumps([problem, self.problem.version, problem_settings])
         by = json.dumps([solver, self.solver.version, solver_settings])
-        return f"{solved} {by} {self.size} {self.seed}"
+        return f"{solved} {by} {self.dim} {self.seed}"
 
     @cached_property
     def key(self) -> str:
@@ -130,8 +130,8 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     added = tuple(sorted(components.targets["measure"].items() - BUILTIN["measure"].items()))
     evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None, added)
     expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
-    for size in {None, *(size for entry in solvers for size in own_dims(entry) or ())}:
-        check_labels([component for entry, variants in expanded if runs_in(entry, size) for component, _ in variants])
+    for dim in {None, *(dim for entry in solvers for dim in own_dims(entry) or ())}:
+        check_labels([component for entry, variants in expanded if runs_in(entry, dim) for component, _ in variants])
     cells: dict[str, Cell] = {}
     for problem_entry in problems:
         for problem, family in expand("problem", problem_entry, components):
@@ -141,18 +141,18 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
                 if entry.problems is None or problem.name in entry.problems
                 for variant in variants
             ]
-            chosen_sizes = sizes(suite, problem_entry, problem, family, selection.dims)
-            meeting = [each for each in applicable if any(runs_in(each[0], size) for size in chosen_sizes)]
+            chosen_dims = dimensions(suite, problem_entry, problem, family, selection.dims)
+            meeting = [each for each in applicable if any(runs_in(each[0], dim) for dim in chosen_dims)]
             check_steps(problem, family, [variant for _, variant in meeting])
             line_ups = {
-                size: with_bounds([variant for entry, variant in applicable if runs_in(entry, size)], components)
-                for size in chosen_sizes
+                dim: with_bounds([variant for entry, variant in applicable if runs_in(entry, dim)], components)
+                for dim in chosen_dims
             }
-            for size, seed in itertools.product(
+            for dim, seed in itertools.product(
                 line_ups, parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds)))
             ):
-                for solver in line_ups[size]:
-                    cell = Cell(problem, solver, size, seed, evaluation, selection.device)
+                for solver in line_ups[dim]:
+                    cell = Cell(problem, solver, dim, seed, evaluation, selection.device)
                     cells.setdefault(cell.key, cell)
     if not cells:
         raise UsageError("the selection leaves nothing to run: no problem has one of these dimensions")
@@ -173,7 +173,10 @@ def first_given(*values: Any) -> Any:
 
 
 def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
-    """Return the suite's entries with these names; a name outside the suite joins with its default settings."""
+    """Return the suite's entries with these names; a name outside the suite joins with its default settings.
+
+    Raises ``UsageError`` for a name that neither the suite nor the catalogue has.
+    """
     if names is None:
         return list(entries)
     known = {*components.targets[kind], *(entry.use for entry in entries)}
@@ -187,7 +190,10 @@ def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, compon
 
 
 def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Component, Any]]:
-    """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing)."""
+    """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing).
+
+    Raises ``UsageError`` for an unknown name, an empty grid, and settings that are not allowed.
+    """
     target = components.target(kind, entry.use)
     for name, choices in entry.grid.items():
         if not choices:
@@ -212,10 +218,10 @@ def own_dims(entry: SolverEntry) -> tuple[int, ...] | None:
     return None if entry.dims is None else parse_numbers("dims", str(entry.dims), smallest=1)
 
 
-def runs_in(entry: SolverEntry, size: int | None) -> bool:
-    """Return whether a solver runs in dimension ``size``; ``None`` stands for those that no entry names."""
+def runs_in(entry: SolverEntry, dim: int | None) -> bool:
+    """Return whether a solver runs in dimension ``dim``; ``None`` stands for those that no entry names."""
     dims = own_dims(entry)
-    return dims is None or size in dims
+    return dims is None or dim in dims
 
 
 def check_labels(solvers: Sequence[Component]) -> None:
@@ -238,7 +244,10 @@ def check_steps(problem: Component, family: Any, solvers: Sequence[tuple[Compone
 
 
 def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue) -> list[Component]:
-    """Return the solvers of an instance behind its bounds: the initial law and the oracles of the same sizes."""
+    """Return the bounds of an instance, the initial law and oracles of the solvers' sizes, and then the solvers.
+
+    Raises ``UsageError`` when two different ones have one label.
+    """
     sample_sizes = sorted({made.sample_size for _, made in solvers if made is not None and made.sample_size})
     bounds = [SolverEntry(use="initial"), SolverEntry(use="oracle")]
     if sample_sizes:
@@ -250,16 +259,21 @@ def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue)
     return line_up
 
 
-def sizes(suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: str | None) -> tuple[int, ...]:
-    """Return the dimensions to run: those selected, else the suite's, where the problem exists in them."""
+def dimensions(
+    suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: str | None
+) -> tuple[int, ...]:
+    """Return the dimensions to run: those selected, else the suite's, where the problem exists in them.
+
+    Raises ``UsageError`` for a dimension of the suite that the problem does not have.
+    """
     own = None if family is None else family.dims()
     if selected is not None:
         wanted = parse_numbers("dims", selected, smallest=1)
-        return wanted if own is None else tuple(size for size in wanted if size in own)
+        return wanted if own is None else tuple(dim for dim in wanted if dim in own)
     if entry.dims is None and own is not None:
         return tuple(own)
     wanted = parse_numbers("dims", str(first_given(entry.dims, suite.dims)), smallest=1)
-    for size in wanted:
-        if own is not None and size not in own:
-            raise UsageError(f"{problem.label} has no dimension {size} (there are: {', '.join(map(str, own))})")
+    for dim in wanted:
+        if own is not None and dim not in own:
+            raise UsageError(f"{problem.label} has no dimension {dim} (there are: {', '.join(map(str, own))})")
     return wanted

@@ -1,4 +1,4 @@
-"""What a sweep says while it runs and when it is over."""
+"""The progress bar of a sweep, and its summary when it is over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_FAILURES = 10
 
 @contextmanager
 def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callable[[Cell, Outcome], None]]:
-    """Show a bar with counts, failures and the time left on a terminal, and give what advances it.
+    """Show a bar with counts, failures and the time left on a terminal; yield the function that advances it.
 
     ``completing`` of the ``waiting`` cells are in the store, without all their measures or with older ones.
     """
@@ -52,7 +52,7 @@ def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callab
         def advance(cell: Cell, outcome: Outcome) -> None:
             nonlocal failed
             failed += outcome.status not in FINE
-            what = f"{cell.solver.label} on {cell.problem.label} D={cell.size} seed {cell.seed}: {outcome.status}"
+            what = f"{cell.solver.label} on {cell.problem.label} D={cell.dim} seed {cell.seed}: {outcome.status}"
             bar.update(task, advance=1, failed=failed, description=what)
 
         yield advance
@@ -75,7 +75,7 @@ def report_outcome(
         console.print(f"{incomplete} cells could not be completed ({ends}): their figures are what they were")
     failures = [cell for cell in cells if statuses[cell.key] not in FINE]
     for cell in failures[:SHOWN_FAILURES]:
-        where = f"{cell.solver.label} on {cell.problem.label} D={cell.size} seed {cell.seed}"
+        where = f"{cell.solver.label} on {cell.problem.label} D={cell.dim} seed {cell.seed}"
         console.print(
             f"  {statuses[cell.key]:<11} {escape(where)}  [dim]{cell.key[:12]}[/dim]", highlight=False, soft_wrap=True
         )
@@ -89,8 +89,8 @@ def planned_table(cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
     table = Table("problem", "D", "solver", "cells", "to run", caption=f"{len(waiting)} of {len(cells)} cells to run")
     groups: dict[tuple[str, int, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.problem.label, cell.size, cell.solver.label), []).append(cell)
-    for (problem, size, solver), members in groups.items():
+        groups.setdefault((cell.problem.label, cell.dim, cell.solver.label), []).append(cell)
+    for (problem, dim, solver), members in groups.items():
         to_run = sum(member.key in left for member in members)
-        table.add_row(escape(problem), str(size), escape(solver), str(len(members)), str(to_run))
+        table.add_row(escape(problem), str(dim), escape(solver), str(len(members)), str(to_run))
     Console().print(table)

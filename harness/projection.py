@@ -1,4 +1,4 @@
-"""What an answer looks like: some of its draws in the plane of the truth's two principal axes; its curve on the line.
+"""Points that plots show of an answer: some draws in the plane of the truth's principal axes, on the line its curve.
 
 The plane is that of the truth's two largest principal components, about its mean; in two dimensions it is the space
 itself, in its own coordinates. It depends on nothing but the truth, so every solver's answer to an instance, and the
@@ -18,7 +18,7 @@ import torch
 from harness.measure.kde import KernelDensity, SingularPoints
 from problems.laws import Density, Law
 from problems.problem import View
-from solvers.estimates import DensityEstimate, Estimate, Particles, density_of
+from solvers.estimates import DensityEstimate, Estimate, Particles
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -90,8 +90,8 @@ def curve(estimate: Estimate, truth: Law, t: float) -> Projection | None:
             density: DensityEstimate | Density = KernelDensity(estimate.points, estimate.log_weights)
         except SingularPoints:
             return None
-    elif (found := density_of(estimate)) is not None:
-        density = found
+    elif estimate.density is not None:
+        density = estimate.density
     else:
         return None
     mean, covariance = (float(moment) for moment in truth.moments())

@@ -20,7 +20,7 @@ PACKAGES = ("wgfbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "jo
 
 @dataclass(frozen=True)
 class Provenance:
-    """One ``wgfbench run``: when, how, from which code and on what."""
+    """One ``wgfbench run``: when it started, its command, its code and its machine."""
 
     started: str
     argv: str
@@ -33,7 +33,7 @@ class Provenance:
 
 
 def provenance(threads: int) -> Provenance:
-    """Return what there is to say about this process, its code and its machine."""
+    """Return the provenance of figures of this process, on so many ``threads`` a cell."""
     commit, dirty = code_state()
     return Provenance(
         started=now(),

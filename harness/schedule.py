@@ -1,4 +1,4 @@
-"""Which cells run when and where: joblib dispatches them to threads that supervise children, here or on a cluster."""
+"""The schedule of a sweep: joblib dispatches cells to threads that supervise children, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Literal, cast, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from harness.catalogue import import_target
+from harness.errors import UsageError, unknown
 from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.supervise import Cancelled, Limits, supervise
-from harness.usage import UsageError, unknown
 
 Backend = Literal["local", "dask"]
 
@@ -30,7 +30,7 @@ def check_backend(name: str) -> Backend:
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a sweep runs, how many cells at once, and what each may take.
+    """What a sweep may use: where it runs, how many cells at once, and the limits of each.
 
     ``seeds_together`` lets solvers that can do so solve all seeds of a size in one process.
     """
@@ -83,6 +83,8 @@ def run_cells(
 
     A cell that is ``finished`` when its turn comes, in another sweep on the same store, is left out. One whose
     component is missing ends without a process. Closing the iterator kills what is still running.
+
+    Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached.
     """
     for cell in cells:
         missing = cell.problem.missing or cell.solver.missing
@@ -131,7 +133,7 @@ def grouped(cells: Sequence[Cell], seeds_together: bool) -> list[list[Cell]]:
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         batched = seeds_together and import_target(cell.solver.target).batches_seeds
-        shared = (cell.problem.identity, cell.solver.identity, str(cell.size), cell.evaluation.identity, cell.device)
+        shared = (cell.problem.identity, cell.solver.identity, str(cell.dim), cell.evaluation.identity, cell.device)
         groups.setdefault(shared if batched else (cell.key,), []).append(cell)
     return list(groups.values())
 
@@ -145,7 +147,10 @@ def there(group: Sequence[Cell], limits: Limits) -> list[tuple[Cell, Outcome, in
 
 @contextmanager
 def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
-    """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address."""
+    """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address.
+
+    Raises ``UsageError`` without that address, without dask, and where no scheduler answers.
+    """
     if backend == "local":
         yield
         return

@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.identity import MEASURES
+from harness.errors import UsageError
+from harness.former_names import MEASURES
 from harness.provenance import Provenance, now
-from harness.usage import UsageError
 
 if TYPE_CHECKING:
     from harness.outcome import Outcome
@@ -92,10 +92,13 @@ TOLD = ("key", "problem", "problem_settings", "solver", "solver_settings", "labe
 
 
 class Store:
-    """An open store. Raises ``UsageError`` for a file that is something else, or when the disk is full."""
+    """An open store; raises ``UsageError`` for a file that is something else, and when the disk is full."""
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the store, and make it first where ``create`` allows."""
+        """Open the store, and make it first where ``create`` allows.
+
+        Raises ``UsageError`` for a file that is not there, is something else or cannot be opened.
+        """
         self.path = path
         if not path.exists() and not create:
             raise UsageError(f"there is no store at {str(path)!r}: `wgfbench run SUITE` makes one")
@@ -119,7 +122,7 @@ class Store:
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Turn what SQLite says about the file and the disk into one clear line."""
+        """Raise what SQLite says about the file and the disk as a ``UsageError`` of one clear line."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -128,7 +131,10 @@ class Store:
             raise UsageError(f"{str(self.path)!r} is not a wgfbench store: {error}") from error
 
     def prepare(self) -> None:
-        """Check whose file this is, write the schema into a new one, and bring an older one up to it."""
+        """Check whose file this is, write the schema into a new one, and bring an older one up to it.
+
+        Raises ``UsageError`` for another program's database, and a store of a later format.
+        """
         empty = self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if empty:
             self.connection.execute("PRAGMA journal_mode = WAL")
@@ -160,7 +166,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; waits for other writers."""
+        """Keep all that is written inside, or nothing when that raises; wait for other writers first."""
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -207,7 +213,7 @@ class Store:
                 "solver": cell.solver.name,
                 "solver_settings": cell.solver.settings,
                 "label": cell.solver.label,
-                "size": cell.size,
+                "size": cell.dim,
                 "seed": cell.seed,
                 "device": cell.device,
                 "rerun": f"{rerun} --cell {cell.key[:12]}",

@@ -1,4 +1,4 @@
-"""Suites: which problems, dimensions and seeds meet which solvers, as TOML.
+"""Suites, TOML files that say which problems, dimensions and seeds meet which solvers.
 
 A preset replaces any of the suite's own keys.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
-from harness.quantities import parse_bytes, parse_numbers, parse_seconds, parse_seeds
-from harness.usage import UsageError, unknown
+from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
 
 SHIPPED = Path(__file__).parent / "suites"
 
@@ -48,7 +48,7 @@ class SolverEntry(Entry):
 
 
 class Suite(BaseModel):
-    """One sweep. ``dims`` and ``seeds`` read as on the command line; ``draws`` is evaluation draws a side."""
+    """A planned sweep; ``dims`` and ``seeds`` read as on the command line, ``draws`` is evaluation draws a side."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -130,7 +130,7 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
 
 
 def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Suite:
-    """Return the suite that a table describes."""
+    """Return the suite that a table describes; raises ``UsageError`` for keys and values that are not allowed."""
     try:
         suite = Suite.model_validate(table)
     except ValidationError as error:

@@ -19,9 +19,9 @@ import psutil
 
 from harness import server
 from harness.cell import run_cells
+from harness.errors import UsageError
 from harness.outcome import Outcome
 from harness.plan import Cell
-from harness.usage import UsageError
 from problems.data.datasets import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Limits:
-    """What one cell may take: wall-clock seconds, resident bytes, and threads of torch and the BLAS.
+    """The limits of one cell: wall-clock seconds, resident bytes, and threads of torch and the BLAS.
 
     ``checkpoints`` is the folder where solvers that can go on after they were killed keep their steps, ``data`` the
     one where problems find data sets.
@@ -69,7 +69,7 @@ def check_device(name: str) -> str:
 
 
 class Cancelled(Exception):
-    """The sweep was stopped while the cell was running; it leaves no row."""
+    """A sweep was stopped while the cell was running, which leaves no row."""
 
 
 def supervise(cells: Sequence[Cell], limits: Limits, stop: threading.Event | None = None) -> list[Outcome]:
@@ -109,9 +109,11 @@ def watch(
     count: int,
     outcomes: list[Outcome],
 ) -> Outcome | None:
-    """Collect the child's outcomes; return that of cells that it is killed for, ``None`` if it ended by itself.
+    """Collect the child's outcomes; return the outcome that it is killed for, ``None`` if it ended by itself.
 
     The child's first message says that it has begun: the clock runs from there, not from the start of the server.
+
+    Raises ``Cancelled`` when ``stop`` is set.
     """
     began: float | None = None
     peak, share = 0, 0.0
@@ -153,7 +155,7 @@ def kill(pid: int) -> None:
 
 
 def crash_reason(exit_code: int | None) -> str:
-    """Return in words how a child ended that sent no outcome."""
+    """Return in words how a child without an outcome ended."""
     if exit_code is not None and exit_code < 0:
         return f"the process was killed by {signal.Signals(-exit_code).name}"
     return f"the process ended without an answer, exit code {exit_code}"

@@ -1,4 +1,4 @@
-"""A sweep: what is planned and not yet there is run, and every outcome is kept the moment it comes."""
+"""A sweep runs the planned cells that the store lacks, and keeps every outcome the moment it comes."""
 
 from __future__ import annotations
 

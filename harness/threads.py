@@ -1,4 +1,4 @@
-"""Threads of this process.
+"""The number of threads that torch and the BLAS of this process use.
 
 Imported by the server that cells start from, after all that brings a pool of its own: the cells find them found.
 """

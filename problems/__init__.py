@@ -1,4 +1,4 @@
-"""What is solved, and what is true of it. Built-in families by name, imported when first used."""
+"""Problem families with their exact or reference solutions; built-in ones by name, imported when first used."""
 
 BUILTIN = {
     "ornstein-uhlenbeck": "problems.ornstein_uhlenbeck:OrnsteinUhlenbeck",

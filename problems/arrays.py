@@ -1,4 +1,4 @@
-"""Names of numpy arrays by what they hold."""
+"""Types of numpy arrays, named by what they hold: real numbers, complex ones, or anything."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 def placed(value: T, device: torch.device, dtype: torch.dtype) -> T:
     """Return ``value`` with every floating-point tensor in it on ``device`` in ``dtype``.
 
-    Follows the fields of dataclasses, the items of tuples and nothing else. Integer and Boolean tensors move but keep
-    their type. A dataclass comes back as a new instance made from its fields alone: its checks, which were passed in
-    the precision it was built in and may be too strict for the rounded values, do not run again, and factors that it
-    caches are worked out anew.
+    The function follows the fields of dataclasses, the items of tuples and nothing else; tensors keep their shapes
+    (...), and integer and Boolean ones their type. A dataclass comes back as a new instance made from its fields
+    alone: its checks, which were passed in the precision it was built in and may be too strict for the rounded values,
+    do not run again, and factors that it caches are worked out anew.
     """
     moved: object = value
     if isinstance(value, torch.Tensor):

@@ -24,7 +24,10 @@ MEASURES = ("symkl", "symkl-published", "energy-distance", "sliced-w2", "bures-w
 
 @dataclass(frozen=True)
 class DoubleWellPotential(Potential):
-    """V(x) = height (x² - 1)² + tilt x on the line."""
+    """The tilted double well V(x) = height (x² - 1)² + tilt x on the line.
+
+    Raises ``ValueError`` unless ``height`` is > 0 and ``tilt`` finite.
+    """
 
     height: float
     tilt: float
@@ -54,6 +57,8 @@ class DoubleWell(ProblemFamily):
 
     Instance 0 has the settings as they are. Every other instance adds to the tilt a normal draw of standard deviation
     height / 10 and to the initial mean one of standard deviation initial_std / 2.
+
+    Raises ``ValueError`` for settings that are not finite or out of range, and for any dimension but 1.
     """
 
     name: ClassVar[str] = "double-well"

@@ -25,11 +25,14 @@ class InternalEnergy(ABC):
 
     @abstractmethod
     def energy(self, log_density: torch.Tensor) -> torch.Tensor:
-        """Return U(ρ)/ρ, shape (n,): its mean over draws of ρ is the internal energy of ρ."""
+        """Return U(ρ)/ρ of log-densities (n,), shape (n,): its mean over draws of ρ is the internal energy."""
 
     @abstractmethod
     def pressure(self, log_density: torch.Tensor) -> torch.Tensor:
-        """Return P(ρ)/ρ = U'(ρ) - U(ρ)/ρ, shape (n,): spreading widens E|X|² at 2D times its mean over draws of ρ."""
+        """Return P(ρ)/ρ = U'(ρ) - U(ρ)/ρ of log-densities (n,), shape (n,).
+
+        Spreading widens E|X|² at the rate of 2D times its mean over draws of ρ.
+        """
 
     @abstractmethod
     def conjugate(self, slope: torch.Tensor) -> torch.Tensor:
@@ -39,7 +42,7 @@ class InternalEnergy(ABC):
         """
 
     def derivative(self, log_density: torch.Tensor) -> torch.Tensor:
-        """Return U'(ρ), shape (n,): mass flows down its gradient."""
+        """Return U'(ρ) of log-densities (n,), shape (n,): mass flows down its gradient."""
         return self.energy(log_density) + self.pressure(log_density)
 
     def without_flow(self, dim: int) -> str | None:
@@ -56,7 +59,10 @@ class InternalEnergy(ABC):
 
 @dataclass(frozen=True)
 class Entropy(InternalEnergy):
-    """The internal energy U(ρ) = β⁻¹ ρ log ρ, whose flow is diffusion at temperature 1/β."""
+    """The internal energy U(ρ) = β⁻¹ ρ log ρ, whose flow is diffusion at temperature 1/β.
+
+    Raises ``ValueError`` unless β = ``inverse_temperature`` is finite and > 0.
+    """
 
     inverse_temperature: float = 1.0
 

@@ -1,4 +1,4 @@
-"""Wasserstein gradient flows: where they start, which free energy they descend, and when they are looked at."""
+"""Wasserstein gradient flows: initial law, free energy, and the times at which the marginals are asked for."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from problems.validation import require_times
 
 @dataclass(frozen=True)
 class FreeEnergy:
-    """F(ρ) = ∫ V ρ + ∫ U(ρ) + ½ ∬ W(x - y) ρ(x) ρ(y); ``internal`` U and ``interaction`` W may be absent, ``None``.
+    """The free energy F(ρ) = ∫ V ρ + ∫ U(ρ) + ½ ∬ W(x - y) ρ(x) ρ(y).
 
+    ``potential`` is V, ``internal`` U and ``interaction`` W; the last two may be absent, ``None``.
     Its flow is ∂ρ = ∇·(ρ ∇(V + U'(ρ) + W∗ρ)). With ``internal=Entropy(β)`` and no interaction that is the Fokker-Planck
     equation ∂ρ = ∇·(ρ∇V) + β⁻¹ Δρ (Jordan, Kinderlehrer, Otto 1998). No potential is ``Flat(dim)``.
 
@@ -82,5 +83,5 @@ class GradientFlow:
 
     @property
     def horizon(self) -> float:
-        """The last time looked at."""
+        """The last of the times."""
         return self.times[-1]

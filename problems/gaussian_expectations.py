@@ -1,4 +1,4 @@
-"""Expectations of a potential and its derivatives over a Gaussian, for potentials that know them in closed form."""
+"""Expectations of a potential and its derivatives over a Gaussian, for potentials that have them in closed form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Expectations(NamedTuple):
-    """E V, E ∇V of shape (D,) and E ∇²V of shape (D, D), over one Gaussian."""
+    """The expectations E V, E ∇V (D,) and E ∇²V (D, D) of a potential V over one Gaussian."""
 
     value: float
     gradient: torch.Tensor
@@ -20,7 +20,7 @@ class KnownUnderGaussians(Protocol):
     """A potential that needs no sampling or quadrature in D dimensions to be averaged over a Gaussian."""
 
     def expectations(self, mean: torch.Tensor, covariance: torch.Tensor) -> Expectations:
-        """Return the expectations over N(``mean`` (D,), ``covariance`` (D, D)).
+        """Return E V, E ∇V (D,) and E ∇²V (D, D) over N(``mean`` (D,), ``covariance`` (D, D)).
 
         They are the derivatives of each other: E ∇V = ∂E V/∂m and E ∇²V = 2 ∂E V/∂Σ.
         """

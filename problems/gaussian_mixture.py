@@ -57,6 +57,8 @@ def published_centres(dim: int, experiment: int) -> torch.Tensor:
     """Return the centres (K, D) of experiment number ``experiment`` of Mokrov et al. (NeurIPS 2021), bit for bit.
 
     Their seed is the CRC-32 of a text, and the centres are the first draw of torch's CPU generator, in float32.
+
+    Raises ``KeyError`` for a dimension that was not published.
     """
     key, components, half_width = PUBLISHED[dim]
     source = torch.Generator().manual_seed(zlib.crc32(f"{key}@{dim}@{experiment}pytorch".encode()))
@@ -78,7 +80,7 @@ class GaussianMixtureFlow(ProblemFamily):
     - ``"mokrov2021"``: instance number ``seed`` of the published comparison, in its dimensions 2, 4, …, 12, 13, 32, 64.
     - ``"random"``: ``components`` centres drawn uniformly from the cube [-half_width, half_width]^D.
 
-    ``truth`` says what answers are judged against:
+    ``truth`` says what answers are measured against:
 
     - ``"stationary"``: the stationary law, whatever the time; see the module's text for what that means.
     - ``"marginal"``: ρ_t, in at most two dimensions, to about 1e-6 in SymKL. Working it out takes a part of a second at
@@ -87,7 +89,8 @@ class GaussianMixtureFlow(ProblemFamily):
     ``initial_std`` decides how far the exact flow itself still is from ρ*. At t = 4 on the published instances 0 to 4
     in the plane, the median SymKL of ρ_t and ρ* is .50, .15, .041 and .096 from a deviation of 1, 2, 4 and 8.
 
-    Raises ``ValueError`` for values out of range and settings that the chosen instance does not use.
+    Raises ``ValueError`` for values out of range, settings that the chosen instance does not use, and dimensions that
+    the chosen instance or truth does not have.
     """
 
     name: ClassVar[str] = "gaussian-mixture"

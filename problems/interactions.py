@@ -1,4 +1,4 @@
-"""Interactions W of the energy ½∬W(x - y)ρ(x)ρ(y): a mass at x is drawn along -∇W(x - y) by each at y.
+"""Interactions W of the energy ½∬W(x - y)ρ(x)ρ(y): every mass at y moves one at x along -∇W(x - y).
 
 W(-z) = W(z), so that two masses act on each other with opposite forces and none on itself, ∇W(0) = 0, except where W is
 singular there. The centre of mass then moves by the potential V alone.
@@ -31,7 +31,12 @@ class Interaction(Potential):
 
 @dataclass(frozen=True)
 class QuadraticInteraction(Interaction):
-    """W(z) = ½ κ |z|² with κ = ``strength`` > 0: every mass is drawn to the mean of all by κ times its distance."""
+    """The attraction W(z) = ½ κ |z|² in ``size`` dimensions, with κ = ``strength`` > 0.
+
+    Every mass moves towards the mean of all at κ times its distance.
+
+    Raises ``ValueError`` unless ``size`` is a whole number ≥ 1 and ``strength`` finite and > 0.
+    """
 
     size: int
     strength: float = 1.0
@@ -56,7 +61,7 @@ class QuadraticInteraction(Interaction):
 
 
 def require_even(owner: str, interaction: Interaction, scale: torch.Tensor) -> None:
-    """Raise ``ValueError`` unless W(z) = W(-z) at some points z of the size of ``scale`` (D,)."""
+    """Raise ``ValueError`` unless W is finite and W(z) = W(-z) at some points z of the size of ``scale`` (D,)."""
     turns = torch.arange(1, PROBES * len(scale) + 1, dtype=torch.float64).reshape(PROBES, len(scale))
     points = scale * (1.5 + turns.sin()) * torch.sign(torch.cos(2 * turns))
     there, back = interaction.value(points), interaction.value(-points)

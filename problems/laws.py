@@ -1,4 +1,4 @@
-"""Exact probability laws on R^D: what problems start from and what is true of them.
+"""Probability laws on R^D: initial laws of problems, and their exact solutions.
 
 Tensors are float64 unless the law was moved to another dtype; points have shape (n, D).
 """
@@ -39,6 +39,11 @@ class Density(Law):
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normalised log-density at ``x`` (n, D), shape (n,)."""
 
+    def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``n`` draws (n, D), float64, and the log-density at each, (n,)."""
+        points = self.sample(n, generator).double()
+        return points, self.log_prob(points)
+
 
 def standard_normal(n: int, dim: int, generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
     """Return (n, D) standard normals in the dtype and on the device of ``like``.
@@ -51,7 +56,10 @@ def standard_normal(n: int, dim: int, generator: torch.Generator, like: torch.Te
 
 @dataclass(frozen=True, eq=False)
 class Gaussian(Density):
-    """N(mean, covariance) on R^D; raises ``ValueError`` unless the covariance is SPD and matches the mean."""
+    """The normal law N(``mean`` (D,), ``covariance`` (D, D)) on R^D.
+
+    Raises ``ValueError`` for shapes that do not fit, a mean that is not finite and a covariance that is not SPD.
+    """
 
     mean: torch.Tensor
     covariance: torch.Tensor
@@ -90,7 +98,11 @@ class Gaussian(Density):
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixture(Density):
-    """Σ_k w_k N(m_k, C_k): weights (K,) > 0 summing to 1, means (K, D), covariances (K, D, D)."""
+    """The mixture Σ_k w_k N(m_k, C_k) of weights (K,), means (K, D) and covariances (K, D, D).
+
+    Raises ``ValueError`` for shapes that do not fit, weights that are not > 0 or do not sum to 1, means that are not
+    finite and covariances that are not SPD.
+    """
 
     weights: torch.Tensor
     means: torch.Tensor
@@ -143,7 +155,7 @@ class GaussianMixture(Density):
         return points
 
     def component_log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        """Return log(w_k N(x; m_k, C_k)) for every component, shape (n, K)."""
+        """Return log(w_k N(x; m_k, C_k)) at ``x`` (n, D) for every component, shape (n, K)."""
         centred = x - self.means[:, None, :]
         white = torch.linalg.solve_triangular(self.choleskys, centred.mT, upper=False)
         log_density: torch.Tensor = self.log_peaks[:, None] - 0.5 * (white * white).sum(1)
@@ -161,9 +173,10 @@ class GaussianMixture(Density):
 
 @dataclass(frozen=True, eq=False)
 class Empirical(Law):
-    """The law of a fixed set of reference draws (m, D): sampled without replacement until they run out.
+    """The law of a fixed set of reference draws (m, D), sampled without replacement until they run out.
 
-    ``mean`` and ``covariance`` are those of the full run the draws were thinned from. It has no density.
+    ``mean`` (D,) and ``covariance`` (D, D) are those of the full run that the draws were thinned from. The law has no
+    density.
     """
 
     draws: torch.Tensor
@@ -175,7 +188,7 @@ class Empirical(Law):
         return self.draws.shape[1]
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Return ``n`` of the draws in random order; every draw is used once before any is used again."""
+        """Return ``n`` of the draws in random order, shape (n, D); each is used once before any is used again."""
         rounds = -(-n // len(self.draws))
         order = torch.cat(
             [torch.randperm(len(self.draws), generator=generator, device=generator.device) for _ in range(rounds)]

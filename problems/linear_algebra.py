@@ -15,7 +15,10 @@ from problems.arrays import Reals
 
 
 def symmetrised(matrix: torch.Tensor) -> torch.Tensor:
-    """Return the symmetric part of ``matrix`` (..., D, D), to undo what rounding did to a symmetric product."""
+    """Return the symmetric part ½ (A + Aᵀ) of matrices A (..., D, D), of the same shape.
+
+    It undoes what rounding did to a symmetric product.
+    """
     return 0.5 * (matrix + matrix.mT)
 
 
@@ -31,7 +34,10 @@ def random_spd(eigenvalues: torch.Tensor, generator: torch.Generator) -> torch.T
 
 
 def spread(smallest: float, largest: float, count: int) -> torch.Tensor:
-    """Return ``count`` values spaced evenly in the logarithm from smallest to largest; their geometric mean if one."""
+    """Return values spaced evenly in the logarithm from ``smallest`` to ``largest``, shape (count,).
+
+    A single one is their geometric mean.
+    """
     ends = torch.tensor([smallest, largest], dtype=torch.float64).log()
     if count == 1:
         return ends.mean().exp()[None]
@@ -64,7 +70,7 @@ def weighted_moments(weights: Reals, points: Reals) -> tuple[torch.Tensor, torch
 
 
 def log_sum_exp(terms: torch.Tensor) -> float:
-    """Return log Σ exp of all terms, -inf or NaN included, added up in one order whatever the number of threads."""
+    """Return log Σ exp of ``terms`` (n,), -inf or NaN included, added up in one order whatever the threads."""
     values = terms.double().numpy()
     largest = float(values.max(initial=-math.inf))
     if not math.isfinite(largest):

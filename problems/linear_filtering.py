@@ -41,6 +41,8 @@ class LinearFiltering(ProblemFamily):
     A has Haar-distributed eigenvectors and eigenvalues spaced evenly in the logarithm over ``spectrum``; b ~ N(0, I),
     and H, of ``seen`` rows (D when ``None``), has independent entries N(0, 1/D), the identity in one dimension. The
     hidden path is drawn exactly.
+
+    Raises ``ValueError`` for settings that are not finite or out of range.
     """
 
     name: ClassVar[str] = "linear-filtering"

@@ -37,7 +37,10 @@ REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "pos
 
 @dataclass(frozen=True)
 class Reference:
-    """A committed posterior, and its evidence; ``heavy_tailed`` says that its moments of order 4 do not exist."""
+    """A posterior that was sampled and committed, and its evidence, if that was estimated.
+
+    ``heavy_tailed`` says that its moments of order 4 do not exist.
+    """
 
     law: Empirical
     heavy_tailed: bool
@@ -57,6 +60,8 @@ class LogisticRegression(ProblemFamily):
     the tail of the prior of w, a multivariate t with 2a = 2 degrees of freedom: it has no variance, and a Langevin
     diffusion is still far from it at t = 100. Measures that rest on second moments are left out unless moments of
     order 4 exist, without which their estimates have no variance. With a = b = 4 they exist and t = 10 is enough.
+
+    Raises ``ValueError`` for an unknown data set and for settings that are not finite or out of range.
     """
 
     name: ClassVar[str] = "logistic-regression"
@@ -82,7 +87,8 @@ class LogisticRegression(ProblemFamily):
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         """Return the posterior of split ``seed``; the split depends on ``data`` and ``seed`` alone.
 
-        Raises ``Unavailable`` where the data are neither on this machine nor to be had.
+        Raises ``ValueError`` for another dimension or a seed below 0, and ``Unavailable`` where the data are neither on
+        this machine nor to be had.
         """
         if dim not in self.dims():
             raise ValueError(f"{self.name}: data {self.data!r} has dimension {self.dims()[0]}, got {dim!r}")
@@ -105,7 +111,7 @@ class LogisticRegression(ProblemFamily):
         )
 
     def posterior(self, split: Split) -> LogisticPosterior:
-        """Return the potential of the training part."""
+        """Return the potential V of the training part, in d + 1 dimensions."""
         signed = self._signed(split.training_features, split.training_labels)
         return LogisticPosterior(signed, self.prior_shape, self.prior_rate)
 

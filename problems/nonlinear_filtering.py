@@ -1,4 +1,4 @@
-"""Nonlinear filtering: a diffusion in a well with many barriers, seen through noise now and then.
+"""Nonlinear filtering: a hidden diffusion in a well with many barriers, observed with noise at given times.
 
 dX = -∇V(X) dt + √(2/β) dW from ρ0, with y_k = g(X(t_k)) + noise. Asked for is the law of X(t) given the observations by
 then. The published case, section 5.4 of Mokrov et al. (NeurIPS 2021) after Frogner & Poggio (AISTATS 2020), has
@@ -83,7 +83,8 @@ class NonlinearFiltering(ProblemFamily):
     The truth is a grid posterior, exact in time and refined in space. In two dimensions it is known where coordinates
     are independent: "sine", unless the "distance" is observed.
 
-    Raises ``ValueError`` for values out of range and settings that the chosen instance does not use.
+    Raises ``ValueError`` for values out of range, settings that the chosen instance does not use, and dimensions that
+    it does not have.
     """
 
     name: ClassVar[str] = "nonlinear-filtering"
@@ -205,9 +206,11 @@ class NonlinearFiltering(ProblemFamily):
 
 
 def published_path(instance: int) -> tuple[torch.Tensor, HiddenPath]:
-    """Return the observations (9, 1) and the hidden path of a published instance.
+    """Return the observations (9, 1) and the hidden path of a published instance (Mokrov et al., NeurIPS 2021).
 
     The paths come from an old library's random stream and cannot be drawn again: they are kept as data.
+
+    Raises ``ValueError`` for an instance that was not published.
     """
     if instance >= PUBLISHED_INSTANCES:
         raise ValueError(
@@ -223,7 +226,7 @@ def published_path(instance: int) -> tuple[torch.Tensor, HiddenPath]:
 
 
 def simulated_path(flow: GradientFlow, times: Sequence[float], generator: torch.Generator) -> HiddenPath:
-    """Return one path of the flow, known at time 0, at ``times`` and at the flow's own, by Euler-Maruyama."""
+    """Return one path of the flow at time 0, at ``times`` and at the flow's own times, by Euler-Maruyama."""
     stops = distinct_times((0.0, *times, *flow.times))
     state = flow.initial.sample(1, generator)
     states = [state]

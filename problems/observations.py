@@ -1,4 +1,4 @@
-"""What is seen of a hidden diffusion: y_k = g(X(t_k)) + noise at given times, and the likelihood of the states.
+"""Observations of a hidden diffusion, y_k = g(X(t_k)) + noise at given times, and the likelihood of its states.
 
 Observations at time 0, several at one time, irregular times and none at all are all allowed. A value that holds a NaN
 is a missing observation.
@@ -27,7 +27,7 @@ FILTERING_MEASURES = (
     "log-evidence-error",
     "effective-share",
 )
-"""What any filter is judged by, besides the distance to its exact posterior."""
+"""Measures of any filter, besides the distance to its exact posterior."""
 
 # Times this close, relative to their size (or to 1 below 1), are the same time written differently.
 SAME_TIME = 1e-9
@@ -47,7 +47,7 @@ class Noise(ABC):
 
 @dataclass(frozen=True)
 class GaussianNoise(Noise):
-    """N(0, std²) in every coordinate."""
+    """Errors N(0, std²) in every coordinate; raises ``ValueError`` unless ``std`` is finite and > 0."""
 
     std: float
 
@@ -65,7 +65,10 @@ class GaussianNoise(Noise):
 
 @dataclass(frozen=True)
 class StudentNoise(Noise):
-    """``scale`` times Student's t with ``degrees`` ν of freedom in every coordinate: outliers are no surprise."""
+    """Errors of ``scale`` times Student's t with ``degrees`` ν of freedom in every coordinate: outliers are expected.
+
+    Raises ``ValueError`` unless ``scale`` is finite and > 0 and ``degrees`` a whole number ≥ 1.
+    """
 
     scale: float
     degrees: int
@@ -86,7 +89,7 @@ class StudentNoise(Noise):
 
 
 class ObservationFunction(ABC):
-    """What a noiseless observation would be: g: R^D → R^m."""
+    """The function g: R^D → R^m that an observation without noise would show."""
 
     @abstractmethod
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -95,7 +98,7 @@ class ObservationFunction(ABC):
 
 @dataclass(frozen=True, eq=False)
 class LinearObservation(ObservationFunction):
-    """g(x) = H x with H = ``matrix`` (m, D)."""
+    """The function g(x) = H x with H = ``matrix`` (m, D); raises ``ValueError`` unless H is a finite matrix."""
 
     matrix: torch.Tensor
 
@@ -109,7 +112,10 @@ class LinearObservation(ObservationFunction):
 
 @dataclass(frozen=True)
 class Coordinatewise(ObservationFunction):
-    """g(x)_i = tanh(x_i), what a saturating sensor shows, or x_i³/3, what one shows that hardly moves near 0."""
+    """The function g(x)_i = tanh(x_i), if ``name`` is "tanh", or else x_i³/3.
+
+    The first is a sensor that saturates, the second one that hardly moves near 0.
+    """
 
     name: str
 
@@ -119,7 +125,7 @@ class Coordinatewise(ObservationFunction):
 
 @dataclass(frozen=True)
 class Distance(ObservationFunction):
-    """g(x) = |x|, which does not tell directions apart."""
+    """The function g(x) = |x|, which does not tell directions apart."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         distance: torch.Tensor = x.norm(dim=1, keepdim=True)
@@ -128,7 +134,7 @@ class Distance(ObservationFunction):
 
 @dataclass(frozen=True, eq=False)
 class Likelihood:
-    """x ↦ log p(y | x) of one observation ``value`` y (m,)."""
+    """The log-likelihood x ↦ log p(y | x) of one observation ``value`` y (m,)."""
 
     value: torch.Tensor
     function: ObservationFunction
@@ -146,7 +152,7 @@ class Likelihood:
 
 @dataclass(frozen=True, eq=False)
 class HiddenPath:
-    """The path that was observed: ``states`` (J, D) at the increasing ``times`` (J,)."""
+    """The hidden path that was observed: ``states`` (J, D) at the increasing ``times`` (J,)."""
 
     times: tuple[float, ...]
     states: torch.Tensor
@@ -161,10 +167,10 @@ class HiddenPath:
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """``values`` (K, m), seen at ``times`` 0 ≤ t_1 ≤ … ≤ t_K through ``function`` with ``noise``.
+    """Observed ``values`` (K, m) at ``times`` 0 ≤ t_1 ≤ … ≤ t_K, through ``function`` and with ``noise``.
 
     ``missing`` says what becomes of values that hold a NaN: "error" refuses them here, "skip" leaves them to be skipped
-    and counted. ``hidden`` is the true path, where it is known: for judging, not for solving.
+    and counted. ``hidden`` is the true path, where it is known: measures may use it, solvers may not.
 
     Raises ``ValueError`` for times that are negative, not finite or not in order, values of another shape or infinite,
     and missing values unless they may be skipped.

@@ -68,7 +68,7 @@ def _numbers(name: str, value: object, shape: tuple[int, ...]) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class OrnsteinUhlenbeck(ProblemFamily):
-    """Quadratic potentials with an exact marginal at every time.
+    """Ornstein-Uhlenbeck flows: quadratic potentials, with an exact marginal at every time.
 
     ``instance`` says where A, b and ρ0 come from:
 
@@ -80,7 +80,8 @@ class OrnsteinUhlenbeck(ProblemFamily):
     - ``"given"``: A = ``precision``, b = ``centre``, ρ0 = N(``initial_mean``, ``initial_covariance``), by default
       N(0, I).
 
-    Raises ``ValueError`` for values out of range, of the wrong shape, or that the chosen instance does not use.
+    Raises ``ValueError`` for values out of range, of the wrong shape, or that the chosen instance does not use, and for
+    another dimension than that of a given A.
     """
 
     name: ClassVar[str] = "ornstein-uhlenbeck"

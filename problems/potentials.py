@@ -14,7 +14,10 @@ from problems.validation import require_counts, require_finite, require_positive
 
 
 class Potential(ABC):
-    """A potential; gradient and Hessian come from automatic differentiation unless a subclass gives them."""
+    """A potential V: R^D → R. A subclass gives ``dim`` and ``value``.
+
+    Gradient and Hessian come from automatic differentiation unless it gives those as well.
+    """
 
     @property
     @abstractmethod
@@ -46,7 +49,7 @@ class Potential(ABC):
 
 
 class FiniteSum(Potential):
-    """V(x) = V₀(x) + Σ_i V_i(x) over many cases i, which random minibatches of them estimate without bias."""
+    """A potential V(x) = V₀(x) + Σ_i V_i(x) over many cases i, which random minibatches estimate without bias."""
 
     @property
     @abstractmethod
@@ -58,7 +61,7 @@ class FiniteSum(Potential):
         """Return V₀ + (cases/m) Σ V_i over the m cases ``chosen`` (indices (m,))."""
 
     def minibatches(self, size: int, generator: torch.Generator) -> Iterator[Potential]:
-        """Yield, without end, potentials of ``size`` random cases, whose values, gradients and Hessians have mean V, ….
+        """Yield potentials of ``size`` random cases without end; their values, gradients and Hessians have mean V, ….
 
         Each is the ``subsample`` of a uniformly random subset. The subsets of one pass share no case, and so depend on
         each other: they are consecutive pieces of a permutation, drawn anew for every pass, less its remainder.
@@ -78,7 +81,7 @@ class FiniteSum(Potential):
 
 @dataclass(frozen=True)
 class Flat(Potential):
-    """V = 0 in ``size`` dimensions: nothing draws the law anywhere but its own energies."""
+    """No potential: V = 0 in ``size`` dimensions; raises ``ValueError`` unless ``size`` is a whole number ≥ 1."""
 
     size: int
 
@@ -101,7 +104,10 @@ class Flat(Potential):
 
 @dataclass(frozen=True, eq=False)
 class Quadratic(Potential):
-    """V(x) = ½ (x - b)ᵀ A (x - b) with A = ``precision`` (D, D) SPD and b = ``centre`` (D,)."""
+    """The potential V(x) = ½ (x - b)ᵀ A (x - b) with A = ``precision`` (D, D) SPD and b = ``centre`` (D,).
+
+    Raises ``ValueError`` for an A that is not SPD and a b that is not finite or does not fit it.
+    """
 
     precision: torch.Tensor
     centre: torch.Tensor
@@ -132,7 +138,10 @@ class Quadratic(Potential):
 
 @dataclass(frozen=True, eq=False)
 class MixturePotential(Potential):
-    """V = -β⁻¹ log ρ* of a Gaussian mixture ρ*, which is then the stationary law of the flow."""
+    """The potential V = -β⁻¹ log ρ* of a Gaussian mixture ρ*, which is then the stationary law of the flow.
+
+    Raises ``ValueError`` unless β = ``inverse_temperature`` is finite and > 0.
+    """
 
     stationary: GaussianMixture
     inverse_temperature: float = 1.0
@@ -160,7 +169,7 @@ class MixturePotential(Potential):
 
 @dataclass(frozen=True)
 class SineWell(Potential):
-    """V(x) = Σ_i sin(2πx_i)/π + x_i²/4: a quadratic well with a barrier in every unit of length."""
+    """The potential V(x) = Σ_i sin(2πx_i)/π + x_i²/4: a quadratic well with a barrier in every unit of length."""
 
     size: int = 1
 
@@ -181,7 +190,7 @@ class SineWell(Potential):
 
 @dataclass(frozen=True)
 class RingWell(Potential):
-    """V(x) = (|x|² - 1)²: a double well on the line, a ring in the plane."""
+    """The potential V(x) = (|x|² - 1)²: a double well on the line, a ring in the plane."""
 
     size: int = 1
 

@@ -1,4 +1,4 @@
-"""The contract of a problem: a family of instances, and one built instance with what is true of it."""
+"""The contract of a problem: a family of instances, and a built instance with its exact or reference solution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evidence:
-    """log ∫ exp(-βV) dx and its standard error, 0 where it is exact.
+    """The evidence log ∫ exp(-βV) dx and its standard error, 0 where it is exact.
 
     It is the log-evidence of the data where exp(-βV) is their joint density with the unknowns x.
     """
@@ -41,7 +41,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class View:
-    """Two coordinates in which to look at answers, their names, and the exact density of the truth there.
+    """Two coordinates in which answers are plotted, their names, and the exact density of the truth there.
 
     ``log_density`` maps points (n, 2) to values (n,), up to a constant.
     """
@@ -53,7 +53,7 @@ class View:
 
 @dataclass(frozen=True)
 class Problem:
-    """One instance: the flow, its true marginal at each time, and the measures that say something about it.
+    """One instance: a flow, its true marginal at each time, and the names of the measures that apply to it.
 
     ``truth(t)`` returns the exact (or declared reference) law at time t; it is ``None`` where none is known, and
     ``truth_missing`` then says why. ``stationary`` marks problems that ask for the stationary law only: the times
@@ -63,7 +63,7 @@ class Problem:
     at t included; ``log_evidence(t)`` is their log-density, where it is known.
 
     ``evidence`` is what the stationary density exp(-βV) integrates to, where that is known, and ``view`` two
-    coordinates whose exact joint density is; without it answers are looked at in the truth's principal axes.
+    coordinates whose exact joint density is; without it answers are plotted in the truth's principal axes.
     """
 
     flow: GradientFlow
@@ -80,7 +80,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemFamily(ABC):
-    """A family of instances. Fields are its settings; ``build`` makes the instance of a dimension and a seed.
+    """A family of instances: its fields are settings, and ``build`` makes the instance of a dimension and a seed.
 
     Subclasses set ``name`` and raise ``version`` whenever the same settings come to mean other numbers.
     """

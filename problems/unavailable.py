@@ -1,7 +1,7 @@
-"""The one error that says: nothing is wrong, but something that is needed is not here."""
+"""The error of a problem or a method that is right, but misses something on this machine."""
 
 from __future__ import annotations
 
 
 class Unavailable(RuntimeError):
-    """Something outside problem and method is missing (a file, a package, a device); the message says how to get it."""
+    """A file, a package or a device is missing, and the message says how to get it; problem and method are right."""

@@ -52,7 +52,7 @@ def require_seed(owner: str, seed: int) -> None:
 
 
 def require_default(settings: Named, names: Sequence[str], why: str) -> None:
-    """Raise ``ValueError`` unless these fields of the dataclass ``settings`` have their defaults; ``why`` ends it."""
+    """Raise ``ValueError``, ending in ``why``, unless these fields of ``settings`` have their defaults."""
     for name in names:
         value, default = getattr(settings, name), type(settings).__dataclass_fields__[name].default
         if value != default:
@@ -77,7 +77,7 @@ def require_times(owner: str, times: Sequence[float]) -> None:
 
 
 def require_finite(owner: str, **tensors: torch.Tensor) -> None:
-    """Raise ``ValueError`` naming the first tensor that holds a NaN or an infinity."""
+    """Raise ``ValueError``, naming the first, unless all tensors (of any shape (...,)) are finite."""
     for name, tensor in tensors.items():
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
@@ -85,7 +85,7 @@ def require_finite(owner: str, **tensors: torch.Tensor) -> None:
 
 
 def require_spd(owner: str, name: str, matrix: torch.Tensor) -> None:
-    """Raise ``ValueError`` unless ``matrix`` is square, symmetric (to 1e-10) and positive definite."""
+    """Raise ``ValueError`` unless ``matrix`` (D, D) is finite, symmetric (to 1e-10) and positive definite."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
         raise ValueError(f"{owner}: {name} must be a square matrix, got shape {tuple(matrix.shape)}")
     require_finite(owner, **{name: matrix})

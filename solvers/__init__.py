@@ -4,6 +4,7 @@ BUILTIN = {
     "oracle": "solvers.bounds:Oracle",
     "initial": "solvers.bounds:Initial",
     "gaussian-jko": "solvers.gaussian.gaussian_jko:GaussianJKO",
+    "gaussian-variational": "solvers.gaussian.gaussian_variational:GaussianVariational",
     "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.one_dimensional.chang_cooper:ChangCooper",
     "icnn-jko": "solvers.icnn.icnn_jko:ICNNJKO",

@@ -1,18 +1,22 @@
 """What a solver gives back for one time: every estimate can be sampled, some have a density.
 
-Measures dispatch on these types. Points have shape (n, D), float64 on the CPU by the time they are measured.
+An estimate answers for itself: its moments, its density and, on the line, its quantiles and its distribution function
+are its own where it knows them, else those of draws from the generator that is passed in. Points have shape (n, D),
+float64 on the CPU by the time they are measured.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 
 from problems.laws import Density, Gaussian, Law
 from problems.linear_algebra import log_sum_exp
@@ -24,6 +28,8 @@ LogLikelihood = Callable[[torch.Tensor], torch.Tensor]
 
 # Draws by which an estimate is conditioned that knows no better way.
 CONDITIONING_DRAWS = 2**15
+# Draws of which moments, quantiles and masses are taken where an estimate doesn't know its own.
+SUMMARY_DRAWS = 2**14
 
 
 class Conditioned(NamedTuple):
@@ -78,6 +84,36 @@ class Estimate(ABC):
         """
         return Particles(self.sample(CONDITIONING_DRAWS, generator)).condition(log_likelihood, generator)
 
+    @property
+    def density(self) -> DensityEstimate | Density | None:
+        """What evaluates the estimate's normalised log-density, or ``None`` where it has none."""
+        return None
+
+    @property
+    def grid(self) -> GridLaw | None:
+        """The grid that the estimate is, or ``None`` where it is none."""
+        return None
+
+    @property
+    def effective_sample_size(self) -> float | None:
+        """How many equal particles its weighted ones are worth, or ``None`` where it is no particles."""
+        return None
+
+    def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean (D,) and covariance (D, D), float64."""
+        return self._draws(generator).moments(generator)
+
+    def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
+        """Return the quantiles at ``levels`` of an estimate in one dimension."""
+        return self._draws(generator).quantiles(levels, generator)
+
+    def cumulative(self, place: float, generator: torch.Generator) -> float:
+        """Return the mass below ``place`` of an estimate in one dimension; of what lies just there half counts."""
+        return self._draws(generator).cumulative(place, generator)
+
+    def _draws(self, generator: torch.Generator) -> Particles:
+        return Particles(self.sample(SUMMARY_DRAWS, generator))
+
 
 @dataclass(frozen=True, eq=False)
 class Particles(Estimate):
@@ -122,6 +158,23 @@ class Particles(Estimate):
         """1 / Σ w² of the normalised weights."""
         return math.exp(-log_sum_exp(2 * self.normalised_log_weights))
 
+    def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        points, weights = self.points.double(), self.normalised_log_weights.exp()
+        # numpy's einsum adds on one thread, in one order: the bits must not depend on the number of threads.
+        mean = torch.from_numpy(np.einsum("n,ni->i", weights.numpy(), points.numpy()))
+        centred = (points - mean).numpy()
+        return mean, torch.from_numpy(np.einsum("n,ni,nj->ij", weights.numpy(), centred, centred))
+
+    def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
+        x, weights = self.points.double()[:, 0].numpy(), self.normalised_log_weights.exp().numpy()
+        order = np.argsort(x)
+        place = np.searchsorted(np.cumsum(weights[order]), np.asarray(levels)).clip(max=len(x) - 1)
+        return [float(value) for value in x[order[place]]]
+
+    def cumulative(self, place: float, generator: torch.Generator) -> float:
+        x, weights = self.points.double()[:, 0], self.normalised_log_weights.exp()
+        return float(weights[x < place].numpy().sum() + 0.5 * weights[x == place].numpy().sum())
+
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         weights, log_evidence, share = importance(self.normalised_log_weights, log_likelihood(self.points))
         return Conditioned(Particles(self.points, weights), log_evidence, share)
@@ -152,6 +205,10 @@ class DensityEstimate(Estimate):
         """Return ``n`` draws (n, D), float64, and the log-density at each, (n,)."""
         points = self.sample(n, generator).double()
         return points, self.log_prob(points)
+
+    @property
+    def density(self) -> DensityEstimate:
+        return self
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         draws = self.sample(CONDITIONING_DRAWS, generator)
@@ -211,6 +268,19 @@ class GridDensity(DensityEstimate):
             return f"the grid density has a negative cell of mass {float(masses.min()):.3g}"
         return None
 
+    @property
+    def grid(self) -> GridLaw:
+        return self.law
+
+    def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.law.moments()
+
+    def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
+        return grid_quantiles(self.law, levels)
+
+    def cumulative(self, place: float, generator: torch.Generator) -> float:
+        return grid_cumulative(self.law, place)
+
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         posterior = condition_grid(self.law, log_likelihood)
         assert isinstance(posterior.law, GridLaw)
@@ -236,6 +306,32 @@ class Exact(Estimate):
             return "the moments of the law are not finite"
         return None
 
+    @property
+    def density(self) -> Density | None:
+        return self.law if isinstance(self.law, Density) else None
+
+    @property
+    def grid(self) -> GridLaw | None:
+        return self.law if isinstance(self.law, GridLaw) else None
+
+    def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.law.moments()
+
+    def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
+        if isinstance(self.law, Gaussian):
+            mean, std = float(self.law.mean), math.sqrt(float(self.law.covariance))
+            return [mean + std * float(ndtri(level)) for level in levels]
+        if isinstance(self.law, GridLaw):
+            return grid_quantiles(self.law, levels)
+        return super().quantiles(levels, generator)
+
+    def cumulative(self, place: float, generator: torch.Generator) -> float:
+        if isinstance(self.law, Gaussian):
+            return float(ndtr((place - float(self.law.mean)) / math.sqrt(float(self.law.covariance))))
+        if isinstance(self.law, GridLaw):
+            return grid_cumulative(self.law, place)
+        return super().cumulative(place, generator)
+
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         """Return the exact posterior where it has a closed form or a grid, else weighted draws."""
         if isinstance(self.law, Gaussian) and isinstance(log_likelihood, Likelihood) and log_likelihood.linear_gaussian:
@@ -247,20 +343,11 @@ class Exact(Estimate):
         return Conditioned(Exact(posterior.law), posterior.log_evidence, posterior.effective_share)
 
 
-def density_of(estimate: Estimate) -> DensityEstimate | Density | None:
-    """Return what evaluates the estimate's normalised log-density, or ``None`` where it has none."""
-    if isinstance(estimate, DensityEstimate):
-        return estimate
-    if isinstance(estimate, Exact) and isinstance(estimate.law, Density):
-        return estimate.law
-    return None
+def grid_quantiles(law: GridLaw, levels: Sequence[float]) -> list[float]:
+    """Return the quantiles of a grid at ``levels``."""
+    return [float(value) for value in law.quantile(torch.tensor(levels, dtype=torch.float64))]
 
 
-def draws_of(
-    density: DensityEstimate | Density, n: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``n`` draws (n, D), float64, and the log-density at each, (n,); maps are not inverted for that."""
-    if isinstance(density, DensityEstimate):
-        return density.sample_with_log_prob(n, generator)
-    points = density.sample(n, generator).double()
-    return points, density.log_prob(points)
+def grid_cumulative(law: GridLaw, place: float) -> float:
+    """Return the mass of a grid below ``place``."""
+    return float(law.cumulative(torch.tensor([place], dtype=torch.float64)))

@@ -22,8 +22,7 @@ from problems.flow import GradientFlow
 from problems.observations import Observations, distinct_times, same_time
 from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation
-from solvers.estimates import Estimate, Particles
-from solvers.quantiles import moments, quantiles
+from solvers.estimates import Estimate
 from solvers.solver import Cost, Diverged, Solution, Solver
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -133,7 +132,7 @@ def assimilate(propagation: Propagation, problem: Problem, generator: torch.Gene
             if defect is not None:
                 raise Diverged(f"observation {index + 1} (t = {stop.time:g}): {defect}")
             record |= {"observation_time": stop.time, "log_evidence": log_evidence, "effective_share": share}
-            if isinstance(estimate, Particles):
+            if estimate.effective_sample_size is not None:
                 record["effective_sample_size"] = estimate.effective_sample_size
             for name, value in (record | summary(estimate, "posterior")).items():
                 assimilated.setdefault(name, []).append(value)
@@ -152,13 +151,18 @@ def assimilate(propagation: Propagation, problem: Problem, generator: torch.Gene
 
 def summary(estimate: Estimate, name: str) -> dict[str, float]:
     """Return mean, standard deviation and, in one dimension, quantiles of an estimate, by name."""
-    mean, covariance = moments(estimate)
+    mean, covariance = estimate.moments(fixed_stream())
     if estimate.dim > 1:
         found = {f"{name}_mean[{place}]": float(value) for place, value in enumerate(mean)}
         return found | {f"{name}_std[{place}]": math.sqrt(float(v)) for place, v in enumerate(covariance.diagonal())}
     found = {f"{name}_mean": float(mean), f"{name}_std": math.sqrt(float(covariance))}
-    values = quantiles(estimate, LEVELS)
+    values = estimate.quantiles(LEVELS, fixed_stream())
     return found | {f"{name}_q{round(100 * level):02d}": value for level, value in zip(LEVELS, values, strict=True)}
+
+
+def fixed_stream() -> torch.Generator:
+    """Return a stream, always the same, for looking at an estimate: what comes after must not depend on who looked."""
+    return torch.Generator().manual_seed(0)
 
 
 def equal_steps(duration: float, step_size: float) -> tuple[int, float]:

@@ -90,7 +90,7 @@ def test_a_method_solves_what_its_row_says(name: str) -> None:
 
 
 def test_the_exact_steps_are_for_quadratic_potentials() -> None:
-    assert METHODS["gaussian-jko"]["flow"] == "yes, V quadratic"
+    assert METHODS["gaussian-jko"]["flow"] == METHODS["gaussian-jko"]["stationary"] == "yes, V quadratic"
     solver = import_target(solvers.BUILTIN["gaussian-jko"])()
     well = import_target(problems.BUILTIN["double-well"])().build(1, 0, torch.Generator())
     assert "must be quadratic" in str(solver.refusal(well))

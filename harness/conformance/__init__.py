@@ -1,4 +1,4 @@
-"""Does a solver, a problem family or a measure keep its contract? What ``wgfbench check`` and the tests run."""
+"""Checks that a solver, a problem family or a measure keeps its contract, for ``wgfbench check`` and the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.conformance.contract import Verdict, verdict
 from harness.conformance.gallery import Exhibit, gallery
 from harness.conformance.instances import ProblemTrial
 from harness.conformance.runs import SolverTrial
-from harness.usage import unknown
+from harness.errors import unknown
 
 __all__ = ["CHECKS", "Verdict", "examine", "exhibits", "print_verdict", "trial", "verdicts"]
 
@@ -42,7 +42,10 @@ def verdicts(name: str, plugins: Sequence[Path] = ()) -> list[Verdict]:
 
 
 def examine(kind: Kind, name: str, components: Catalogue) -> list[Verdict]:
-    """Return the verdicts of one component; one that cannot be imported has that as its only verdict."""
+    """Return the verdicts of one component; one that cannot be imported has that as its only verdict.
+
+    Raises ``UsageError`` for an unknown name, with the nearest right one.
+    """
     try:
         subject = trial(kind, name, components)
     except Exception as error:
@@ -51,7 +54,7 @@ def examine(kind: Kind, name: str, components: Catalogue) -> list[Verdict]:
 
 
 def trial(kind: Kind, name: str, components: Catalogue, settings: Mapping[str, Any] | None = None) -> Any:
-    """Return what the checks of one component share: its instances, and for a solver its runs."""
+    """Return the trial that all checks of one component share: its instances, and for a solver its runs."""
     component = import_target(components.target(kind, name))
     if kind == "problem":
         return ProblemTrial(component, frozenset(components.targets["measure"]))

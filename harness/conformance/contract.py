@@ -1,4 +1,4 @@
-"""What a check is, and what every component must be: verdicts, settings, and the state that nobody may touch."""
+"""Verdicts of checks, the checks that every component has to pass, and the global state that none may touch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Verdict:
 
 
 class Violation(Exception):
-    """A component does not keep its contract; the message says how."""
+    """A component breaks its contract; the message says how."""
 
 
 def require(holds: bool, message: str) -> None:
@@ -39,7 +39,7 @@ def require(holds: bool, message: str) -> None:
 
 
 def verdict(name: str, check: Callable[[C], str], subject: C) -> Verdict:
-    """Run one check and say how it went; whatever the component raises in it counts against the component."""
+    """Return the verdict of one check; whatever the component raises in it counts against the component."""
     try:
         return Verdict(name, True, check(subject))
     except Violation as violation:
@@ -77,7 +77,7 @@ def check_round_trip(component: type[Any], kind: Kind) -> str:
 
 
 def tensors_in(value: object) -> list[torch.Tensor]:
-    """Return every tensor in dataclasses, partial functions, mappings and sequences, in a fixed order."""
+    """Return every tensor, of any shape (...,), in dataclasses, partials, mappings and sequences, in a fixed order."""
     if isinstance(value, torch.Tensor):
         return [value]
     members: list[object] = []
@@ -93,12 +93,12 @@ def tensors_in(value: object) -> list[torch.Tensor]:
 
 
 def copies(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the tensors' values as they are now."""
+    """Return copies of the tensors, of the same shapes (...,)."""
     return [tensor.detach().clone() for tensor in tensors]
 
 
 def same_bits(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
-    """Return whether two lists hold the same tensors, bit for bit, so that a NaN equals itself."""
+    """Return whether two lists hold the same tensors, shapes (...,) and bits alike, so that a NaN equals itself."""
 
     def raw(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().contiguous().flatten().view(torch.uint8)
@@ -110,7 +110,7 @@ def same_bits(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 
 def generator(seed: int) -> torch.Generator:
-    """Return a CPU generator."""
+    """Return a CPU generator of this seed."""
     return torch.Generator().manual_seed(seed)
 
 

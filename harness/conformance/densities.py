@@ -1,4 +1,4 @@
-"""Whether draws and a density are those of one law: total mass and moments on a grid, in one and two dimensions."""
+"""Checks that draws and a density are of one law: mass and moments on a grid, in one and two dimensions."""
 
 from __future__ import annotations
 

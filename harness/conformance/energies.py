@@ -1,4 +1,4 @@
-"""Whether a solver keeps to what it declares that it solves: small problems of every kind of free energy.
+"""The check that a solver solves the free energies that it declares, and refuses others, on small problems of each.
 
 A kind that it does not declare is refused; one that it declares is solved, or refused for a reason of its own.
 """
@@ -37,7 +37,7 @@ VARIANCE = 0.5
 
 @cache
 def energies() -> tuple[Exhibit, ...]:
-    """Return a problem of every kind in every dimension of the gallery, in time and, in a well, at rest."""
+    """Return problems of every kind of energy in each dimension of the gallery, in time and, in a well, stationary."""
     found = []
     for name, well, internal, interacts in KINDS:
         for dim in DIMS:

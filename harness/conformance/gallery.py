@@ -48,7 +48,7 @@ class Exhibit:
 
     @cached_property
     def initial_distance(self) -> Figure:
-        """The energy distance between the initial law and the truth at the horizon: what doing nothing gives."""
+        """The energy distance between the initial law and the truth at the horizon, which doing nothing gives."""
         return distance_to_truth(Exact(self.problem.flow.initial), self.problem)
 
 
@@ -74,7 +74,7 @@ def shortened(family: ProblemFamily) -> ProblemFamily:
 
 
 def title(family: ProblemFamily, dim: int) -> str:
-    """Return what an instance is called in verdicts."""
+    """Return the name of an instance in verdicts."""
     told = VARIANTS.get(family.name, ({},))
     names = dict.fromkeys(key for settings in told for key in settings)
     settings = "".join(f" {key}={getattr(family, key)}" for key in names)

@@ -17,7 +17,7 @@ DIMS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Instance:
-    """A built instance and what it is called."""
+    """A built instance and its name in verdicts."""
 
     title: str
     family: ProblemFamily
@@ -40,7 +40,7 @@ class ProblemTrial:
 
     @cached_property
     def instances(self) -> list[Instance]:
-        """The instances that are looked at."""
+        """The instances that the checks use."""
         return [
             Instance(title(family, dim), family, dim, family.build(dim, 0, generator(0)))
             for family in self.families

@@ -1,4 +1,4 @@
-"""The contract of a measure: on small real problems, a figure that is one, or the reason why there is none."""
+"""Checks of a measure on small real problems: it gives a figure, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FALSE_FLOOR = 7.0
 
 @dataclass(frozen=True)
 class Asked:
-    """One subject and what it is called."""
+    """One subject and its name in verdicts."""
 
     title: str
     subject: Subject
@@ -83,7 +83,7 @@ def subjects(exhibit: Exhibit) -> Iterator[Asked]:
 
 
 def measured(component: type[Measure], asked: Asked, seed: int = 0) -> Figure:
-    """Return the figure of a subject; raises ``Violation`` for one that is none."""
+    """Return the figure of a subject; raises ``Violation`` unless it is one."""
     try:
         figure = component()(asked.subject, DRAWS, generator(seed))
     except Diverged as error:
@@ -158,7 +158,7 @@ def states_its_error(trial: MeasureTrial) -> str:
 
 
 def knows_the_floor(trial: MeasureTrial) -> str:
-    """Check that a finite reference's own draws are judged like fresh ones."""
+    """Check that a finite reference's own draws get the figure of fresh ones."""
     for asked in trial.subjects:
         subject = asked.subject
         if subject.truth is None or not asked.title.startswith("exact draws") or isinstance(subject.truth, Empirical):

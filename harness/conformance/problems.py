@@ -1,4 +1,4 @@
-"""The contract of a problem family as checks: instances that repeat, derivatives that fit, and a truth that is true."""
+"""Checks of a problem family: instances repeat, derivatives fit, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dimensions_are_sane(trial: ProblemTrial) -> str:
 
 
 def refuses_bad_sizes(trial: ProblemTrial) -> str:
-    """``build`` refuses dimensions that do not exist with a ``ValueError``."""
+    """``build`` raises ``ValueError`` for dimensions that do not exist; the check raises ``Violation`` where not."""
     for family in trial.families:
         dims = family.dims()
         for dim in [0, -1] + ([] if dims is None else [max(dims) + 1]):
@@ -67,7 +67,7 @@ def builds_repeat(trial: ProblemTrial) -> str:
 
 
 def contents(problem: Problem) -> list[torch.Tensor]:
-    """Return what must come out the same when an instance is built again."""
+    """Return the tensors, of shapes (...,), that must come out the same when an instance is built again."""
     flow = problem.flow
     points = flow.initial.sample(POINTS, generator(7))
     found = [*tensors_in((flow, problem.prediction)), points, flow.potential.value(points)]
@@ -208,7 +208,7 @@ def check_shapes(potential: Potential, x: torch.Tensor, where: str) -> None:
 
 
 def check_differences(potential: Potential, x: torch.Tensor, where: str) -> float:
-    """Check first and second derivatives in random directions; return the largest error in the size of the function."""
+    """Check derivatives at ``x`` (n, D) in random directions; return the largest error over the function's size."""
     direction = torch.randn(x.shape, generator=generator(3), dtype=x.dtype)
     direction /= direction.norm(dim=1, keepdim=True)
     errors = {
@@ -231,7 +231,11 @@ def difference_error(
     direction: torch.Tensor,
     stated: torch.Tensor,
 ) -> float:
-    """Return how far a directional derivative is from differences of fourth order, over the size of the function."""
+    """Return the distance of a derivative from differences of fourth order, over the size of the function.
+
+    ``function`` maps points (n, D), such as ``x``, to values whose derivative along ``direction`` (n, D) is ``stated``,
+    of their shape.
+    """
     step = 1e-4 * float(x.std(0).mean())
     near = function(x + step * direction) - function(x - step * direction)
     far = function(x + 2 * step * direction) - function(x - 2 * step * direction)

@@ -23,7 +23,7 @@ from harness.conformance.contract import (
 )
 from harness.conformance.gallery import Exhibit
 from problems.problem import Problem
-from solvers.estimates import Estimate, density_of
+from solvers.estimates import Estimate
 from solvers.solver import Solution, Solver
 
 CPU = torch.device("cpu")
@@ -112,17 +112,17 @@ def attempt(solver: Solver, exhibit: Exhibit) -> Run:
 
 
 def contents(problem: Problem) -> list[torch.Tensor]:
-    """Return the tensors that a problem consists of, and the moments of what is true of it."""
+    """Return the tensors of a problem, of shapes (...,), and the moments of its truth."""
     flow = problem.flow
     truths = [] if problem.truth is None else [moment for t in flow.times for moment in problem.truth(t).moments()]
     return tensors_in((flow, problem.prediction)) + truths
 
 
 def bits(solution: Solution) -> list[torch.Tensor]:
-    """Return what must come out the same when a run is repeated: estimates, their draws and their densities."""
+    """Return the tensors, of shapes (...,), that a repeated run must give again: estimates, draws, densities."""
     found: list[torch.Tensor] = []
     for estimate in solution.estimates:
         draws = estimate.sample(256, generator(5))
-        density = density_of(estimate)
+        density = estimate.density
         found += [*tensors_in(estimate), draws] + ([] if density is None else [density.log_prob(draws)])
     return found

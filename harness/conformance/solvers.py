@@ -1,4 +1,4 @@
-"""The contract of a solver as checks on the gallery: what it answers, how it repeats, and what it leaves alone."""
+"""Checks of a solver on the gallery: it answers in form, repeats to the bit, and touches nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from harness.conformance.densities import check_density
 from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
-from solvers.estimates import Estimate, Particles, density_of
+from solvers.estimates import Estimate, Particles
 from solvers.solver import Solution, Solver
 
 DRAWS = 4096
@@ -41,7 +41,10 @@ def everywhere(faults: Sequence[str]) -> None:
 
 
 def refuses_bad_settings(trial: SolverTrial) -> str:
-    """Settings that must be positive refuse 0, negative numbers and NaN with a ``ValueError``."""
+    """Settings that must be positive refuse 0, negative numbers and NaN with a ``ValueError``.
+
+    The check raises ``Violation`` where one does not.
+    """
     names = [name for name in POSITIVE if name in trial.component.__dataclass_fields__]
     for name in names:
         for bad in (0, -1, math.nan):
@@ -56,7 +59,10 @@ def refuses_bad_settings(trial: SolverTrial) -> str:
 
 
 def refuses_unreachable_times(trial: SolverTrial) -> str:
-    """``check_times`` refuses a step larger than the horizon, or one that misses a time."""
+    """``check_times`` refuses a step larger than the horizon, or one that misses a time.
+
+    The check raises ``Violation`` where it does not.
+    """
     if "step_size" not in trial.component.__dataclass_fields__:
         return "no step size"
     solver = make("solver", trial.component, {"step_size": 0.25})
@@ -141,7 +147,7 @@ def densities_are_densities(trial: SolverTrial) -> str:
     """A density is finite at its own draws; in one and two dimensions it integrates to 1 and has their moments."""
     checked = 0
     for where, _, _, estimate in trial.estimates():
-        density = density_of(estimate)
+        density = estimate.density
         if density is not None:
             check_density(density.log_prob, estimate.sample(DRAWS, generator(3)), where)
             checked += 1

@@ -1,4 +1,4 @@
-"""Checks of what a problem says is true: laws that fit their draws, start where the flow does, and move as it does."""
+"""Checks of a problem's truth: its laws fit their draws, start at the initial law, and obey the equation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAWS = 20_000
 
 
 def draws_from(law: Law, seed: int) -> torch.Tensor:
-    """Return independent draws; of a law that is a set of reference draws, each once."""
+    """Return independent draws (n, D); of a law that is a set of reference draws, each once."""
     count = min(DRAWS, len(law.draws)) if isinstance(law, Empirical) else DRAWS
     return law.sample(count, generator(seed))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a measure lives, what it says, and which way is better; ``has_target`` where neither way is."""
+    """A measure's target, description, and which way is better; ``has_target`` where neither way is."""
 
     target: str
     description: str
@@ -14,7 +14,7 @@ class Entry:
 
     @property
     def better(self) -> str:
-        """Which way is better: "higher", "lower" or "neither"."""
+        """The better direction: "higher", "lower" or "neither"."""
         return "neither" if self.has_target else "higher" if self.higher_is_better else "lower"
 
 

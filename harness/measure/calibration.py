@@ -1,4 +1,4 @@
-"""Whether predictions come true as often as they say.
+"""The calibration of predictions: whether they come true as often as they say.
 
 Of two labels the more probable one is predicted, with its probability as confidence c ∈ [½, 1]. In bins B of equal
 mass by confidence, with d_B the mean of (right - c) over the cases of a bin,
@@ -60,8 +60,9 @@ class CalibrationError(Measure):
 
 
 def binned(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return share of the cases, d_B and s_B of every bin, given the probability of each case's observed label.
+    """Return share of the cases, d_B and s_B of every bin, (bins,) each, from the ``probability`` (cases,).
 
+    That is the one of each case's observed label.
     Cases of equal confidence stay in their order: with many of them, bins hold arbitrary parts of a tie.
     """
     confidence = np.maximum(probability, 1 - probability)
@@ -75,7 +76,7 @@ def binned(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def debiased(gap: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Return 2|d| - E|N(d, s²)|; the mean is s √(2/π) exp(-d²/2s²) + |d| (1 - 2Φ(-|d|/s))."""
+    """Return 2|d| - E|N(d, s²)| of d, s (n,); the mean is s √(2/π) exp(-d²/2s²) + |d| (1 - 2Φ(-|d|/s))."""
     size = np.abs(gap)
     ratio = np.divide(size, noise, where=noise > 0, out=np.full(np.broadcast(gap, noise).shape, np.inf))
     folded = noise * math.sqrt(2 / math.pi) * np.exp(-0.5 * ratio**2) + size * (1 - 2 * ndtr(-ratio))

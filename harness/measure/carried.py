@@ -26,7 +26,7 @@ from solvers.estimates import ParticleDensity
 
 @dataclass(frozen=True)
 class CarriedSymKL(Measure):
-    """KL(fit‖true) + KL(true‖fit) of the density that particles carry, judged at the particles.
+    """KL(fit‖true) + KL(true‖fit) of the density that particles carry, evaluated at the particles.
 
     It is 0 for exact draws with their exact density. It asks whether the carried values have the shape of the true
     density wherever particles are: mass of the truth where there are none, and particles that are not distributed by

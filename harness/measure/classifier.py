@@ -1,4 +1,4 @@
-"""Whether a classifier can tell draws of a fit from draws of the truth (Lopez-Paz and Oquab 2017, ICLR).
+"""The accuracy at which a classifier tells draws of a fit from draws of the truth (Lopez-Paz and Oquab 2017, ICLR).
 
 The best accuracy over all classifiers, with equal classes, is ½ + ½ TV(fit, true): a trained one's on cases that it
 has not seen is a lower bound of that, up to noise.

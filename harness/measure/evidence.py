@@ -1,4 +1,4 @@
-"""What a density says of the evidence Z = ∫ exp(-βV) of the potential that it was fitted to.
+"""Bounds of the evidence Z = ∫ exp(-βV) from a density that was fitted to exp(-βV).
 
 For a density q, with V including its constants,
 
@@ -19,7 +19,6 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import sample_mean
 from problems.flow import Entropy, GradientFlow
 from problems.potentials import FiniteSum
-from solvers.estimates import density_of, draws_of
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -42,7 +41,7 @@ class ELBO(Measure):
     higher_is_better: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
-        if density_of(subject.estimate) is None:
+        if subject.estimate.density is None:
             return "the estimate has no density"
         energy = subject.problem.flow.energy
         if not isinstance(energy.internal, Entropy):
@@ -57,9 +56,9 @@ class ELBO(Measure):
         flow, estimate = subject.problem.flow, subject.estimate
         cases = flow.potential.cases if isinstance(flow.potential, FiniteSum) else 1
         draws = min(draws, max(LEAST_DRAWS, MOST_TERMS // cases))
-        density = density_of(estimate)
+        density = estimate.density
         assert density is not None
-        points, log_density = draws_of(density, draws, generator)
+        points, log_density = density.sample_with_log_prob(draws, generator)
         undefined = int(log_density.isnan().sum())
         if undefined:
             raise Diverged(f"the log-density of the fit is NaN at {undefined} of {draws} of its own draws")

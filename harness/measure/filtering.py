@@ -1,4 +1,4 @@
-"""How good a filter is: scores of the hidden state itself, and the evidence of what was observed.
+"""Measures of filters: scores of the hidden state itself, and the evidence of the observations.
 
 The continuous ranked probability score of a law F for the outcome x (Gneiting & Raftery, J. Am. Stat. Assoc. 2007),
 
@@ -23,7 +23,7 @@ from harness.measure.transport import ROWS_PER_TILE
 from problems.observations import same_time
 from problems.references.grid_law import GridLaw
 from solvers.estimates import Particles
-from solvers.quantiles import cumulative, grid_of
+from solvers.filtering import fixed_stream
 from solvers.threads import workers
 
 
@@ -43,7 +43,7 @@ class CRPS(Measure):
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         estimate, state = subject.estimate, _state(subject)
         assert state is not None
-        grid = grid_of(estimate)
+        grid = estimate.grid
         if grid is not None:
             return Figure(_integrated(grid, state), 0.0, f"quadrature on {grid.cells} cells")
         if isinstance(estimate, Particles) and len(estimate.points) <= draws:
@@ -77,7 +77,7 @@ class PIT(Measure):
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         state = _state(subject)
         assert state is not None
-        return Figure(cumulative(subject.estimate, float(state)), 0.0, "mass below the hidden state")
+        return Figure(subject.estimate.cumulative(float(state), fixed_stream()), 0.0, "mass below the hidden state")
 
 
 @dataclass(frozen=True)

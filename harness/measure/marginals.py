@@ -1,4 +1,4 @@
-"""How far the laws of single coordinates are from the true ones, in standard deviations of the truth.
+"""Wasserstein distances of the laws of single coordinates from the true ones, in standard deviations of the truth.
 
 On the line W₁(F, G) = ∫ |F - G| (Vallender 1974, Theory Probab. Appl. 18). By duality it is also E φ(X) - E φ(Y) for
 the potential φ' = -sign(F - G), so that to first order a sample's noise enters by the mean of φ alone.

@@ -1,4 +1,4 @@
-"""The contract of a measure: a figure with its standard error and the name of the estimator that gave it."""
+"""The contract of a measure: it gives a figure with its standard error and the name of its estimator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solvers.estimates import Estimate
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, its standard error (0 for a deterministic one) and how it was estimated."""
+    """A measured value, its standard error (0 for a deterministic one) and the name of its estimator."""
 
     value: float
     standard_error: float
@@ -28,10 +28,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: one estimate, the true law at its time (``None`` if unknown), and the problem.
+    """One estimate to be measured, the true law at its time (``None`` if unknown), and the problem.
 
-    ``t`` is the time of the estimate, ``assimilated`` what its solution noted of each observation, for what filters are
-    judged by.
+    ``t`` is the time of the estimate, ``assimilated`` what its solution noted of each observation, for measures of
+    filters.
     """
 
     estimate: Estimate
@@ -43,7 +43,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """A measure says how far an estimate is from the truth, or from what is observed.
+    """A measure of how far an estimate is from the truth, or from observations.
 
     Subclasses set ``name`` and raise ``version`` whenever the same subject and draws come to give another figure: a
     stored cell with an older one is then solved and measured again. Lower is better, unless ``higher_is_better`` or

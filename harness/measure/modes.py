@@ -1,4 +1,4 @@
-"""How much mass lies in each mode of a mixture: what a solver gets wrong when mass does not cross between wells.
+"""The mass in each mode of a mixture, which a solver gets wrong when mass does not cross between wells.
 
 With the responsibilities r_k(x) = w_k N(x; m_k, C_k) / Σ_j w_j N(x; m_j, C_j) of the mixture's components, the share of
 mode k in a law ρ is E_ρ[r_k], which is w_k for the mixture itself.

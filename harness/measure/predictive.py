@@ -1,4 +1,4 @@
-"""What a posterior predicts of held-out cases: p(y) = E_x[ p(y | x) ], the mean over the posterior of the likelihood.
+"""The predictions of a posterior for held-out cases: p(y) = E_x[ p(y | x) ], its mean of the likelihood.
 
 Particles are averaged with their weights, all of them up to ``draws`` (a random subset beyond); other estimates are
 sampled. The standard error is foremost that over cases: how the figure would change with other held-out cases, not
@@ -76,7 +76,10 @@ def without_cases(subject: Subject) -> str | None:
 
 
 def log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return log p(y) of every case (cases,), the same without each block of draws (blocks, cases), and their count."""
+    """Return log p(y) of every case (cases,), the same without each block of draws (blocks, cases), and their count.
+
+    Raises ``ArithmeticError`` where the probability of a case is NaN.
+    """
     assert subject.problem.prediction is not None
     log_likelihood = subject.problem.prediction.log_likelihood
     points, log_weights = _posterior_draws(subject.estimate, draws, generator)

@@ -21,7 +21,7 @@ from harness.measure.kde import KernelDensity, SingularPoints
 from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import Density, Law
 from problems.references.grid_law import GridLaw
-from solvers.estimates import DensityEstimate, Estimate, Exact, GridDensity, Particles, density_of, draws_of
+from solvers.estimates import DensityEstimate, Estimate, Exact, Particles
 from solvers.solver import Diverged
 
 # A law with more of its mass than this outside the cells of the other's grid is at infinite divergence from it.
@@ -56,7 +56,7 @@ class SymKL(Measure):
             return missing
         if isinstance(subject.estimate, Particles):
             return too_few(subject.estimate)
-        if density_of(subject.estimate) is None:
+        if subject.estimate.density is None:
             return f"{type_name(subject.estimate)} has neither a density nor particles"
         return None
 
@@ -72,9 +72,9 @@ class SymKL(Measure):
                 figure = _quadrature(truth, kde)
                 return Figure(figure.value, 0.0, f"Scott KDE by {figure.estimator}")
             return _mean_over_draws(kde, truth, draws, generator, "J of the Scott KDE on fresh draws, {} a side")
-        fit = density_of(subject.estimate)
+        fit = subject.estimate.density
         assert fit is not None
-        grid = _grid_of(subject.estimate)
+        grid = subject.estimate.grid
         if grid is not None:
             return _quadrature(grid, truth)
         if isinstance(truth, GridLaw):
@@ -86,7 +86,7 @@ def _mean_over_draws(
     fit: DensityEstimate | Density, truth: Density, draws: int, generator: torch.Generator, estimator: str
 ) -> Figure:
     """Mean of 2ℓ tanh(ℓ/2) over ``draws`` from each side."""
-    own, log_fit = draws_of(fit, draws, generator)
+    own, log_fit = fit.sample_with_log_prob(draws, generator)
     true = truth.sample(draws, generator).double()
     ratios = log_ratio(log_fit, truth.log_prob(own)), log_ratio(fit.log_prob(true), truth.log_prob(true))
     sides = [2 * ratio * np.tanh(0.5 * ratio) for ratio in ratios]
@@ -99,7 +99,10 @@ def _mean_over_draws(
 
 
 def log_ratio(fit: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
-    """ℓ = ``fit`` - ``truth``, log-densities (n,) at the same points; 0 where both densities vanish."""
+    """Return ℓ = ``fit`` - ``truth``, log-densities (n,) at the same points, shape (n,); 0 where both vanish.
+
+    Raises ``Diverged`` where that of the fit is NaN, and ``ArithmeticError`` where that of the truth is.
+    """
     log_fit, log_truth = fit.double().numpy(), truth.double().numpy()
     if np.isnan(log_fit).any():
         raise Diverged(f"the log-density of the fit is NaN at {int(np.isnan(log_fit).sum())} of {len(fit)} points")
@@ -110,7 +113,7 @@ def log_ratio(fit: torch.Tensor, truth: torch.Tensor) -> np.ndarray:
 
 
 def sample_mean(values: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
-    """Return the (weighted) mean and its standard error; (±inf, 0) when a value is infinite."""
+    """Return the (weighted) mean of values (n,) and its standard error; (±inf, 0) when a value is infinite."""
     if np.isinf(values).any():
         return float(np.sum(values[np.isinf(values)])), 0.0
     if weights is None:
@@ -158,13 +161,6 @@ def _outer_mass(grid: GridLaw, other: DensityEstimate | Density) -> float:
     return mass
 
 
-def _grid_of(estimate: Estimate) -> GridLaw | None:
-    if isinstance(estimate, GridDensity) or (isinstance(estimate, Exact) and isinstance(estimate.law, GridLaw)):
-        assert isinstance(estimate.law, GridLaw)
-        return estimate.law
-    return None
-
-
 def without_true_density(truth: Law | None) -> str | None:
     """Return why there is no true density to compare with, or ``None`` when there is."""
     if truth is None:
@@ -181,6 +177,6 @@ def too_few(particles: Particles) -> str | None:
 
 
 def type_name(estimate: Estimate) -> str:
-    """Return what an estimate is, in words."""
+    """Return the kind of an estimate in words."""
     name = type(estimate).__name__
     return f"{name} of {type(estimate.law).__name__}" if isinstance(estimate, Exact) else name

@@ -1,1 +1,1 @@
-"""What is shown of a store: tables, figures and the page, all from the frame of ``harness.frame``."""
+"""The report of a store: tables, figures and the page, all from the frame of ``harness.frame``."""

@@ -1,4 +1,4 @@
-"""What the page says, section by section, as plain values for the template."""
+"""The contents of the page, section by section, as plain values for the template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.report.summary import distinct, interval, significant, time_text
 
 
 def overview(cells: pd.DataFrame) -> dict[str, Any]:
-    """Return what was run: suite, dates, machine, and counts of cells by status."""
+    """Return the overview of a run: suite, dates, machine, and counts of cells by status."""
     counts = cells["status"].value_counts()
     started = sorted(distinct(cells["started"]))
     presets = [name for name in distinct(cells["preset"]) if name]
@@ -162,7 +162,7 @@ def figure_cell(row: dict[Any, Any], metric: str, best: dict[Any, float]) -> dic
 
 
 def counts_text(row: dict[Any, Any]) -> str:
-    """Return how many of the planned runs stand behind a figure, and what became of the others."""
+    """Return how many of the planned runs a figure rests on, and how the others ended."""
     lost = row["ok"] - row["figures"]
     parts = [f"{row['ok']}/{row['planned']} ok", row["statuses"], f"{lost} ok without this figure" if lost else ""]
     return ", ".join(part for part in parts if part)
@@ -184,7 +184,7 @@ def seconds_table(rows: pd.DataFrame, sizes: list[int]) -> dict[str, Any]:
 
 
 def failures(cells: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what went wrong, then what was not run, runs with the same reason and traceback together.
+    """Return the failed runs, then those not run, with the same reason and traceback together.
 
     Cells that are still to run are no part of it.
     """

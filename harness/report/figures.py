@@ -12,7 +12,7 @@ import pandas as pd
 from harness.measure import CATALOGUE
 from harness.report import published as published_figures
 from harness.report import summary
-from harness.report.closer_figures import draw_closer
+from harness.report.draws_and_steps_figures import plot_draws_and_steps
 from harness.report.filtering import draw_filtering
 from harness.report.palette import GREY, colours, paper_style
 
@@ -45,7 +45,7 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     filters = iter(()) if traces is None else draw_filtering(frame, traces)
-    for name, figure in chain(draw(frame), draw_closer(frame, traces, projections), filters):
+    for name, figure in chain(draw(frame), plot_draws_and_steps(frame, traces, projections), filters):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)
@@ -54,7 +54,7 @@ def write_figures(
 
 
 def draw(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """Yield a file name and a figure for every problem, measure and what it is drawn along."""
+    """Yield a file name and a figure for every problem, measure and horizontal axis."""
     published = published_figures.load()
     rows = summary.summarise(frame, published)
     others = summary.unmatched(rows, published)
@@ -73,7 +73,7 @@ def draw(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def directions(rows: pd.DataFrame) -> list[str]:
-    """Return what errors are drawn along: dimensions, or times of a single dimension, and seconds."""
+    """Return the horizontal axes of errors: dimensions, or times of a single dimension, and seconds."""
     first = ["size"] if rows["size"].nunique() > 1 else ["t"] if rows["t"].nunique() > 1 else []
     return [*first, *(["seconds"] if (rows["seconds"] > 0).any() else [])]
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from harness.catalogue import catalogue, import_target, make
 from harness.report import published, summary
-from harness.report.closer import of_problem
-from harness.report.closer_figures import solver_colours
+from harness.report.draws_and_steps import of_problem
+from harness.report.draws_and_steps_figures import solver_colours
 from harness.report.palette import GREY, colours, paper_style
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw_filtering(frame: pd.DataFrame, traces: pd.DataFrame) -> Iterator[tuple[
 
 
 def bands_of(traces: pd.DataFrame) -> pd.DataFrame | None:
-    """Return what one cell noted of each observation, a row each, or ``None`` where it has no posterior quantiles."""
+    """Return a row for each observation that a cell took in, or ``None`` where it has no posterior quantiles."""
     if not set(traces["name"]) >= NEEDED:
         return None
     return traces.pivot(index="step", columns="name", values="value")

@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from harness.report import published as published_figures
 from harness.report import summary
-from harness.report.closer import closer_data
 from harness.report.contents import failures, measures, overview, problem_tables, provenance
+from harness.report.draws_and_steps import draws_and_steps_data
 from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
 from harness.report.side_by_side import side_by_side
@@ -56,7 +56,7 @@ def page(
     traces: pd.DataFrame | None = None,
     projections: pd.DataFrame | None = None,
 ) -> str:
-    """Return the report as HTML text."""
+    """Return the report as HTML text; raises ``ValueError`` for a frame without rows."""
     if frame.empty:
         raise ValueError("the frame has no rows: nothing was planned")
     frame = summary.plain_text(frame)
@@ -71,7 +71,7 @@ def page(
         ours = rows[(rows["problem"] == key[0]) & (rows["problem_settings"] == key[1])]
         theirs = others[(others["problem"] == key[0]) & (others["problem_settings"] == key[1])]
         plot = plot_data(ours, theirs, frame, key, name)
-        plot |= closer_data(traces, projections, key, plot["labels"])
+        plot |= draws_and_steps_data(traces, projections, key, plot["labels"])
         plots.append(plot)
         shown = {"short": short[key], "has_draws": bool(plot["draws"]), "has_steps": bool(plot["steps"])}
         shown["has_densities"] = bool(plot["densities"])
@@ -92,7 +92,7 @@ def page(
         source=published_figures.SOURCE,
         style=Markup(resource("page.css")),
         script=Markup(resource("page.js")),
-        plots_script=Markup(resource("plots.js") + resource("closer.js")),
+        plots_script=Markup(resource("plots.js") + resource("draws_and_steps.js")),
         plotly=Markup(plotly_bundle()),
         plots=embedded(plots),
         details=embedded(run_details(cells, frame)),
@@ -100,7 +100,7 @@ def page(
 
 
 def resource(name: str) -> str:
-    """Return a file that lies beside this one."""
+    """Return the text of a file beside this one."""
     return (files("harness.report") / name).read_text(encoding="utf-8")
 
 

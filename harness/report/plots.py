@@ -1,4 +1,4 @@
-"""What the page's interactive plots draw, as plain JSON values; one view for each problem, measure and time."""
+"""Data for the page's interactive plots, as plain JSON values; one view for each problem, measure and time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def series_of(rows: pd.DataFrame, runs: pd.DataFrame, label: str, place: int) ->
 
 
 def floors(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return the positive floors of a view by what they are the floor of, smallest number of particles first."""
+    """Return the positive floors of a view keyed by sample size, the smallest first."""
     found = rows[rows["floor"] > 0]
     sizes = sorted(found["sample_size"].dropna().unique())
     named = [(f"floor, {size} particles", found[found["sample_size"] == size]) for size in sizes]
@@ -89,7 +89,7 @@ def number(value: Any) -> float | int | None:
 def numbers(
     values: pd.Series[Any] | pd.Index[Any] | npt.NDArray[Any] | Sequence[Any], digits: int = 5
 ) -> list[float | int | None]:
-    """Return values for JSON: a few significant digits, ``None`` for what JSON has no number for."""
+    """Return values (n,) for JSON, with a few significant digits, and ``None`` for NaN and infinities."""
     given = pd.Series(values).to_numpy(dtype=float, na_value=np.nan)
     usable = np.isfinite(given) & (given != 0)
     places = digits - 1 - np.floor(np.log10(np.abs(given), where=usable, out=np.zeros_like(given)))

@@ -29,7 +29,7 @@ ALWAYS_THE_SAME = ("step_size", "regularisation")
 
 @dataclass(frozen=True)
 class Counterpart:
-    """What an authors' method is called here: the solver, the settings that make it the same, a label, a measure."""
+    """The solver that is an authors' method here, with the settings that make it the same, a label and a measure."""
 
     solver: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def symkl(table: pd.DataFrame, problem: str, settings: Mapping[str, Any]) -> pd.
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """Add what the methods are called here."""
+    """Return the table with the names that its methods have here."""
     ours = {method: counterpart(method) for method in table["method"].unique()}
     return table.assign(
         solver=table["method"].map({method: other.solver for method, other in ours.items()}),
@@ -136,7 +136,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
-    """Read one file of published figures."""
+    """Return one file of published figures; raises ``FileNotFoundError`` where the folder lacks it."""
     path = folder / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"published figures not found: {path}")

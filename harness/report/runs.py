@@ -1,4 +1,4 @@
-"""Every run, one line each: the rows of the page's longest table, and what unfolds below a row."""
+"""The page's table of runs, one row each, and the details that unfold below a row."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run_rows(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def headlines(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the measure and time shown for each problem: what most runs have, at the last time."""
+    """Return the measure and time shown for each problem: the measure that most runs have, at the last time."""
     figures = frame.dropna(subset=["metric", "value"])
     counts = figures.groupby([*summary.PROBLEM, "metric"], sort=False).agg(count=("key", "size"), t=("t", "max"))
     counts = counts.reset_index()
@@ -63,7 +63,7 @@ def headlines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_details(cells: pd.DataFrame, frame: pd.DataFrame) -> dict[str, Any]:
-    """Return what unfolds below the rows, in their order, packed: texts once, numbers in columns.
+    """Return the details below the rows, in their order, packed: texts once, numbers in columns.
 
     ``commands`` are templates with a NUL where the digits of the cell's key stand; ``slots`` names time, measure and
     estimator of a figure, ``shapes`` the slots that a run has, ``figures`` value, standard error and floor by turns.

@@ -1,4 +1,4 @@
-"""What a frame says: medians and quartiles over seeds, how many runs stand behind them, floors, published figures.
+"""The summary of a frame: medians and quartiles over seeds, numbers of runs, floors, published figures.
 
 Runs that failed are counted, never averaged away: every row says how many of the planned runs are ok.
 """

@@ -1,4 +1,4 @@
-"""A frame for the terminal, a paper, a spreadsheet or another program."""
+"""Tables of a frame for the terminal, a paper, a spreadsheet or another program."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
 from harness.report import summary
 from harness.report.published import SOURCE
 from harness.report.summary import interval, significant
-from harness.usage import UsageError, unknown
 
 COLUMNS = ("solver", "D", "t", "median", "quartiles", "floor", "published", "ok", "seconds")
 PRINTED = tuple(name for name in COLUMNS if name not in ("D", "t"))
@@ -165,12 +165,12 @@ def latex_text(text: str) -> str:
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """Return the tidy frame itself; numbers keep every digit."""
+    """Return the tidy frame itself as CSV; numbers keep every digit."""
     return frame.to_csv(index=False)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write the tidy frame itself. Raises ``UsageError`` without pyarrow."""
+    """Write the tidy frame itself as Parquet; raises ``UsageError`` without pyarrow."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:

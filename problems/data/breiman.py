@@ -1,4 +1,4 @@
-r"""Three published two-class laws that are data sets by their generator: twonorm, ringnorm and waveform.
+r"""Three published two-class laws whose data sets are drawn here: twonorm, ringnorm and waveform.
 
 Breiman (1996), in 20 dimensions with a = 2/√20 and e = (1, …, 1), the classes equally likely:
 
@@ -38,13 +38,13 @@ class Uniforms:
         self._bits = np.random.PCG64(zlib.crc32(f"{name}@generator".encode()))
 
     def uniform(self, *shape: int) -> Reals:
-        """Return numbers in the open interval (0, 1)."""
+        """Return uniform numbers in the open interval (0, 1), of the given ``shape``."""
         raw = self._bits.random_raw(int(np.prod(shape))).reshape(shape)
         numbers: Reals = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
         return numbers
 
     def normal(self, *shape: int) -> Reals:
-        """Return standard normal numbers, as quantiles of uniform ones."""
+        """Return standard normal numbers of the given ``shape``, as quantiles of uniform ones."""
         from scipy.special import ndtri
 
         quantiles: Reals = ndtri(self.uniform(*shape))

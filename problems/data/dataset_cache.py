@@ -29,7 +29,7 @@ def folder() -> Path:
 
 
 def content_hash(features: Reals, labels: Reals) -> str:
-    """Return the SHA-256, in hexadecimal, of the shape and of the little-endian float64 of features and labels."""
+    """Return the SHA-256, in hexadecimal, of the shape and little-endian float64 of features (n, d) and labels (n,)."""
     digest = hashlib.sha256(f"{features.shape[0]} {features.shape[1]}\n".encode())
     for part in (features, labels):
         digest.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
@@ -37,7 +37,7 @@ def content_hash(features: Reals, labels: Reals) -> str:
 
 
 def read(name: str, pinned: str | None) -> tuple[Reals, Reals] | None:
-    """Return features and labels of ``name``, or ``None`` when the cache does not hold it.
+    """Return features (n, d) and labels (n,) of ``name``, or ``None`` when the cache does not hold it.
 
     Raises ``ValueError`` for a file that is not what was put there (both hashes are named) and for a symbolic link
     that leads out of the cache.
@@ -61,13 +61,20 @@ def read(name: str, pinned: str | None) -> tuple[Reals, Reals] | None:
 
 
 def recorded(name: str) -> str | None:
-    """Return the SHA-256 that was recorded when ``name`` was first downloaded, or ``None``."""
+    """Return the SHA-256 that was recorded when ``name`` was first downloaded, or ``None``.
+
+    Raises ``ValueError`` for a symbolic link that leads out of the cache.
+    """
     path = _inside(f"{name}.sha256")
     return path.read_text().strip() or None if path.is_file() else None
 
 
 def write(name: str, features: Reals, labels: Reals) -> None:
-    """Keep a data set that has been verified; warns where the folder cannot be written, and keeps nothing then."""
+    """Keep a verified data set, features (n, d) and labels (n,).
+
+    Where the folder cannot be written it warns and keeps nothing. Raises ``ValueError`` for a symbolic link that leads
+    out of the cache.
+    """
     archive, record = _inside(f"{name}.npz"), _inside(f"{name}.sha256")
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where data that neither a folder nor the cache holds come from: a download with a pinned identity, or a generator.
+"""Sources of the data sets that neither a folder nor the cache holds: downloads of pinned identity, and generators.
 
 Every conversion to a table is stated at its source and ends in features as recorded and labels of -1 and +1, in the
 order of the source's rows. Verified of a download are, from the outside in:
@@ -38,7 +38,7 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is fetched or drawn from, and what must be true of what comes.
+    """A place that a data set is fetched or drawn from, and the identity that it must have.
 
     ``positives`` is the number of labels +1, ``sha256`` that of the content, ``None`` where it is not pinned.
     """

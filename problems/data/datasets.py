@@ -50,7 +50,7 @@ ConstantFeatures = Literal["error", "zero"]
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """Two-class data: ``features`` (n, d) float64 as recorded, ``labels`` (n,) float64, each -1 or +1.
+    """A two-class table: ``features`` (n, d) float64 as recorded, ``labels`` (n,) float64, each -1 or +1.
 
     Raises ``ValueError`` for shapes that do not fit, a single row, values that are not finite and labels that are not
     two classes.
@@ -122,7 +122,7 @@ class Classification:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training and held-out part: row numbers, standardised features (rows, d), labels (rows,) of -1 and +1.
+    """A training and a held-out part: row numbers, standardised features (rows, d), labels (rows,) of -1 and +1.
 
     ``checksum`` is the crc32 of the raw data and of the training rows, in hexadecimal: two splits with the same one
     pose the same problem.
@@ -171,7 +171,7 @@ def data_folder() -> Path | None:
 
 
 def whereabouts(name: str) -> str:
-    """Return in a word or two where ``load(name)`` would find the data now, without reading them."""
+    """Return where ``load(name)`` would find the data now: "bundled", "folder", "generator", "cache", …."""
     from problems.data import dataset_cache
     from problems.data.dataset_sources import SOURCES
 

@@ -1,1 +1,1 @@
-"""What the posterior of a logistic regression needs: its averages and its evidence."""
+"""The posterior of a logistic regression: its potential, its averages over Gaussians, and its evidence."""

@@ -58,9 +58,11 @@ def log_normaliser(log_density: LogDensity, draws: torch.Tensor, generator: torc
 
 
 def acceptance_ratio(target: np.ndarray, proposal: np.ndarray) -> Evidence:
-    """Return c and its standard error from ℓ at the draws of either law, (n,) and (m,); those of q are independent.
+    """Return c = log Z and its standard error from ℓ at the draws of p and of q, shapes (n,) and (m,).
 
-    The error is that of the delta method: of both sums' difference, over its slope in c.
+    Those of q are independent. The error is that of the delta method: of both sums' difference, over its slope in c.
+
+    Raises ``ArithmeticError`` where ℓ is not finite at a draw of p, and where the two laws do not overlap.
     """
     offset = math.log(len(target) / len(proposal))
     target, proposal = target + offset, proposal + offset

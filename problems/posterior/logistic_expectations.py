@@ -1,4 +1,4 @@
-r"""What a logistic regression with unknown prior precision is on average over a Gaussian.
+r"""Expectations over a Gaussian of the negative log-posterior of a logistic regression with unknown prior precision.
 
 A logistic variable is a normal one of random deviation 2K, K having Kolmogorov's distribution (Andrews, Mallows,
 J. R. Stat. Soc. B 36, 1974). So σ(m) = E Φ(m/2K), and over a normal margin m ~ N(μ, s²), with r² = 4K² + s²,
@@ -43,7 +43,10 @@ def kolmogorov_nodes() -> tuple[tuple[float, float], ...]:
 
 
 def kolmogorov_density(k: Reals) -> Reals:
-    """Return the density 8k Σ_j (-1)^{j-1} j² e^{-2j²k²} at ``k`` > 0, below 1 by the theta function's other series."""
+    """Return Kolmogorov's density 8k Σ_j (-1)^{j-1} j² e^{-2j²k²} at points ``k`` > 0 (n,), shape (n,).
+
+    Below 1 it is summed by the theta function's other series.
+    """
     j = np.arange(1, 20)[:, None]
     rates = (math.pi * (2 * j - 1)) ** 2 / 8
     small = math.sqrt(2 * math.pi) * (np.exp(-rates / k**2) * (2 * rates / k**4 - 1 / k**2)).sum(0)
@@ -53,7 +56,7 @@ def kolmogorov_density(k: Reals) -> Reals:
 
 
 def averaged_loss(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return E log(1 + e^-m), E σ(-m) and E σ'(m) for m ~ N(``mean``, ``variance``), each of their shape."""
+    """Return E log(1 + e^-m), E σ(-m) and E σ'(m) for m ~ N(``mean`` (n,), ``variance`` (n,)), each of shape (n,)."""
     loss, misfit, curvature = (torch.zeros_like(mean) for _ in range(3))
     for square, weight in kolmogorov_nodes():
         deviation = (variance + square).sqrt_()
@@ -74,7 +77,10 @@ def logistic_expectations(
     mean: torch.Tensor,
     covariance: torch.Tensor,
 ) -> Expectations:
-    """Return the expectations of ``problems.logistic_regression``'s V over N(``mean``, ``covariance``)."""
+    """Return E V, E ∇V (D,) and E ∇²V (D, D) over N(``mean`` (D,), ``covariance`` (D, D)), D = d + 1.
+
+    V is that of ``problems.posterior.logistic_posterior``, for ``signed_features`` y_i φ_i of shape (cases, d).
+    """
     d = signed_features.shape[1]
     weights, spread = mean[:-1], covariance[:-1, :-1]
     loss, gradient, hessian = 0.0, torch.zeros_like(mean), torch.zeros_like(covariance)

@@ -33,7 +33,7 @@ def _softplus(z: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class LogisticLikelihood:
-    """log p(y_i | w) = log σ(y_i wᵀφ_i) of every case, given ``signed_features`` y_i φ_i of shape (cases, d)."""
+    """The log-likelihood log σ(y_i wᵀφ_i) of every case, for ``signed_features`` y_i φ_i of shape (cases, d)."""
 
     signed_features: torch.Tensor
 
@@ -44,9 +44,12 @@ class LogisticLikelihood:
 
 @dataclass(frozen=True, eq=False)
 class LogisticPosterior(FiniteSum):
-    """V of the module's equation, for ``signed_features`` y_i φ_i of shape (cases, d); points are (w, log α).
+    """The potential V of the module's equation, for ``signed_features`` y_i φ_i of shape (cases, d).
 
-    ``likelihood_weight`` multiplies the sum over cases: 1 for the posterior, cases/size for a minibatch.
+    Points are (w, log α), D = d + 1. ``likelihood_weight`` multiplies the sum over cases: 1 for the posterior,
+    cases/size for a minibatch.
+
+    Raises ``ValueError`` for features that are not a finite matrix, and numbers that are not finite and > 0.
     """
 
     signed_features: torch.Tensor

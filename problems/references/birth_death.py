@@ -17,7 +17,7 @@ from problems.arrays import Array, Complexes, Reals
 
 
 def contour_integral(left: Reals, right: Reals, masses: Reals) -> tuple[Reals, bool]:
-    """Return exp(A) p for the generator A with these rates, and whether the result can be relied upon.
+    """Return exp(A) p for rates and masses p of shape (m,), and whether the result can be relied upon.
 
     exp(A) p = (1/2πi) ∫ e^z (z - A)⁻¹ p dz over the hyperbola z(u) = μ (1 + sin(iu - α)) by the midpoint rule, the
     half u > 0 standing for both (Weideman & Trefethen 2007, Math. Comp. 76). Its three parameters minimise the
@@ -40,8 +40,9 @@ def contour_integral(left: Reals, right: Reals, masses: Reals) -> tuple[Reals, b
 
 
 def rational_step(left: Reals, right: Reals, masses: Reals) -> Reals:
-    """Return r(A) p with r the (5, 6) Padé approximant of eᶻ in partial fractions, of order 11 and L-stable.
+    """Return r(A) p (m,) for rates and masses p (m,), r being the (5, 6) Padé approximant of eᶻ in partial fractions.
 
+    r is of order 11 and L-stable.
     It is the stability function of the six-stage Radau IIA method (Hairer & Wanner 1996, Solving Ordinary
     Differential Equations II, IV.5). Its poles lie in the right half-plane, where (z - A)⁻¹ shrinks masses whatever
     the drift. Poles come in conjugate pairs, one of each is given; a residue is twice the share times its pole.
@@ -66,7 +67,7 @@ def rational_step(left: Reals, right: Reals, masses: Reals) -> Reals:
 
 
 def resolvent(loss: Complexes, left: Array, right: Array, source: Array) -> Complexes:
-    """Solve (loss - A) x = source for a generator A with rates ``left`` and ``right``; all broadcast to (K, m).
+    """Return the solutions x (K, m) of (loss - A) x = source for rates ``left`` and ``right``; all broadcast to (K, m).
 
     Cyclic reduction: every other cell is taken out of the chain. What it would have received goes to where its
     mass goes next: to its neighbours, which get longer jumps, or to the loss. No rates are subtracted.
@@ -101,7 +102,7 @@ def _padded(values: Array, fill: float) -> Array:
 
 
 def factorise(left: Reals, right: Reals) -> Callable[[Reals], Reals]:
-    """Return the solver of (I - A) x = b for a generator A with these rates, from an LU made without subtraction."""
+    """Return b (m,) ↦ (I - A)⁻¹ b for a generator A with rates (m,), from an LU factorisation without subtraction."""
     cells = len(left)
     pivot = np.empty(cells)
     kept = 1.0

@@ -1,4 +1,4 @@
-"""The law of a hidden diffusion given what has been seen of it, where it is known: on a grid, and in closed form.
+"""Exact filters: the law of a hidden diffusion given its observations, on a grid or in closed form.
 
 Between observations the law follows the Fokker-Planck equation; an observation y multiplies it by the likelihood,
 
@@ -38,7 +38,7 @@ LARGEST_AMPLIFIED_ROUNDING = 1e-6
 
 
 class ImpossibleObservation(ArithmeticError):
-    """An observation has no probability where the law is known: what is left of the law would be rounding."""
+    """An observation has no probability where the law is known: the posterior would be rounding."""
 
 
 class Bayes(NamedTuple):
@@ -58,6 +58,8 @@ class FilterTruth(NamedTuple):
 
 def condition_grid(law: GridLaw, likelihood: Callable[[torch.Tensor], torch.Tensor]) -> Bayes:
     """Return a grid law given an observation: the product of densities, integrated over each cell.
+
+    ``likelihood`` maps points (n, 1) to log p(y | x), shape (n,).
 
     Raises ``ImpossibleObservation`` where the evidence rests on masses that rounding decides.
     """
@@ -107,7 +109,10 @@ def recursion(
     condition: Callable[[L, Likelihood], Bayes],
     observations: Observations,
 ) -> Callable[[float], tuple[L, float]]:
-    """Return t ↦ the posterior at t and the log-evidence of the observations by then; missing ones are skipped."""
+    """Return the function of t that gives the posterior at t and the log-evidence of the observations by then.
+
+    ``propagate(law, time)`` moves a law between observations, ``condition`` is Bayes' rule; missing ones are skipped.
+    """
 
     @functools.cache
     def after(count: int) -> tuple[L, float, float]:
@@ -129,7 +134,7 @@ def recursion(
 
 
 def kalman_filter(flow: GradientFlow, observations: Observations) -> FilterTruth:
-    """Return the exact filter of a linear-Gaussian problem, in any dimension."""
+    """Return the exact filter of a linear-Gaussian problem, in any dimension (Kalman & Bucy 1961)."""
     potential, initial = flow.potential, flow.initial
     assert isinstance(potential, Quadratic)
     assert isinstance(initial, Gaussian)
@@ -146,7 +151,10 @@ def kalman_filter(flow: GradientFlow, observations: Observations) -> FilterTruth
 def grid_recursion(
     flow: GradientFlow, observations: Observations, domain: tuple[float, float], cells: int
 ) -> Callable[[float], tuple[GridLaw, float]]:
-    """Return the recursion on ``cells`` cells of ``domain``, exact in time between observations."""
+    """Return the filter on ``cells`` cells of ``domain``, exact in time between observations, as a function of t.
+
+    That raises ``ImpossibleObservation`` where the evidence rests on masses that rounding decides.
+    """
     assert isinstance(flow.initial, Density)
     operator = FokkerPlanck.discretise(flow, *domain, cells)
     return recursion(
@@ -165,7 +173,8 @@ def grid_filter(
     Each refinement doubles the cells. When two in a row differ by less than ``tolerance`` in SymKL, their errors of
     second order are cancelled by extrapolation (Richardson 1911), in the masses and in the log-evidence.
 
-    The functions raise ``ArithmeticError`` if ``most_cells`` are not enough.
+    The functions raise ``ArithmeticError`` if ``most_cells`` are not enough, and ``ImpossibleObservation`` as
+    :func:`condition_grid` does. Raises ``ValueError`` for a potential that does not confine.
     """
     domain = effective_domain(flow)
 

@@ -31,7 +31,7 @@ STEP_TOLERANCE = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class FokkerPlanck:
-    """The generator L on m uniform cells of [lower, upper]: rates of leaving each cell, ``left`` and ``right``, (m,).
+    """The generator L on m uniform cells of [lower, upper], by rates of leaving each cell, ``left`` and ``right`` (m,).
 
     Masses are numpy arrays of shape (m,). ``left[0]`` and ``right[-1]`` are zero: nothing passes the walls.
     """
@@ -60,17 +60,17 @@ class FokkerPlanck:
         return cls(lower, upper, left, right)
 
     def apply(self, masses: Reals) -> Reals:
-        """Return L p as differences of fluxes, which sum to zero."""
+        """Return L p of masses p (m,), shape (m,), as differences of fluxes, which sum to zero."""
         flux: Reals = np.zeros(len(masses) + 1)
         flux[1:-1] = self.right[:-1] * masses[:-1] - self.left[1:] * masses[1:]
         return np.asarray(flux[:-1] - flux[1:])
 
     def law(self, masses: Reals) -> GridLaw:
-        """Return the law with these cell masses."""
+        """Return the law with these cell masses (m,); raises ``ValueError`` unless they sum to 1."""
         return GridLaw(self.lower, self.upper, torch.from_numpy(masses))
 
     def propagate(self, masses: Reals, time: float) -> Reals:
-        """Return exp(time L) p, to about 1e-13 in L1.
+        """Return exp(time L) p of masses p (m,), shape (m,), to about 1e-13 in L1.
 
         One contour integral reaches any time, unless drift so outweighs diffusion that L is far from normal; the
         integral then shows it, and rational steps go ahead until it no longer does.
@@ -105,7 +105,7 @@ class FokkerPlanck:
         return twice, float(np.abs(twice - once).sum() / np.abs(masses).sum())
 
     def stepper(self, step_size: float) -> Callable[[Reals], Reals]:
-        """Return p ↦ the L-stable, stiffly accurate SDIRK step of order 2 (Alexander 1977, SIAM J. Numer. Anal. 14).
+        """Return the L-stable SDIRK step of order 2, p (m,) ↦ p⁺ (m,) (Alexander 1977, SIAM J. Numer. Anal. 14).
 
         With γ = 1 - 1/√2: (I - γhL) k₁ = hL p, (I - γhL) k₂ = hL (p + (1 - γ) k₁), p⁺ = p + (1 - γ) k₁ + γ k₂. The
         factors are made once. The increments come from differences of fluxes, so that rounding cannot drain mass step
@@ -124,7 +124,7 @@ class FokkerPlanck:
 
 
 def bernoulli(z: Reals) -> Reals:
-    """Return B(z) = z / (eᶻ - 1), B(0) = 1, for any finite z without overflow."""
+    """Return B(z) = z / (eᶻ - 1), B(0) = 1, for any finite ``z`` (...,) without overflow, of its shape."""
     size = np.abs(z)
     falling = np.divide(size, -np.expm1(-size), out=np.ones_like(size), where=size > 0)
     return np.asarray(np.where(z > 0, falling * np.exp(-size), falling))

@@ -45,7 +45,7 @@ POISSON_DEPTH = 60.0
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Nodes (n + 1,) from wall to wall and the ``widths`` of their cells; the first and the last cell are half cells.
+    """The nodes (n,) of an axis from wall to wall, and the ``widths`` (n,) of their cells, half ones at the ends.
 
     ``weights`` are those of the trapezoidal rule in ξ, which is exact to all orders for densities that vanish at the
     walls.
@@ -57,7 +57,7 @@ class Axis:
 
     @classmethod
     def stretched(cls, lower: float, upper: float, centre: float, scale: float, cells: int) -> Axis:
-        """Return x = centre + scale·sinh ξ at ``cells`` + 1 equidistant ξ from ``lower`` to ``upper``."""
+        """Return the axis x = centre + scale·sinh ξ of ``cells`` + 1 equidistant ξ from ``lower`` to ``upper``."""
         first, last = np.arcsinh((lower - centre) / scale), np.arcsinh((upper - centre) / scale)
         xi, step = np.linspace(first, last, cells + 1, retstep=True)
         between = np.concatenate([xi[:1], 0.5 * (xi[1:] + xi[:-1]), xi[-1:]])
@@ -68,7 +68,7 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class FokkerPlanck2D:
-    """The generator L between the nodes of two axes. Masses are arrays of shape (m, n).
+    """The generator L between the nodes of two axes; masses are arrays of shape (m, n).
 
     ``right`` and ``left`` (m - 1, n) are the rates of passing from a node to the next along x and back, ``up`` and
     ``down`` (m, n - 1) along y.
@@ -107,7 +107,7 @@ class FokkerPlanck2D:
         return np.asarray(np.multiply.outer(self.x.widths, self.y.widths))
 
     def apply(self, masses: Reals) -> Reals:
-        """Return L p as differences of fluxes, which sum to zero."""
+        """Return L p of masses p (m, n), shape (m, n), as differences of fluxes, which sum to zero."""
         along = self.right * masses[:-1] - self.left * masses[1:]
         across = self.up * masses[:, :-1] - self.down * masses[:, 1:]
         change = np.zeros_like(masses)
@@ -119,7 +119,7 @@ class FokkerPlanck2D:
 
     @cached_property
     def chain(self) -> tuple[dia_matrix, float]:
-        """The matrix P = I + L/Λ of flattened masses, and the rate Λ."""
+        """The matrix P = I + L/Λ of flattened masses, shape (m n, m n), and the rate Λ."""
         shape = len(self.x.nodes), len(self.y.nodes)
         leaving = np.zeros(shape)
         leaving[:-1] += self.right
@@ -139,7 +139,7 @@ class FokkerPlanck2D:
         return dia_matrix((diagonals.reshape(5, size), offsets), shape=(size, size)), rate
 
     def propagate(self, masses: Reals, times: Sequence[float]) -> list[Reals]:
-        """Return exp(tL) p for each of ``times``; masses below 1e-280 are dropped."""
+        """Return exp(tL) p of masses p (m, n) for each of ``times``, each (m, n); masses below 1e-280 are dropped."""
         transition, rate = self.chain
         poisson = [_poisson(rate * time) for time in times]
         results = [np.zeros(masses.size) for _ in times]

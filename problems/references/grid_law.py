@@ -25,7 +25,7 @@ EMPTY_CELL = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class GridLaw(Density):
-    """Uniform cells on [lower, upper] with ``masses`` (m,), float64, m ≥ 3, that sum to one.
+    """A law of uniform cells on [lower, upper] with ``masses`` (m,), float64, m ≥ 3, that sum to one.
 
     Masses below zero by rounding count as empty; NaN is let through, for the estimate that holds it to report. The
     log-density is -inf outside [lower, upper] and at least about -690 inside, so that what rounding does to an empty
@@ -150,7 +150,10 @@ class GridLaw(Density):
         return GridLaw(self.lower, self.upper, masses / masses.sum())
 
     def coarsened(self, factor: int = 2) -> GridLaw:
-        """Return the law on cells ``factor`` times as wide, their masses summed; ``factor`` must divide m."""
+        """Return the law on cells ``factor`` times as wide, their masses summed.
+
+        Raises ``ValueError`` unless ``factor`` divides the number of cells.
+        """
         if factor < 1 or self.cells % factor:
             raise ValueError(f"GridLaw: {self.cells} cells cannot be merged {factor} at a time")
         return GridLaw(self.lower, self.upper, self.masses.reshape(-1, factor).sum(1))

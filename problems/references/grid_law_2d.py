@@ -29,9 +29,10 @@ PARTS = 3
 
 @dataclass(frozen=True, eq=False)
 class GridLaw2D(Density):
-    """Nodes ``x`` (m,) and ``y`` (n,), increasing, at least 6 each, and the ``log_density`` (m, n) at them, float64.
+    """A law in the plane by its ``log_density`` (m, n), float64, at the nodes ``x`` (m,) and ``y`` (n,).
 
-    The log-density need not be normalised: its constant is worked out here, by Gauss's rule of 4 × 4 places a cell.
+    Nodes increase, at least 6 along each axis. The log-density need not be normalised: its constant is worked out here,
+    by Gauss's rule of 4 × 4 places a cell.
 
     Raises ``ValueError`` for nodes that do not increase, shapes that do not fit, and values that are not finite.
     """
@@ -96,7 +97,7 @@ class GridLaw2D(Density):
         return np.asarray(bound)
 
     def quadrature(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return points (k, 2) and masses (k,), of sum 1, that stand for the law in expectations: Gauss's rule."""
+        """Return points (k, 2) and masses (k,), of sum 1, that stand for the law in expectations, by Gauss's rule."""
         (x, wx), (y, wy) = (_gauss(nodes, 2) for nodes in self._nodes)
         masses = np.exp(self._spline(x, y) - self._log_total) * wx[:, None] * wy
         points = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -115,6 +116,10 @@ class GridLaw2D(Density):
         return torch.where(x.isnan().any(dim=1), torch.nan, found)
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Return ``n`` independent draws, shape (n, 2).
+
+        Raises ``ArithmeticError`` where the log-density turns out to exceed the envelope that it is drawn from.
+        """
         envelope = self._envelope
         cumulative = (np.exp(envelope) * self._areas).ravel().cumsum()
         acceptance = math.exp(self._log_total) / cumulative[-1]

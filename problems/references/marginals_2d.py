@@ -34,7 +34,10 @@ MOST_NODES = 385
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A rectangle outside of which nothing matters, and where along each axis exp(-βV) has its mass."""
+    """The computational domain, and per axis the centre and the width of exp(-βV): four arrays (2,).
+
+    Outside the rectangle between ``lower`` and ``upper`` no density matters.
+    """
 
     lower: Reals
     upper: Reals
@@ -89,7 +92,7 @@ def reference_marginals(
 
 @dataclass(frozen=True, eq=False)
 class Marginals2D:
-    """The truth of a two-dimensional flow: a callable that works a marginal out when it is first asked for.
+    """The true marginals of a two-dimensional flow, each worked out when it is first asked for.
 
     Those at the flow's own times are worked out together, since later ones contain the work for earlier ones.
     """
@@ -107,14 +110,14 @@ class Marginals2D:
 
 @dataclass(frozen=True, eq=False)
 class Convergence:
-    """The last extrapolated log-density at a time, how it differed from that before, and its estimated error."""
+    """The last extrapolated log-density (m, n) at a time, its change from the one before, and its estimated error."""
 
     last: Reals | None = None
     change: float = float("nan")
     error: float = float("inf")
 
     def after(self, better: Reals, axes: tuple[Axis, Axis]) -> Convergence:
-        """Return what is known with the next extrapolation; ``axes`` are those of the one before."""
+        """Return what is known with the next extrapolation ``better`` (m, n); ``axes`` are those of the one before."""
         if self.last is None:
             return Convergence(better)
         change = _symmetric_divergence(self.last, better[::2, ::2], *axes)
@@ -155,7 +158,7 @@ def effective_frame(flow: GradientFlow) -> Frame:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """βV and log ρ0 on equidistant nodes of the rectangle between the corners ``lower`` (2,) and ``upper`` (2,)."""
+    """The tables βV and log ρ0 (n, n) at equidistant nodes between the corners ``lower`` (2,) and ``upper`` (2,)."""
 
     lower: Reals
     upper: Reals
@@ -164,7 +167,10 @@ class Survey:
 
     @classmethod
     def of(cls, flow: GradientFlow, lower: Reals, upper: Reals) -> Survey:
-        """Look at a rectangle; raises ``ValueError`` where V is NaN or -inf, or nowhere finite."""
+        """Return the tables between the corners ``lower`` (2,) and ``upper`` (2,).
+
+        Raises ``ValueError`` where V is NaN or -inf, or nowhere finite.
+        """
         assert isinstance(flow.initial, Density)
         places = points(*np.linspace(lower, upper, SEARCH_NODES).T)
         shape = (SEARCH_NODES, SEARCH_NODES)
@@ -174,12 +180,12 @@ class Survey:
         return cls(lower, upper, energy, flow.initial.log_prob(places).double().numpy().reshape(shape))
 
     def above(self, depth: float, *, initial: bool = True) -> npt.NDArray[np.bool_]:
-        """Return where exp(-βV), or ρ0 with ``initial``, is above e^-depth of its maximum."""
+        """Return at which nodes exp(-βV), or ρ0 with ``initial``, is above e^-depth of its maximum, shape (n, n)."""
         deep = self.energy <= self.energy.min() + depth
         return np.asarray(deep | (self.log_initial > self.log_initial.max() - depth)) if initial else deep
 
     def bounds(self, nodes: npt.NDArray[np.bool_]) -> tuple[Reals, Reals]:
-        """Return the corners of the smallest rectangle that holds the marked nodes."""
+        """Return the corners (2,) and (2,) of the smallest rectangle that holds the marked ``nodes`` (n, n)."""
         places = np.linspace(self.lower, self.upper, SEARCH_NODES)
         ends = [np.flatnonzero(nodes.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)]
         low, high = (np.array([places[ends[axis][side], axis] for axis in (0, 1)]) for side in (0, 1))

@@ -1,4 +1,4 @@
-"""Laws of independent coordinates: what a separable problem is made of."""
+"""Laws of independent coordinates, the solutions of separable problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from problems.laws import Density
 
 @dataclass(frozen=True, eq=False)
 class Product(Density):
-    """The law of (X_1, …, X_D), independent, each of a one-dimensional law in ``factors``."""
+    """The law of independent coordinates (X_1, …, X_D), each of a one-dimensional law in ``factors``.
+
+    Raises ``ValueError`` for no factors and for factors of more than one dimension.
+    """
 
     factors: tuple[Density, ...]
 

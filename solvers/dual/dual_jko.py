@@ -72,7 +72,7 @@ class DualJKO(DualSettings, Filter):
     """
 
     name: ClassVar[str] = "dual-jko"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs_density: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)
 

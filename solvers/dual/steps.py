@@ -15,7 +15,7 @@ import torch
 from scipy.special import logsumexp
 
 from problems.flow import GradientFlow
-from problems.laws import Density, Gaussian
+from problems.laws import Gaussian
 from problems.linear_algebra import weighted_moments
 from problems.potentials import Potential
 from solvers.dual.basis import Basis, GaussianKernels, Table
@@ -30,7 +30,7 @@ from solvers.dual.unnormalised_density import (
     UnnormalisedDensity,
     effective_sample_size,
 )
-from solvers.estimates import Estimate, Exact, density_of
+from solvers.estimates import Estimate, Exact
 from solvers.filtering import Propagation, equal_steps
 from solvers.solver import Cost, Diverged
 from solvers.threads import Run, workers
@@ -84,11 +84,14 @@ class DualPropagation(Propagation):
 
         Raises ``Diverged`` as ``DualJKO.solve`` does, and ``TypeError`` for an estimate without a density.
         """
-        density = density_of(estimate)
+        density = estimate.density
         if density is None:
             raise TypeError(f"dual-jko starts from a density, not from {type(estimate).__name__}")
         log_density: LogDensity = density.log_prob
-        mean, covariance = moments_of(density, self.generator)
+        # By the rule that its constant is from, where an estimate has one: without draws.
+        mean, covariance = (
+            estimate.rule.moments() if isinstance(estimate, UnnormalisedDensity) else estimate.moments(self.generator)
+        )
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         box = Box(mean, math.sqrt(3 * self.settings.box_variance))
         region: Region = box
@@ -229,14 +232,6 @@ class DualPropagation(Propagation):
 def in_blocks(tables: Iterable[Table], points: int) -> list[Table]:
     """Return the tables in parts of so many points; nothing is copied."""
     return [table.at(slice(start, start + points)) for table in tables for start in range(0, table.points, points)]
-
-
-def moments_of(density: object, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean (D,) and covariance (D, D) of a law, or of a density estimate by draws where it has no others."""
-    if isinstance(density, Density | UnnormalisedDensity):
-        return density.moments()
-    draws = density.sample(2**15, generator)  # type: ignore[attr-defined]
-    return weighted_moments(np.exp(np.full(len(draws), -math.log(len(draws)))), draws.numpy())
 
 
 def _at(function: LogDensity, x: torch.Tensor, run: Run) -> torch.Tensor:

@@ -85,6 +85,10 @@ class Rule:
         """1 / Σ w²."""
         return effective_sample_size(self.log_weights)
 
+    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean (D,) and the covariance (D, D) of the density."""
+        return weighted_moments(np.exp(self.log_weights.numpy()), self.nodes.numpy())
+
 
 @dataclass(frozen=True, eq=False)
 class UnnormalisedDensity(DensityEstimate):
@@ -123,10 +127,6 @@ class UnnormalisedDensity(DensityEstimate):
         """Share of the mass outside the region, where the density is extrapolated."""
         return float(np.exp(self.rule.log_weights[self.region.gauge(self.rule.nodes) > 1].numpy()).sum())
 
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the mean (D,) and the covariance (D, D)."""
-        return weighted_moments(np.exp(self.rule.log_weights.numpy()), self.rule.nodes.numpy())
-
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return _restricted(self.log_density, self.region)(x.double()) - self.rule.log_normaliser
 
@@ -156,7 +156,7 @@ class UnnormalisedDensity(DensityEstimate):
         _, log_evidence, share = importance(self.rule.log_weights, log_likelihood(self.rule.nodes))
         before = self.log_density
         posterior = UnnormalisedDensity.normalised(
-            lambda x: before(x) + log_likelihood(x), self.region, Gaussian(*self.moments()), generator
+            lambda x: before(x) + log_likelihood(x), self.region, Gaussian(*self.rule.moments()), generator
         )
         return Conditioned(posterior, log_evidence, share)
 

@@ -1,8 +1,8 @@
 """Where the training of a JKO step starts, if not at the map of the step before: at the best affine map.
 
 Among affine maps, the JKO step from a law of mean m and covariance Σ is that of N(m, Σ) among Gaussians
-(``solvers.gaussian.variational``), except that V is averaged over a Gaussian instead of the law itself: from N(m, Σ) to
-N(m⁺, Σ⁺) by
+(``solvers.gaussian.flow_among_gaussians``), except that V is averaged over a Gaussian instead of the law itself: from
+N(m, Σ) to N(m⁺, Σ⁺) by
 
     x ↦ m⁺ + S (x - m),    S = Σ^{-½} (Σ^{½} Σ⁺ Σ^{½})^{½} Σ^{-½},
 
@@ -17,7 +17,7 @@ import torch
 from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from solvers.gaussian.averages import Averages
-from solvers.gaussian.variational import Course, jko_step
+from solvers.gaussian.flow_among_gaussians import Course, jko_step
 from solvers.networks.convex_network import STRONG_CONVEXITY, Weights
 
 # Nodes that potentials are averaged by where they know no closed form.

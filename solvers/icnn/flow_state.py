@@ -24,7 +24,7 @@ from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
 from solvers.particles.particle_pool import spread_draws
-from solvers.preconditioning.curvature_metric import Metric, metric_of
+from solvers.preconditioning.curvature import Preconditioner, preconditioner_of
 from solvers.solver import Diverged
 from solvers.threads import Run
 
@@ -41,16 +41,16 @@ TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 class FlowState:
     """How far one flow is: its particles, its maps, what was noticed of its steps, and why it has ended early.
 
-    It is followed in the coordinates of ``metric``: there the particles are, while ``maps`` are of points x.
+    It is followed in the coordinates of ``preconditioner``: there the particles are, while ``maps`` are of points x.
     ``pool`` (n, D) are the particles that are trained on, ``fresh`` (m, D) others that no training sees. They,
-    ``potential`` and ``placed_metric`` have the device and dtype of training; ``flow`` and ``metric`` are float64 on
-    the CPU. ``failure`` says why no step is taken any more, ``evaluations`` how often ∇V was asked for.
+    ``potential`` and ``placed_preconditioner`` have the device and dtype of training; ``flow`` and ``preconditioner``
+    are float64 on the CPU. ``failure`` says why no step is taken any more, ``evaluations`` how often ∇V was asked for.
     """
 
     flow: GradientFlow
-    metric: Metric
+    preconditioner: Preconditioner
     potential: Potential
-    placed_metric: Metric
+    placed_preconditioner: Preconditioner
     generator: torch.Generator
     pool: torch.Tensor
     fresh: torch.Tensor
@@ -64,19 +64,19 @@ class FlowState:
     def drawn_from(
         cls, flow: GradientFlow, settings: ICNNSettings, generator: torch.Generator, device: torch.device
     ) -> FlowState:
-        """Return the state at time 0, with particles of the initial law; it has failed where there is no metric."""
-        dtype, metric, failure = settings.torch_dtype, Metric(), None
+        """Return the state at time 0, with particles of the initial law; failed where no preconditioner is found."""
+        dtype, preconditioner, failure = settings.torch_dtype, Preconditioner(), None
         try:
-            metric = metric_of(settings.metric, flow)
+            preconditioner = preconditioner_of(settings.preconditioner, flow)
         except Diverged as error:
             failure = str(error)
-        pool = metric.flat(spread_draws(flow.initial, settings.pool_size, generator))
-        fresh = metric.flat(flow.initial.sample(EXAMINED, generator))
+        pool = preconditioner.to_coordinates(spread_draws(flow.initial, settings.pool_size, generator))
+        fresh = preconditioner.to_coordinates(flow.initial.sample(EXAMINED, generator))
         return cls(
             flow,
-            metric,
+            preconditioner,
             placed(flow.potential, device, dtype),
-            placed(metric, device, dtype),
+            placed(preconditioner, device, dtype),
             generator,
             pool.to(device, dtype),
             fresh.to(device, dtype),
@@ -99,7 +99,7 @@ class FlowState:
         """
         if not scheme.affine_start or self.failure is not None:
             return
-        potential, beta = self.metric.seen(self.flow.potential), self.flow.inverse_temperature
+        potential, beta = self.preconditioner.potential_in(self.flow.potential), self.flow.inverse_temperature
         try:
             start_at(weights, *best_affine(self.pool, potential, beta, scheme.step_size))
         except Diverged as error:
@@ -116,7 +116,7 @@ class FlowState:
         return self._objective(examined_by, scheme), (self._objective(each, scheme) for each in estimates)
 
     def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
-        return scheme.objective(self.placed_metric.seen(potential), self.flow.inverse_temperature)
+        return scheme.objective(self.placed_preconditioner.potential_in(potential), self.flow.inverse_temperature)
 
     def mean_objective(self, weights: Weights, objective: StepObjective, run: Run) -> float:
         """Return the mean objective, less that of the identity, on particles of the pool."""
@@ -153,7 +153,7 @@ class FlowState:
 
     def add_map(self, weights: Weights) -> None:
         """Add ∇ψ to the maps."""
-        self.maps.append(self.metric.carried(ConvexMap(weights.to(torch.device("cpu"), torch.float64))))
+        self.maps.append(self.preconditioner.map_outside(ConvexMap(weights.to(torch.device("cpu"), torch.float64))))
 
     def state(self) -> dict[str, Any]:
         """Return what the next steps depend on, beside the networks."""

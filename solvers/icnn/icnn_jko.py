@@ -33,7 +33,7 @@ from solvers.icnn.flow_state import TRACES, FlowState
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
 from solvers.maps import Pushforward
-from solvers.preconditioning.curvature_metric import unsupported_metric
+from solvers.preconditioning.curvature import unsupported_preconditioner
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import workers
@@ -52,9 +52,10 @@ class ICNNJKO(ICNNSettings, Solver):
     need go, instead of drifting from step to step to where no particle is and the map then bends.
     ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
     ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
-    ``solvers.icnn.affine_start``. ``metric = "hessian"`` is for stationary laws that are much wider in some directions
-    than in others: the flow is then that in the coordinates of ``solvers.preconditioning.curvature_metric``, with times
-    and ``step_size`` in units of its relaxation, and the units begin as steep as the stationary law is wide there.
+    ``solvers.icnn.affine_start``. ``preconditioner = "hessian"`` is for stationary laws that are much wider in some
+    directions than in others: the flow is then that in the coordinates of ``solvers.preconditioning.curvature``, with
+    times and ``step_size`` in units of its relaxation, and the units begin as steep as the stationary law is wide
+    there.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest
@@ -70,7 +71,7 @@ class ICNNJKO(ICNNSettings, Solver):
     """
 
     name: ClassVar[str] = "icnn-jko"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
@@ -89,7 +90,7 @@ class ICNNJKO(ICNNSettings, Solver):
                 return "minibatches need a potential that is a sum over cases"
             if self.minibatch > flow.potential.cases:
                 return f"there are {flow.potential.cases} cases, fewer than a minibatch of {self.minibatch}"
-        return unsupported_metric(self.metric, problem)
+        return unsupported_preconditioner(self.preconditioner, problem)
 
     def solve(
         self, problem: Problem, generator: torch.Generator, device: torch.device, checkpoint: Path | None = None

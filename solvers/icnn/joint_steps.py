@@ -46,9 +46,9 @@ class JointSteps:
     def _identity(self, flow: GradientFlow, generator: torch.Generator) -> torch.Tensor:
         """Return the parameters (size,) of a network that starts as the identity.
 
-        Its units suit the width of the initial law, or, in a metric, that of the stationary law, 1/√β.
+        Its units suit the width of the initial law, or, in a preconditioner, that of the stationary law, 1/√β.
         """
-        if self.settings.metric == "identity":
+        if self.settings.preconditioner == "identity":
             variance = float(flow.initial.moments()[1].diagonal().mean())
         else:
             variance = 1 / flow.inverse_temperature

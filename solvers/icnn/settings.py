@@ -12,7 +12,7 @@ from problems.validation import require_choice, require_counts, require_number, 
 from solvers.icnn.descent import Schedule
 from solvers.icnn.step_objective import StepScheme
 from solvers.networks.convex_network import Architecture
-from solvers.preconditioning.curvature_metric import METRICS
+from solvers.preconditioning.curvature import PRECONDITIONERS
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
 STARTS = ("previous", "affine")
@@ -40,7 +40,7 @@ class ICNNSettings:
     pool_size: int = 32_768
     minibatch: int | None = None
     start: str = "previous"
-    metric: str = "identity"
+    preconditioner: str = "identity"
     dtype: str = "float32"
     cuda_graph: bool = True
 
@@ -61,7 +61,7 @@ class ICNNSettings:
             require_counts(self.name, minibatch=self.minibatch)
         require_choice(self.name, "order", self.order, tuple(IMPLICITNESS))
         require_choice(self.name, "start", self.start, STARTS)
-        require_choice(self.name, "metric", self.metric, METRICS)
+        require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
         require_choice(self.name, "cuda_graph", self.cuda_graph, (False, True))
         if self.batch_size > self.pool_size:

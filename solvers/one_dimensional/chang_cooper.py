@@ -34,7 +34,7 @@ from solvers.solver import Cost, Diverged, Solution, step_counts
 
 @dataclass(frozen=True, kw_only=True)
 class ChangCooper(Filter):
-    """Chang-Cooper on ``points`` uniform cells of ``domain``, chosen from ρ0 and exp(-βV) when ``None``.
+    """Chang-Cooper on ``cells`` equal cells of ``domain``, chosen from ρ0 and exp(-βV) when ``None``.
 
     Without ``step_size`` the marginals are exact in time; with it, they are stepped by a factorised L-stable SDIRK
     scheme of order 2. The diagnostics declare the error at the horizon, ``error_l1`` and ``error_symkl``: the spatial
@@ -46,13 +46,13 @@ class ChangCooper(Filter):
     needs_density: ClassVar[bool] = True
     most_dimensions: ClassVar[int | None] = 1
     orders: ClassVar[tuple[int, ...]] = (2,)
-    points: int = 2000
+    cells: int = 2000
     step_size: float | None = None
     domain: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         # Half of them must still make a grid.
-        require_counts(self.name, at_least=6, points=self.points)
+        require_counts(self.name, at_least=6, cells=self.cells)
         if self.step_size is not None:
             require_positive(self.name, step_size=self.step_size)
         if self.domain is not None and not (
@@ -78,8 +78,8 @@ class ChangCooper(Filter):
         started = time.perf_counter()
         flow = problem.flow
         lower, upper = self.domain if self.domain is not None else effective_domain(flow)
-        operator, start = _set_up(flow, lower, upper, self.points)
-        coarse_operator, coarse_start = _set_up(flow, lower, upper, -(-self.points // 2))
+        operator, start = _set_up(flow, lower, upper, self.cells)
+        coarse_operator, coarse_start = _set_up(flow, lower, upper, -(-self.cells // 2))
         setup_seconds = time.perf_counter() - started
 
         if self.step_size is None:
@@ -111,20 +111,20 @@ class ChangCooper(Filter):
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
         domain = self.domain if self.domain is not None else effective_domain(flow)
-        return GridPropagation(flow, domain, self.points, self.step_size)
+        return GridPropagation(flow, domain, self.cells, self.step_size)
 
     def _filtered(self, problem: Problem, generator: torch.Generator) -> Solution:
         """Filter on the cells, and for the error at the horizon on half of them, and exactly in time."""
         flow, observations, horizon = problem.flow, problem.observations, problem.flow.horizon
         assert observations is not None
         lower, upper = domain = self.domain if self.domain is not None else effective_domain(flow)
-        solution = assimilate(GridPropagation(flow, domain, self.points, self.step_size), problem, generator)
+        solution = assimilate(GridPropagation(flow, domain, self.cells, self.step_size), problem, generator)
         final = solution.estimates[-1]
         assert isinstance(final, GridDensity)
         exact_in_time = final.law
         if self.step_size is not None:
-            exact_in_time, _ = grid_recursion(flow, observations, domain, self.points)(horizon)
-        coarse, log_evidence = grid_recursion(flow, observations, domain, -(-self.points // 2))(horizon)
+            exact_in_time, _ = grid_recursion(flow, observations, domain, self.cells)(horizon)
+        coarse, log_evidence = grid_recursion(flow, observations, domain, -(-self.cells // 2))(horizon)
         error_l1, error_symkl = _declared_error(final.law, exact_in_time, coarse)
         own = {
             "domain_lower": lower,
@@ -139,9 +139,9 @@ class ChangCooper(Filter):
 class GridPropagation(Propagation):
     """The masses of the cells of ``domain``, moved exactly or by steps of at most ``step_size``."""
 
-    def __init__(self, flow: GradientFlow, domain: tuple[float, float], points: int, step_size: float | None) -> None:
+    def __init__(self, flow: GradientFlow, domain: tuple[float, float], cells: int, step_size: float | None) -> None:
         started = time.perf_counter()
-        self.operator, self.masses = _set_up(flow, *domain, points)
+        self.operator, self.masses = _set_up(flow, *domain, cells)
         self.step_size = step_size
         self.setup_seconds = time.perf_counter() - started
 

@@ -22,8 +22,7 @@ from problems.flow import GradientFlow
 from problems.laws import Density, Gaussian
 from problems.references.exact_filter import ImpossibleObservation
 from problems.references.marginals_1d import effective_domain
-from solvers.estimates import Conditioned, LogLikelihood
-from solvers.quantiles import RankedDensity
+from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood
 
 REACH = 8.0
 # A law whose mass the old nodes show up to this many standard deviations only is no longer represented.
@@ -100,7 +99,7 @@ def _increasing_spline(z: Reals, x: Reals) -> CubicSpline | PchipInterpolator:
 
 
 @dataclass(frozen=True, eq=False)
-class QuantileMap(RankedDensity):
+class QuantileMap(DensityEstimate):
     """The law of T(Z), Z ~ N(0, 1), with T increasing, given by its ``values`` (n,) at uniform nodes of [-8, 8].
 
     Beyond the nodes T goes on as a straight line.
@@ -170,14 +169,14 @@ class QuantileMap(RankedDensity):
         z = scores(len(self.values))
         return float((z[1] - z[0]) * np.exp(LOG_PEAK - 0.5 * z * z) @ function(self.values))
 
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         mean = torch.tensor([self.expectation(lambda x: x)], dtype=torch.float64)
         return mean, torch.tensor([[self.expectation(lambda x: (x - float(mean)) ** 2)]], dtype=torch.float64)
 
-    def quantiles(self, levels: Sequence[float]) -> list[float]:
+    def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
         return [float(value) for value in self.evaluate(ndtri(np.asarray(levels)))[0]]
 
-    def cumulative(self, place: float) -> float:
+    def cumulative(self, place: float, generator: torch.Generator) -> float:
         return float(ndtr(self.score(np.array([place]))[0]))
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:

@@ -9,12 +9,12 @@ long in the negative log-density of a posterior it is the unadjusted Langevin al
 1996).
 
 Where V is steep in some directions and flat in others, h is that of the steepest, and the flattest take very many steps
-to relax. With a metric Q the same scheme in y = Q^{½} x,
+to relax. With a preconditioner Q the same scheme in y = Q^{½} x,
 
     X_{k+1} = X_k - h Q⁻¹∇V(X_k) + √(2h/β) Q^{-½} ξ_k,
 
 follows another flow with the same stationary law (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002), see
-``solvers.preconditioning.curvature_metric``.
+``solvers.preconditioning.curvature``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
-from solvers.preconditioning.curvature_metric import METRICS, metric_of, unsupported_metric
+from solvers.preconditioning.curvature import PRECONDITIONERS, preconditioner_of, unsupported_preconditioner
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import block_generators, block_size, workers
 
@@ -113,21 +113,21 @@ class EulerMaruyama(Solver):
     Results depend on the seed and the device, not on the number of threads: particles go in blocks of fixed size, each
     with its own generator, and threads share out the blocks.
 
-    ``metric`` is "identity", or "hessian" for Q = ∇²V(x*) at the mode x* that Newton's method reaches from the mean of
-    the initial law. That is for stationary laws only: times and ``step_size`` are those of the other flow.
+    ``preconditioner`` is "identity", or "hessian" for Q = ∇²V(x*) at the mode x* that Newton's method reaches from the
+    mean of the initial law. That is for stationary laws only: times and ``step_size`` are those of the other flow.
     """
 
     name: ClassVar[str] = "euler-maruyama"
     orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 10_000
     step_size: float = 1e-3
-    metric: str = "identity"
+    preconditioner: str = "identity"
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
         require_counts(self.name, particles=self.particles)
         require_positive(self.name, step_size=self.step_size)
-        require_choice(self.name, "metric", self.metric, METRICS)
+        require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
 
     @property
@@ -138,15 +138,15 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
-        return unsupported_metric(self.metric, problem)
+        return unsupported_preconditioner(self.preconditioner, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
         counts = step_counts(flow.times, self.step_size)
         noise_scale = math.sqrt(2 * self.step_size / flow.inverse_temperature)
-        metric = metric_of(self.metric, flow)
-        drift = drift_of(metric.seen(flow.potential), self.step_size, device, DTYPES[self.dtype])
-        initial = metric.flat(flow.initial.sample(self.particles, generator))
+        preconditioner = preconditioner_of(self.preconditioner, flow)
+        drift = drift_of(preconditioner.potential_in(flow.potential), self.step_size, device, DTYPES[self.dtype])
+        initial = preconditioner.to_coordinates(flow.initial.sample(self.particles, generator))
         blocks = initial.split(block_size(self.particles, flow.dim, BLOCK_ELEMENTS, device))
         streams = block_generators(len(blocks), generator, device)
 
@@ -156,7 +156,9 @@ class EulerMaruyama(Solver):
 
         with workers() as run:
             paths = run(follow_block, zip(blocks, streams, strict=True))
-        estimates = tuple(Particles(metric.points(torch.cat(points))) for points in zip(*paths, strict=True))
+        estimates = tuple(
+            Particles(preconditioner.from_coordinates(torch.cat(points))) for points in zip(*paths, strict=True)
+        )
         return Solution(flow.times, estimates, Cost(gradient_evaluations=self.particles * counts[-1]))
 
 

@@ -10,12 +10,12 @@ stationary for any h. The best h accepts 57.4 % of the proposals as D grows (Rob
 1998); it is looked for in a warm-up and fixed from then on, since a step that follows the chain has another law.
 
 Where V is steep in some directions and flat in others, h is that of the steepest, and the chain creeps along the
-others. With a metric Σ = AAᵀ it goes (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002)
+others. With a preconditioner Σ = AAᵀ it goes (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002)
 
     Y = X - hΣ∇V(X) + √(2h/β) A ξ,
 
 the step above for z = A⁻¹x, in which ∇V becomes Aᵀ∇V. Σ, too, is learnt in the warm-up
-(``solvers.preconditioning.learnt_metric``) and then fixed.
+(``solvers.preconditioning.learnt``) and then fixed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from problems.potentials import Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts
 from solvers.estimates import Particles
-from solvers.preconditioning.learnt_metric import refined
+from solvers.preconditioning.learnt import refined
 from solvers.samplers.mixing import mixing
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, block_generators, block_size, workers
@@ -47,17 +47,17 @@ BLOCK_ELEMENTS = 2**13
 ROUNDS = 10
 GAIN = 1.74
 
-# A dense metric is learnt in windows of the warm-up's first half, each twice as long as the one before, from where the
-# chains are at so many times in each.
+# A dense preconditioner is learnt in windows of the warm-up's first half, each twice as long as the one before, from
+# where the chains are at so many times in each.
 WINDOWS = 5
 VISITS = 25
 SHORTEST_FOR_DENSE = 200
 
-METRICS = ("identity", "dense")
+PRECONDITIONERS = ("identity", "dense")
 
 
 class Block:
-    """Some of the chains: where they are, V and ∇V there, their random stream, and A (D, D) of their metric, if any."""
+    """Some of the chains: where they are, V and ∇V there, their random stream, A (D, D) of a preconditioner if any."""
 
     def __init__(self, potential: Potential, beta: float, points: torch.Tensor, stream: torch.Generator) -> None:
         self.potential, self.beta, self.stream = potential, beta, stream
@@ -129,9 +129,9 @@ class MALA(Solver):
     they are the answer at every time, chain by chain. In the first half of the warm-up each chain adapts a step of its
     own; the second half starts from the geometric mean of these and corrects it, in rounds, by the acceptance of all.
 
-    ``metric`` is Σ: "identity", or "dense" for one learnt from all chains together in the first half of the warm-up,
-    the second half of which then goes as above. That is for a V that is steep in some directions and flat in others;
-    separate modes have one Σ together, which need not suit any.
+    ``preconditioner`` is Σ: "identity", or "dense" for one learnt from all chains together in the first half of the
+    warm-up, the second half of which then goes as above. That is for a V that is steep in some directions and flat in
+    others; separate modes have one Σ together, which need not suit any.
 
     Chains are local: how many end in each of several modes that the flow hardly crosses between is left over from where
     they started. R̂ says so.
@@ -146,17 +146,18 @@ class MALA(Solver):
     chains: int = 250
     warmup: int = 1000
     thinning: int = 25
-    metric: str = "identity"
+    preconditioner: str = "identity"
 
     def __post_init__(self) -> None:
         require_counts(self.name, particles=self.particles, thinning=self.thinning)
         # R-hat compares at least four.
         require_counts(self.name, at_least=4, chains=self.chains)
         require_counts(self.name, at_least=2 * ROUNDS, warmup=self.warmup)
-        require_choice(self.name, "metric", self.metric, METRICS)
-        if self.metric == "dense" and self.warmup < SHORTEST_FOR_DENSE:
+        require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
+        if self.preconditioner == "dense" and self.warmup < SHORTEST_FOR_DENSE:
             raise ValueError(
-                f"{self.name}: warmup must be at least {SHORTEST_FOR_DENSE} steps for a dense metric, got {self.warmup}"
+                f"{self.name}: warmup must be at least {SHORTEST_FOR_DENSE} steps for a dense preconditioner, "
+                f"got {self.warmup}"
             )
         if self.particles % self.chains or self.particles < 4 * self.chains:
             raise ValueError(
@@ -219,7 +220,7 @@ class MALA(Solver):
         typical = float(steepness.median()) or 1.0
         first = (2 * dim / (beta * steepness.clamp(min=1e-2 * typical))).log()
         log_steps, rest = first, self.warmup
-        if self.metric == "dense":
+        if self.preconditioner == "dense":
             factor = torch.eye(dim, dtype=first.dtype, device=first.device)
             for count in windows(self.warmup // 2):
                 _, (points, gradients) = settled(blocks, log_steps, count, run)

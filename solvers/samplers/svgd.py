@@ -10,13 +10,13 @@ to where p is large, the second keeps them apart. For k = κ(‖x-y‖²/h) and 
 
     φ(x_i) = n⁻¹ [ Σ_j κ_ij s(x_j) + (2/h) Σ_j w_ij (x_i - x_j) ].
 
-With a metric Q the kernel is the matrix k(x, y) = Q⁻¹ κ(‖x-y‖²_Q/h) (Wang, Tang, Bajaj, Liu, Advances in Neural
+With a preconditioner Q the kernel is the matrix k(x, y) = Q⁻¹ κ(‖x-y‖²_Q/h) (Wang, Tang, Bajaj, Liu, Advances in Neural
 Information Processing Systems 32, 2019, section 3.2), and
 
     φ(x) = n⁻¹ Q⁻¹ Σ_j [ κ_j s(x_j) + ∇_{x_j} κ_j ],
 
 which is the same as moving y = Q^{½} x by the scores Q^{-½} s with the plain kernel. Where Q is the mean curvature of
-βV (``solvers.preconditioning.curvature_metric``), narrow and wide directions relax equally fast.
+βV (``solvers.preconditioning.curvature``), narrow and wide directions relax equally fast.
 
 With few particles in many dimensions the second term is too weak, and the particles' variance collapses (Ba et al.,
 International Conference on Learning Representations, 2022). At the fixed point of 500 particles for N(0, I) the mean
@@ -45,7 +45,7 @@ from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
-from solvers.preconditioning.curvature_metric import METRICS, Metric, mean_curvature, without_hessian
+from solvers.preconditioning.curvature import PRECONDITIONERS, Preconditioner, mean_curvature, without_hessian
 from solvers.samplers.optimisers import OPTIMISERS, Optimiser
 from solvers.samplers.stein import (
     KERNELS,
@@ -65,8 +65,8 @@ MEDIAN_PARTICLES = 1024
 # Points at which a thread evaluates the gradient at a time.
 GRADIENT_BLOCK = 512
 
-# The metric is taken anew after 1/8, 1/4 and 1/2 of the iterations.
-METRIC_HALVINGS = 3
+# The preconditioner is taken anew after 1/8, 1/4 and 1/2 of the iterations.
+PRECONDITIONER_HALVINGS = 3
 
 
 class Coincident(Diverged):
@@ -123,18 +123,18 @@ class SVGD(Solver):
     every iteration. Beyond 1024 particles it looks at the distances among the first 1024 of them, which are as good as
     any, since the draws they started from are exchangeable.
 
-    ``metric`` is "identity" or "hessian": Q is then the mean Hessian of βV at the particles, taken at the start and
-    after an eighth, a quarter and half of the iterations, each time with an optimiser that starts afresh, so that the
-    particles come to rest under one kernel. ``bandwidth`` and ``learning_rate`` refer to coordinates in which the law
-    is about as wide as N(0, I), where Adam and AdaGrad go about ``learning_rate`` an iteration at most: from an initial
-    law that is hundreds of deviations wide some particles would not arrive in time.
+    ``preconditioner`` is "identity" or "hessian": Q is then the mean Hessian of βV at the particles, taken at the start
+    and after an eighth, a quarter and half of the iterations, each time with an optimiser that starts afresh, so that
+    the particles come to rest under one kernel. ``bandwidth`` and ``learning_rate`` refer to coordinates in which the
+    law is about as wide as N(0, I), where Adam and AdaGrad go about ``learning_rate`` an iteration at most: from an
+    initial law that is hundreds of deviations wide some particles would not arrive in time.
 
-    ``batch_size`` estimates ∇V from minibatches where the potential is a sum over cases, ``None`` takes all of them.
+    ``minibatch`` estimates ∇V from minibatches where the potential is a sum over cases, ``None`` takes all of them.
     ``optimiser`` is "adagrad" (as published), "adam" or "descent" (steps of ``learning_rate`` φ).
 
     Diagnostics: ``ksd``, the kernel Stein discrepancy of the answer, and ``ksd_exact_draws``, its size for as many
     exact draws; ``direction_rms``, the root mean square of φ in the last iteration, 0 at a fixed point; ``bandwidth``.
-    The last two are in the coordinates y of the metric.
+    The last two are in the coordinates y of the preconditioner.
     """
 
     name: ClassVar[str] = "svgd"
@@ -145,8 +145,8 @@ class SVGD(Solver):
     optimiser: str = "adagrad"
     kernel: str = "rbf"
     bandwidth: float | None = None
-    metric: str = "identity"
-    batch_size: int | None = None
+    preconditioner: str = "identity"
+    minibatch: int | None = None
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -158,9 +158,9 @@ class SVGD(Solver):
         require_choice(self.name, "kernel", self.kernel, tuple(KERNELS))
         if self.bandwidth is not None:
             require_positive(self.name, bandwidth=self.bandwidth)
-        require_choice(self.name, "metric", self.metric, METRICS)
-        if self.batch_size is not None:
-            require_counts(self.name, batch_size=self.batch_size)
+        require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
+        if self.minibatch is not None:
+            require_counts(self.name, minibatch=self.minibatch)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
 
     @property
@@ -168,14 +168,17 @@ class SVGD(Solver):
         return self.particles
 
     def unsupported(self, problem: Problem) -> str | None:
-        if self.metric == "hessian" and (why := without_hessian(self.metric, problem.flow.potential)) is not None:
+        if (
+            self.preconditioner == "hessian"
+            and (why := without_hessian(self.preconditioner, problem.flow.potential)) is not None
+        ):
             return why
-        if self.batch_size is not None:
+        if self.minibatch is not None:
             potential = problem.flow.potential
             if not isinstance(potential, FiniteSum):
-                return f"batch_size is {self.batch_size}, but {type(potential).__name__} is no sum over cases"
-            if self.batch_size > potential.cases:
-                return f"batch_size {self.batch_size} is larger than the number of cases, {potential.cases}"
+                return f"minibatch is {self.minibatch}, but {type(potential).__name__} is no sum over cases"
+            if self.minibatch > potential.cases:
+                return f"minibatch {self.minibatch} is larger than the number of cases, {potential.cases}"
         return None
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
@@ -188,18 +191,20 @@ class SVGD(Solver):
         with torch.no_grad(), workers() as run:
             for iteration, potential in enumerate(itertools.islice(potentials, self.iterations), 1):
                 if iteration in renewals:
-                    metric, optimiser = self._metric(flow, points, run, iteration), self._optimiser()
-                    flat = metric.flat(points)
+                    preconditioner, optimiser = self._preconditioner(flow, points, run, iteration), self._optimiser()
+                    flat = preconditioner.to_coordinates(points)
                 scores = _gradients(potential, points, run).mul_(-beta)
                 try:
-                    direction, bandwidth = stein_direction(flat, metric.scores(scores), kernel, self.bandwidth, run)
+                    direction, bandwidth = stein_direction(
+                        flat, preconditioner.gradient_in(scores), kernel, self.bandwidth, run
+                    )
                 except Coincident as error:
                     raise Diverged(f"the particles coincide {self._at(iteration)}: {error}") from error
                 length = float(torch.linalg.vector_norm(direction))
                 if not math.isfinite(length):
                     raise Diverged(self._fault(iteration, points, scores))
                 optimiser.move(flat, direction)
-                points = metric.points(flat)
+                points = preconditioner.from_coordinates(flat)
             answer = points.to("cpu", torch.float64)
             scores = _gradients(flow.potential, answer, run).mul_(-beta)
             discrepancy, of_exact_draws = kernel_stein_discrepancy(answer, scores, run)
@@ -216,13 +221,13 @@ class SVGD(Solver):
         )
 
     def _renewals(self) -> set[int]:
-        """Return the iterations before which the metric is taken."""
-        halvings = range(1, METRIC_HALVINGS + 1) if self.metric == "hessian" else ()
+        """Return the iterations before which the preconditioner is taken."""
+        halvings = range(1, PRECONDITIONER_HALVINGS + 1) if self.preconditioner == "hessian" else ()
         return {1} | {1 + (self.iterations >> halving) for halving in halvings}
 
-    def _metric(self, flow: GradientFlow, points: torch.Tensor, run: Run, iteration: int) -> Metric:
-        if self.metric == "identity":
-            return Metric()
+    def _preconditioner(self, flow: GradientFlow, points: torch.Tensor, run: Run, iteration: int) -> Preconditioner:
+        if self.preconditioner == "identity":
+            return Preconditioner()
         potential = placed(flow.potential, points.device, torch.float64)
         try:
             return mean_curvature(potential, points, flow.inverse_temperature, run)
@@ -233,10 +238,10 @@ class SVGD(Solver):
         return OPTIMISERS[self.optimiser](self.learning_rate)
 
     def _potentials(self, potential: Potential, generator: torch.Generator) -> Iterator[Potential]:
-        if self.batch_size is None:
+        if self.minibatch is None:
             return itertools.repeat(potential)
         assert isinstance(potential, FiniteSum)
-        return potential.minibatches(self.batch_size, generator)
+        return potential.minibatches(self.minibatch, generator)
 
     def _at(self, iteration: int) -> str:
         return f"in iteration {iteration} of {self.iterations}"

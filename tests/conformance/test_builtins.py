@@ -15,8 +15,8 @@ import solvers
 from harness.catalogue import catalogue
 from harness.conformance import CHECKS, exhibits, print_verdict, trial, verdicts
 from harness.conformance.contract import verdict
+from harness.errors import UsageError
 from harness.measure import CATALOGUE
-from harness.usage import UsageError
 
 # Methods that train are too slow with their defaults for a test: small networks, on these problems only.
 TRAINED = {
@@ -42,7 +42,7 @@ SHOWN_TO_MEASURES = {
 SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTIN] + [
     ("oracle", '{"particles": 500}'),
     ("gaussian-jko", '{"order": 2}'),
-    ("chang-cooper", '{"points": 500, "step_size": 0.002}'),
+    ("chang-cooper", '{"cells": 500, "step_size": 0.002}'),
     ("euler-maruyama", '{"particles": 2000, "step_size": 0.005, "dtype": "float64"}'),
 ]
 

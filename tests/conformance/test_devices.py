@@ -31,7 +31,7 @@ SETTINGS = {
     "proximal-recursion": '{"particles": 60, "step_size": 0.02}',
     "dual-jko": '{"basis": "gaussian", "kernels": 20, "kernel_variance": 1.0, "samples": 200}',
     "svgd": '{"particles": 100, "iterations": 30}',
-    "mala": '{"particles": 400, "chains": 100, "warmup": 200, "metric": "dense"}',
+    "mala": '{"particles": 400, "chains": 100, "warmup": 200, "preconditioner": "dense"}',
 }
 
 
@@ -45,7 +45,7 @@ def solved(solver: Solver, exhibit: Exhibit, device: torch.device) -> list[torch
         return bits(solution)
 
 
-IN_A_METRIC = {"metric": "hessian"}
+IN_A_METRIC = {"preconditioner": "hessian"}
 
 
 @pytest.mark.parametrize(

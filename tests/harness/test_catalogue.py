@@ -13,8 +13,9 @@ import harness.catalogue
 import problems
 import solvers
 from harness.catalogue import all_settings, catalogue, import_target, make
-from harness.usage import UsageError
+from harness.errors import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.particles.euler_maruyama import EulerMaruyama
 from solvers.solver import Solver
 
@@ -82,7 +83,7 @@ def test_plugin_brings_what_it_defines_not_what_it_imports(tmp_path: Path) -> No
         ("import package_that_is_not_there", "does not import: ModuleNotFoundError: No module named"),
         ("1 / 0", "does not import: ZeroDivisionError"),
         ("def broken(:", "does not import: SyntaxError"),
-        ("answer = 42", "holds no solver and no problem family with a name"),
+        ("answer = 42", "holds no solver, no problem family and no measure with a name"),
     ],
 )
 def test_plugin_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
@@ -112,8 +113,8 @@ def test_names_are_taken_once(tmp_path: Path) -> None:
 
 def test_entry_points_join(monkeypatch: pytest.MonkeyPatch) -> None:
     def installed(group: str) -> list[EntryPoint]:
-        target = {"wgfbench.solvers": "theirs.solver:Theirs", "wgfbench.problems": "theirs.problem:Posed"}[group]
-        return [EntryPoint("theirs", target, group)]
+        target = {"wgfbench.solvers": "theirs.solver:Theirs", "wgfbench.problems": "theirs.problem:Posed"}.get(group)
+        return [EntryPoint("theirs", target, group)] if target else []
 
     monkeypatch.setattr(harness.catalogue, "entry_points", installed)
     targets = catalogue().targets
@@ -137,8 +138,10 @@ def test_settings_go_through_json_and_back() -> None:
     [
         (
             {"particels": 5},
-            "has no setting 'particels', did you mean 'particles'? (there are: dtype, metric, particles, step_size)",
+            "has no setting 'particels', did you mean 'particles'? "
+            "(there are: dtype, particles, preconditioner, step_size)",
         ),
+        ({"metric": "hessian"}, "solver 'euler-maruyama': setting 'metric' is called 'preconditioner' now"),
         ({"name": "other"}, "has no setting 'name'"),
         ({"particles": 10.5}, "setting particles = 10.5"),
         ({"particles": "10"}, "setting particles = '10'"),
@@ -159,6 +162,14 @@ def test_bad_solver_settings(settings: dict[str, Any], said: str) -> None:
         make("solver", EulerMaruyama, settings)
     assert said in one_line(refused.value)
     assert "euler-maruyama" in str(refused.value)
+
+
+@pytest.mark.parametrize("setting", ["scheme", "nodes", "until_rest"])
+def test_a_setting_of_a_method_that_came_to_be_two(setting: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        make("solver", GaussianJKO, {setting: 0})
+    said = f"solver 'gaussian-jko': setting {setting!r} is one of solver 'gaussian-variational' now"
+    assert one_line(refused.value) == said
 
 
 EYE = [[1.0, 0.0], [0.0, 1.0]]

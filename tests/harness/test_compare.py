@@ -12,12 +12,12 @@ import pytest
 from false_alarms import is_share, repetitions
 from harness.catalogue import catalogue
 from harness.compare import compare_figures, compare_statuses, print_comparison
+from harness.errors import UsageError
 from harness.outcome import Measurement, Outcome
 from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.store import Store
 from harness.suite import Suite
-from harness.usage import UsageError
 from seeding import numpy_generator
 
 

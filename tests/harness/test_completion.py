@@ -46,7 +46,7 @@ def old_store(path: Path, cells: list[Cell], metrics: tuple[str, ...]) -> None:
                 *cell.place,
                 cell.key,
                 cell.solver.label,
-                cell.size,
+                cell.dim,
                 cell.seed,
                 cell.device,
                 "wgfbench run t",

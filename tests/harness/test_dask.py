@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.catalogue import catalogue
+from harness.errors import UsageError
 from harness.plan import Selection, plan
 from harness.schedule import Resources, run_cells
 from harness.suite import load_suite
 from harness.supervise import Limits
-from harness.usage import UsageError
 
 LIMITS = Limits(seconds=60, memory=2**30, threads=1)
 

@@ -12,12 +12,12 @@ import pytest
 
 from harness.catalogue import catalogue
 from harness.cell import run_cells
+from harness.errors import UsageError
 from harness.plan import Cell, Selection, plan
 from harness.schedule import Resources
 from harness.schedule import run_cells as run_scheduled
 from harness.suite import Suite
 from harness.supervise import Limits, check_data, supervise
-from harness.usage import UsageError
 from seeding import numpy_generator
 
 SUITE = """\
@@ -82,9 +82,7 @@ def test_workers_of_a_cluster_are_told_the_folder(folder: Path) -> None:
     limits = Limits(seconds=60, memory=2**30, threads=1, data=str(folder))
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         resources = Resources(limits, backend="dask", scheduler=cluster.scheduler_address)
-        statuses = {
-            cell.size: outcome.status for cell, outcome, _ in run_scheduled(cells(), resources, lambda _: False)
-        }
+        statuses = {cell.dim: outcome.status for cell, outcome, _ in run_scheduled(cells(), resources, lambda _: False)}
     assert statuses == {3: "ok", 55: "unavailable"}
 
 

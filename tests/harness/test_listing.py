@@ -10,10 +10,10 @@ import pytest
 
 import problems
 import solvers
+from harness.errors import UsageError
 from harness.listing import listed, print_listing, settings, summary, support
 from harness.measure import CATALOGUE
 from harness.suite import shipped
-from harness.usage import UsageError
 from problems.flow import InternalEnergy, PowerEntropy
 from solvers.solver import Solver
 
@@ -38,7 +38,7 @@ def test_everything_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (*shipped(), *problems.BUILTIN, *solvers.BUILTIN, *CATALOGUE):
         assert any(line.split()[:1] == [name] for line in lines), name
     line, _ = (line for line in lines if line.split()[:1] == ["euler-maruyama"])
-    assert "particles=10000, step_size=0.001, metric='identity', dtype='float32'" in line
+    assert "particles=10000, step_size=0.001, preconditioner='identity', dtype='float32'" in line
     (line,) = (line for line in lines if line.split()[:1] == ["ou"])
     assert "quick, paper" in line
     (line,) = (line for line in lines if line.split()[:1] == ["accuracy"])
@@ -56,6 +56,7 @@ def test_what_each_solver_solves(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["mala"] == ["yes", "yes", "any"]
     assert rows["quantile-jko"] == ["yes", "yes", "at", "most", "1", "1"]
     assert rows["gaussian-jko"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
+    assert rows["gaussian-variational"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import pytest
 from harness import load
 from harness.catalogue import catalogue
 from harness.conformance import verdicts
-from harness.usage import UsageError
+from harness.errors import UsageError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MEASURE = '''"""A measure of mine."""

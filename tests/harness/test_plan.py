@@ -14,9 +14,9 @@ import pytest
 
 import solvers
 from harness.catalogue import catalogue
+from harness.errors import UsageError
 from harness.plan import Cell, Selection, one_cell, plan
 from harness.suite import Suite
-from harness.usage import UsageError
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from solvers.particles.euler_maruyama import EulerMaruyama
 
@@ -56,7 +56,7 @@ def test_a_plan_is_the_grid_of_problems_dimensions_seeds_and_solvers() -> None:
         "initial", "oracle", "oracle particles=10", "oracle particles=20",
         "euler-maruyama particles=10", "euler-maruyama particles=20",
     ]  # fmt: skip
-    assert [(cell.size, cell.seed) for cell in cells[::6]] == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
+    assert [(cell.dim, cell.seed) for cell in cells[::6]] == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
     assert len(cells) == 36 == len({cell.key for cell in cells})
 
 
@@ -142,20 +142,20 @@ def test_a_solver_draws_the_same_whatever_is_measured_on_whatever_device() -> No
 
 def test_selection_replaces_dimensions_and_seeds() -> None:
     cells = planned(Selection(dims="2,4", seeds="3,5"), dims="1:12", seeds=15)
-    assert {(cell.size, cell.seed) for cell in cells} == {(2, 3), (2, 5), (4, 3), (4, 5)}
+    assert {(cell.dim, cell.seed) for cell in cells} == {(2, 3), (2, 5), (4, 3), (4, 5)}
 
 
 def test_selected_names_outside_the_suite_join_with_their_defaults() -> None:
     cells = planned(Selection(problems=["double-well"], solvers=["chang-cooper"]))
     assert {cell.problem.name for cell in cells} == {"double-well"}
     assert labels(cells) == ["initial", "oracle", "chang-cooper"]
-    assert {cell.size for cell in cells} == {1}
+    assert {cell.dim for cell in cells} == {1}
 
 
 def test_selected_dimensions_that_a_problem_lacks_are_left_out() -> None:
     both = [{"use": "ornstein-uhlenbeck"}, {"use": "double-well"}]
     cells = planned(Selection(dims="1:2"), problems=both)
-    assert {(cell.problem.name, cell.size) for cell in cells} == {
+    assert {(cell.problem.name, cell.dim) for cell in cells} == {
         ("ornstein-uhlenbeck", 1), ("ornstein-uhlenbeck", 2), ("double-well", 1),
     }  # fmt: skip
     assert "leaves nothing to run" in refusal(selection=Selection(dims="7"), problems=[{"use": "double-well"}])
@@ -228,14 +228,14 @@ def test_a_solver_can_have_its_own_dimensions() -> None:
     small = {**EM, "dims": "1,2"}
     large = {"use": "euler-maruyama", "settings": {"particles": 7}, "dims": 3}
     cells = planned(dims="1:4", solvers=[small, large])
-    assert [(cell.size, cell.solver.label, json.loads(cell.solver.settings)["particles"]) for cell in cells
+    assert [(cell.dim, cell.solver.label, json.loads(cell.solver.settings)["particles"]) for cell in cells
             if cell.solver.name == "euler-maruyama"] == [
         (1, "euler-maruyama", 100), (2, "euler-maruyama", 100), (3, "euler-maruyama", 7),
     ]  # fmt: skip
-    assert [cell.solver.label for cell in cells if cell.size == 3] == [
+    assert [cell.solver.label for cell in cells if cell.dim == 3] == [
         "initial", "oracle", "oracle particles=7", "euler-maruyama",
     ]  # fmt: skip
-    assert [cell.solver.label for cell in cells if cell.size == 4] == ["initial", "oracle"]
+    assert [cell.solver.label for cell in cells if cell.dim == 4] == ["initial", "oracle"]
     assert "both labelled 'euler-maruyama'" in refusal(solvers=[small, {**large, "dims": "2:3"}])
     assert "both labelled 'euler-maruyama'" in refusal(solvers=[{**EM}, large])
 

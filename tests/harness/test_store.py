@@ -21,13 +21,13 @@ import pytest
 
 from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
+from harness.errors import UsageError
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.projection import Projection
 from harness.provenance import provenance
 from harness.store import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3, Store
 from harness.suite import Suite
-from harness.usage import UsageError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.catalogue import catalogue
+from harness.errors import UsageError
 from harness.plan import Selection, plan
 from harness.suite import load_suite, shipped
-from harness.usage import UsageError
 
 GOOD = """
 title = "good"

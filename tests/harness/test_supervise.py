@@ -10,11 +10,11 @@ import psutil
 import pytest
 
 from harness.catalogue import catalogue
+from harness.errors import UsageError
 from harness.plan import Cell, Selection, plan
 from harness.schedule import Resources, grouped, run_cells, shares
 from harness.suite import Suite
 from harness.supervise import Cancelled, Limits, check_device, supervise
-from harness.usage import UsageError
 
 LIMITS = Limits(seconds=60, memory=2**30, threads=1)
 

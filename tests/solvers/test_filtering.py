@@ -19,20 +19,19 @@ from problems.observations import GaussianNoise, Likelihood, LinearObservation
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
-from solvers.estimates import DensityEstimate, Exact, GridDensity, Particles, Reweighted
-from solvers.filtering import Filter, Propagation, equal_steps, timeline
+from solvers.estimates import SUMMARY_DRAWS, DensityEstimate, Exact, GridDensity, Particles, Reweighted
+from solvers.filtering import LEVELS, Filter, Propagation, equal_steps, fixed_stream, timeline
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.maps import Pushforward
 from solvers.one_dimensional.chang_cooper import ChangCooper
 from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.one_dimensional.quantile_map import QuantileMap, scores
 from solvers.particles.bootstrap_filter import BootstrapFilter
-from solvers.quantiles import cumulative, moments, quantiles
 from solvers.solver import Diverged, Solver
 
 CPU = torch.device("cpu")
 FILTERS = (
-    ChangCooper(points=600),
+    ChangCooper(cells=600),
     QuantileJKO(nodes=300),
     GaussianJKO(),
     BootstrapFilter(particles=20_000, step_size=0.01),
@@ -128,7 +127,7 @@ def test_every_filter_meets_kalman_in_one_dimension(solver):
     )
     solution = solve(solver, problem)
     for time, estimate in zip(solution.times, solution.estimates, strict=True):
-        mean, covariance = moments(estimate)
+        mean, covariance = estimate.moments(fixed_stream())
         exact_mean, exact_covariance = problem.truth(time).moments()
         assert float(mean - exact_mean) == pytest.approx(0, abs=0.06)
         assert math.sqrt(float(covariance / exact_covariance)) == pytest.approx(1, abs=0.06)
@@ -261,25 +260,42 @@ def test_weights_are_never_silently_uniform():
 
 def test_quantiles_and_ranks_of_every_kind():
     """Closed forms of a Gaussian, of its grid, and of 2e4 draws."""
-    grid = solve(ChangCooper(points=800), LinearFiltering(observation_times=(), times=(1.0,)).build(1, 0, generator()))
+    grid = solve(ChangCooper(cells=800), LinearFiltering(observation_times=(), times=(1.0,)).build(1, 0, generator()))
     (estimate,) = grid.estimates
     assert isinstance(estimate, GridDensity)
-    mean, covariance = moments(estimate)
+    mean, covariance = estimate.moments(fixed_stream())
     gaussian = Exact(Gaussian(mean, covariance))
     particles = Particles(gaussian.sample(20_000, generator(4)))
     levels = (0.05, 0.25, 0.5, 0.75, 0.95)
-    expected = quantiles(gaussian, levels)
-    assert quantiles(estimate, levels) == pytest.approx(expected, abs=1e-4)
+    expected = gaussian.quantiles(levels, fixed_stream())
+    assert estimate.quantiles(levels, fixed_stream()) == pytest.approx(expected, abs=1e-4)
     std = math.sqrt(float(covariance))
-    assert quantiles(particles, levels) == pytest.approx(expected, abs=sigmas(10) * std * 2.1 / math.sqrt(20_000))
+    assert particles.quantiles(levels, fixed_stream()) == pytest.approx(
+        expected, abs=sigmas(10) * std * 2.1 / math.sqrt(20_000)
+    )
     for level, value in zip(levels, expected, strict=True):
-        assert cumulative(gaussian, value) == pytest.approx(level)
-        assert cumulative(estimate, value) == pytest.approx(level, abs=1e-4)
-        assert cumulative(particles, value) == pytest.approx(level, abs=sigmas(10) * 0.5 / math.sqrt(20_000))
+        assert gaussian.cumulative(value, fixed_stream()) == pytest.approx(level)
+        assert estimate.cumulative(value, fixed_stream()) == pytest.approx(level, abs=1e-4)
+        assert particles.cumulative(value, fixed_stream()) == pytest.approx(
+            level, abs=sigmas(10) * 0.5 / math.sqrt(20_000)
+        )
     ranked = QuantileMap(float(mean) + std * scores(300))
-    assert quantiles(ranked, levels) == pytest.approx(expected)
-    assert cumulative(ranked, expected[1]) == pytest.approx(levels[1])
-    torch.testing.assert_close(moments(ranked), (mean, covariance), rtol=1e-9, atol=1e-9)
+    assert ranked.quantiles(levels, fixed_stream()) == pytest.approx(expected)
+    assert ranked.cumulative(expected[1], fixed_stream()) == pytest.approx(levels[1])
+    torch.testing.assert_close(ranked.moments(fixed_stream()), (mean, covariance), rtol=1e-9, atol=1e-9)
     weighted = Particles(torch.tensor([[2.0], [1.0], [3.0]]), torch.tensor([0.2, 0.5, 0.3]).log())
-    assert quantiles(weighted, (0.4, 0.6, 0.8)) == [1.0, 2.0, 3.0]
-    assert cumulative(weighted, 2.0) == pytest.approx(0.6)
+    assert weighted.quantiles((0.4, 0.6, 0.8), fixed_stream()) == [1.0, 2.0, 3.0]
+    assert weighted.cumulative(2.0, fixed_stream()) == pytest.approx(0.6)
+
+
+def test_what_an_estimate_does_not_know_is_of_draws_from_the_generator():
+    parts = torch.tensor([0.5, 0.5]).double(), torch.tensor([[-2.0], [2.0]]).double(), torch.ones(2, 1, 1).double()
+    estimate = Exact(GaussianMixture(*parts))
+    assert estimate.grid is None
+    assert estimate.effective_sample_size is None
+    assert estimate.density is estimate.law
+    draws = Particles(estimate.sample(SUMMARY_DRAWS, generator(6)))
+    assert estimate.quantiles(LEVELS, generator(6)) == draws.quantiles(LEVELS, generator())
+    assert estimate.quantiles(LEVELS, generator(7)) != draws.quantiles(LEVELS, generator())
+    assert estimate.cumulative(1.0, generator(6)) == draws.cumulative(1.0, generator())
+    assert draws.density is None

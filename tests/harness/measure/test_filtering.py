@@ -38,7 +38,7 @@ def problem():
 
 @pytest.fixture(scope="module")
 def solution(problem):
-    return ChangCooper(points=800).solve(problem, generator(), torch.device("cpu"))
+    return ChangCooper(cells=800).solve(problem, generator(), torch.device("cpu"))
 
 
 def subject(problem, estimate, t=1.0, assimilated=None):

@@ -24,7 +24,7 @@ RUN = {
     "dirty": True,
     "machine": "Intel(R) Xeon(R) CPU @ 2.80GHz, 2 cores, 7.8 GiB, Linux 6.1",
     "threads": 1,
-    "arithmetic": None,
+    "arithmetic": "AVX512 instructions, MKL_CBWR=AUTO",
     "device": "cpu",
     "beside": 2,
     "versions": json.dumps({"python": "3.11.9", "wgfbench": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"}),
@@ -120,7 +120,7 @@ def ornstein_uhlenbeck_rows(rng, dims, seeds):
                     status |= {"status": "diverged", "reason": reason, "solve_seconds": np.nan}
                     figures = []
                 rows += cell("ornstein-uhlenbeck", OU, solver, settings, label, dim, seed, figures, **status)
-            rows += cell("ornstein-uhlenbeck", OU, "chang-cooper", {"points": 2000}, "chang-cooper", dim, seed, [],
+            rows += cell("ornstein-uhlenbeck", OU, "chang-cooper", {"cells": 2000}, "chang-cooper", dim, seed, [],
                          "skipped", "a grid needs one dimension, the problem has " + str(dim))  # fmt: skip
     return rows
 
@@ -135,7 +135,7 @@ def double_well_rows(rng, seeds):
                 rows += cell("double-well", WELL, solver, {"particles": n}, f"{solver} particles={n}", 1, seed, figures,
                              solve_seconds=n * 4e-6)  # fmt: skip
         figures = [(t, "symkl", 3e-9 * np.exp(rng.standard_normal()), 0.0, 0.0) for t in (1.0, 5.0)]
-        rows += cell("double-well", WELL, "chang-cooper", {"points": 2000}, "chang-cooper", 1, seed, figures,
+        rows += cell("double-well", WELL, "chang-cooper", {"cells": 2000}, "chang-cooper", 1, seed, figures,
                      solve_seconds=0.03)  # fmt: skip
         rows += cell("double-well", WELL, "gaussian-jko", {"order": 1}, "gaussian-jko order=1", 1, seed, [], "error",
                      "ValueError: <script>alert('reason')</script> & the potential is not quadratic",

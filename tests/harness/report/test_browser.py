@@ -231,7 +231,7 @@ def test_labels_with_markup_stay_text(browser, make_cell, make_frame, tmp_path):
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
 
 
-def test_closer_look(browser, make_cell, make_frame, tmp_path):
+def test_draws_densities_and_steps(browser, make_cell, make_frame, tmp_path):
     """Draws beside exact ones and cost over the steps are drawn when they are seen, and follow the choices."""
     common = {"suite": "s", "preset": "", "problem": "well", "problem_settings": "{}", "seed": 0, "device": "cpu"}
     label = "jko <i>&</i>"

@@ -27,7 +27,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     scores, traces = [], []
     for seed in (0, 1):
         problem = NonlinearFiltering().build(1, seed, torch.Generator())
-        for place, solver in enumerate((ChangCooper(points=200), GaussianJKO(step_size=0.1))):
+        for place, solver in enumerate((ChangCooper(cells=200), GaussianJKO(step_size=0.1))):
             solution = solver.solve(problem, generator(0), torch.device("cpu"))
             cell = {"problem": "nonlinear-filtering", "problem_settings": SETTINGS, "size": 1, "seed": seed}
             cell |= {"solver": solver.name, "label": solver.name, "key": f"{solver.name} {seed}"}

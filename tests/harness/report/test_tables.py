@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from harness.errors import UsageError
 from harness.report import tables
-from harness.usage import UsageError
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_follows_a_law_far_from_gaussian_as_well_as_its_basis_allows():
     assert dip < 0.6 * min(peak, other)
     # An implicit step of h moves the mean as 1/(1 + h rate) does; the mean is that of a symmetric law: .016 off over
     # 50 seeds, of which this is five.
-    assert abs(float(estimate.moments()[0])) < 0.08
+    assert abs(float(estimate.rule.moments()[0])) < 0.08
 
 
 def test_steps_add_up_from_any_density_that_a_step_ends_in():

@@ -110,7 +110,9 @@ def test_unsupported_problems_are_named():
     assert isinstance(mixture.flow.initial, GaussianMixture)
     assert "must be Gaussian, not GaussianMixture" in solver.unsupported(mixture)
     curved = dataclasses.replace(problem.flow.energy, potential=MixturePotential(mixture.flow.initial))
-    assert "must be quadratic, not MixturePotential" in solver.unsupported(with_flow(problem, energy=curved))
+    bent = with_flow(problem, energy=curved)
+    assert solver.unsupported(bent) == "the potential must be quadratic, not MixturePotential"
+    assert solver.unsupported(dataclasses.replace(bent, stationary=True)).endswith(": gaussian-variational takes any")
     interacting = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
     assert "no interaction" in solver.refusal(with_flow(problem, energy=interacting))
 

@@ -63,7 +63,7 @@ def test_order_two_in_space():
     problem = ornstein_uhlenbeck(stiffness=2.0, centre=-0.5, beta=1.5)
     points = [100, 200, 400, 800, 1600]
     for index in range(2):
-        errors = [error_l1(problem, solve(problem, points=m), index) for m in points]
+        errors = [error_l1(problem, solve(problem, cells=m), index) for m in points]
         assert slopes(1 / np.array(points), errors) == pytest.approx([2, 2, 2, 2], abs=0.1)
     assert errors[-1] < 3e-5
 
@@ -73,7 +73,7 @@ def test_order_two_in_time():
     steps = [0.1, 0.05, 0.025, 0.0125]
     for index in range(2):
         # Enough cells for the error in space not to show.
-        errors = [error_l1(problem, solve(problem, points=12_000, step_size=h), index) for h in steps]
+        errors = [error_l1(problem, solve(problem, cells=12_000, step_size=h), index) for h in steps]
         assert slopes(steps, errors) == pytest.approx([2, 2, 2], abs=0.15)
 
 
@@ -81,7 +81,7 @@ def test_symkl_falls_with_the_fourth_power_of_the_width():
     problem = ornstein_uhlenbeck(times=(0.7,))
     found = []
     for points in (200, 400, 800):
-        law = solve(problem, points=points).estimates[0].law
+        law = solve(problem, cells=points).estimates[0].law
         found.append(symmetric_divergence(law.masses, torch.from_numpy(exact_masses(problem, law, 0.7))))
     assert slopes([4, 2, 1], found) == pytest.approx([4, 4], abs=0.2)
     assert found[-1] < 1e-8
@@ -101,7 +101,7 @@ def test_default_is_more_exact_than_thousands_of_steps():
 @pytest.mark.parametrize("points", [60, 2000, 2001])
 def test_mass_is_conserved_and_positive(points, step_size):
     for problem in (ornstein_uhlenbeck(), DoubleWell().build(1, 0, torch.Generator())):
-        solution = solve(problem, points=points, step_size=step_size)
+        solution = solve(problem, cells=points, step_size=step_size)
         assert solution.diagnostics["mass_defect"] < 1e-13
         assert solution.diagnostics["smallest_mass"] > -3e-16
         for estimate in solution.estimates:
@@ -123,7 +123,7 @@ def test_late_density_is_the_boltzmann_density(step_size):
 def test_declared_error_is_the_error_within_a_factor_of_two(points, settings):
     wells = DoubleWell(times=(0.5, 2.0)).build(1, 0, torch.Generator())
     for problem in (ornstein_uhlenbeck(), wells):
-        solution = solve(problem, points=points, **settings)
+        solution = solve(problem, cells=points, **settings)
         law = solution.estimates[-1].law
         if problem is wells:
             edges = law.edges()
@@ -140,14 +140,14 @@ def test_declared_error_is_the_error_within_a_factor_of_two(points, settings):
 def test_declared_symkl_is_within_a_factor_of_two_on_random_instances():
     for seed in range(1, 4):
         problem = DoubleWell(times=(1.0,)).build(1, seed, generator(seed))
-        solution = solve(problem, points=300)
+        solution = solve(problem, cells=300)
         law, truth = solution.estimates[0].law, problem.truth(1.0)
         masses = truth.cumulative(law.edges()).diff()
         assert 0.5 < symmetric_divergence(law.masses, masses) / solution.diagnostics["error_symkl"] < 2
 
 
 def test_domain_of_the_settings_is_used():
-    solution = solve(ornstein_uhlenbeck(), domain=(-7.5, 8.0), points=500)
+    solution = solve(ornstein_uhlenbeck(), domain=(-7.5, 8.0), cells=500)
     assert (solution.estimates[0].law.lower, solution.estimates[0].law.upper) == (-7.5, 8.0)
     assert (solution.diagnostics["domain_lower"], solution.diagnostics["domain_upper"]) == (-7.5, 8.0)
     chosen = solve(ornstein_uhlenbeck()).diagnostics
@@ -172,7 +172,7 @@ def test_walls_keep_what_would_leave():
 
 
 def test_repeats_to_the_bit():
-    first, second = (solve(ornstein_uhlenbeck(), points=333) for _ in range(2))
+    first, second = (solve(ornstein_uhlenbeck(), cells=333) for _ in range(2))
     assert all(torch.equal(a.law.masses, b.law.masses) for a, b in zip(first.estimates, second.estimates, strict=True))
     assert first.diagnostics == second.diagnostics
 
@@ -180,9 +180,9 @@ def test_repeats_to_the_bit():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"points": 2}, "points must be a whole number >= 6, got 2"),
-        ({"points": 100.0}, r"points must be a whole number >= 6, got 100\.0"),
-        ({"points": True}, "points must be"),
+        ({"cells": 2}, "cells must be a whole number >= 6, got 2"),
+        ({"cells": 100.0}, r"cells must be a whole number >= 6, got 100\.0"),
+        ({"cells": True}, "cells must be"),
         ({"step_size": 0.0}, "step_size must be a finite number > 0"),
         ({"step_size": -0.1}, "step_size must be"),
         ({"step_size": math.nan}, "step_size must be"),

@@ -19,7 +19,6 @@ from seeding import fixed_generator, generator
 from solvers.particles.bootstrap_filter import BootstrapFilter
 from solvers.particles.euler_maruyama import EulerMaruyama
 from solvers.particles.resampling import SCHEMES
-from solvers.quantiles import moments
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
@@ -65,7 +64,7 @@ def test_moments_and_evidence_are_kalmans(dim):
     """20,000 particles in steps of 2e-3: standard errors at the effective sample size, plus the step's bias."""
     problem = LinearFiltering(noise_std=1.0).build(dim, 2, generator(2))
     solution = solve(BootstrapFilter(particles=20_000, step_size=2e-3), problem)
-    mean, covariance = moments(solution.estimates[0])
+    mean, covariance = solution.estimates[0].moments(generator())
     exact_mean, exact_covariance = problem.truth(2.0).moments()
     effective = 20_000 * solution.diagnostics["smallest_effective_share"]
     spread = exact_covariance.diagonal()

@@ -300,7 +300,7 @@ def test_with_the_hessian_as_metric_all_directions_relax_alike(dtype):
     problem = dataclasses.replace(
         flow_problem(Quadratic(precision, centre), initial, (4.0,), inverse_temperature=0.7), stationary=True
     )
-    [estimate] = run(problem, seed=5, particles=100_000, step_size=0.1, metric="hessian", dtype=dtype).estimates
+    [estimate] = run(problem, seed=5, particles=100_000, step_size=0.1, preconditioner="hessian", dtype=dtype).estimates
     mean, covariance = initial.moments()
     mean = centre + 0.9**40 * (mean - centre)
     covariance = 0.81**40 * covariance + (1 - 0.81**40) / (1 - 0.1 / 2) / 0.7 * torch.linalg.inv(precision)
@@ -309,7 +309,7 @@ def test_with_the_hessian_as_metric_all_directions_relax_alike(dtype):
 
 def test_the_metric_is_for_stationary_laws_with_a_hessian():
     problem = ornstein_uhlenbeck(2)
-    solver = EulerMaruyama(metric="hessian")
+    solver = EulerMaruyama(preconditioner="hessian")
     assert "stationary problems only" in solver.unsupported(problem)
     stationary = dataclasses.replace(problem, stationary=True)
     assert solver.unsupported(stationary) is None
@@ -331,7 +331,7 @@ def test_interaction_is_refused():
         ({"particles": 10.0}, "particles must be a whole number >= 1, got 10.0"),
         ({"step_size": 0.0}, "step_size must be a finite number > 0, got 0.0"),
         ({"step_size": math.nan}, "step_size must be"),
-        ({"metric": "dense"}, "metric must be one of 'identity', 'hessian'; got 'dense'"),
+        ({"preconditioner": "dense"}, "preconditioner must be one of 'identity', 'hessian'; got 'dense'"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
     ],
 )

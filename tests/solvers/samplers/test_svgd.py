@@ -16,11 +16,11 @@ from problems.posterior.logistic_posterior import LogisticPosterior
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
-from solvers.preconditioning.curvature_metric import HESSIAN_PARTICLES, mean_curvature
+from solvers.preconditioning.curvature import HESSIAN_PARTICLES, mean_curvature
 from solvers.samplers import svgd
 from solvers.samplers.optimisers import OPTIMISERS
 from solvers.samplers.stein import KERNELS, median
-from solvers.samplers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, METRICS, SVGD, Coincident, stein_direction
+from solvers.samplers.svgd import GRADIENT_BLOCK, MEDIAN_PARTICLES, PRECONDITIONERS, SVGD, Coincident, stein_direction
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -187,15 +187,16 @@ def ill_conditioned(beta):
 def test_metric_reaches_an_ill_conditioned_gaussian(beta):
     """Condition number 1e4: mean and covariance within 1 % and 3 % of a deviation and its square in any direction.
 
-    Without the metric the mean is wrong by more than 5 %, and the covariance by more than 50 % in some direction.
+    Without the preconditioner the mean is wrong by more than 5 %, and the covariance by more than 50 % in some
+    direction.
     """
     potential, errors = ill_conditioned(beta).flow.potential, {}
-    for metric, bandwidth in (("hessian", 20.0), ("identity", None)):
+    for preconditioner, bandwidth in (("hessian", 20.0), ("identity", None)):
         settings = {"particles": 300, "iterations": 1000, "optimiser": "adam", "learning_rate": 0.2, "kernel": "imq"}
-        points = final(ill_conditioned(beta), metric=metric, bandwidth=bandwidth, **settings)
+        points = final(ill_conditioned(beta), preconditioner=preconditioner, bandwidth=bandwidth, **settings)
         white = (points - potential.centre) @ torch.linalg.cholesky(beta * potential.precision)
         excess = white.T.cov(correction=0) - torch.eye(5)
-        errors[metric] = float(white.mean(0).norm()), float(torch.linalg.matrix_norm(excess, 2))
+        errors[preconditioner] = float(white.mean(0).norm()), float(torch.linalg.matrix_norm(excess, 2))
     assert errors["hessian"][0] < 0.01
     assert errors["hessian"][1] < 0.03
     assert errors["identity"][0] > 0.05
@@ -206,24 +207,24 @@ def test_metric_reaches_an_ill_conditioned_gaussian(beta):
 @pytest.mark.parametrize("bandwidth", [None, 2.0])
 def test_metric_is_other_coordinates(optimiser, bandwidth, monkeypatch):
     """The same particles as those that the plain kernel moves in y = (βA)^{½} x, to rounding."""
-    monkeypatch.setattr(svgd, "METRIC_HALVINGS", 0)  # an optimiser that starts afresh has forgotten its steps
+    monkeypatch.setattr(svgd, "PRECONDITIONER_HALVINGS", 0)  # an optimiser that starts afresh has forgotten its steps
     beta, start = 4.0, normals(40, 2)
     rates, basis = torch.linalg.eigh(beta * PRECISION)
     root = (basis * rates.sqrt()) @ basis.T
     law, flat_law = (Empirical(draws, torch.zeros(2), torch.zeros(2, 2)) for draws in (start, start @ root))
     flat = stationary(Quadratic(torch.eye(2, dtype=torch.float64), root @ CENTRE), flat_law)
     settings = {"particles": 40, "iterations": 30, "optimiser": optimiser, "bandwidth": bandwidth, "dtype": "float64"}
-    moved = final(stationary(Quadratic(PRECISION, CENTRE), law, beta), metric="hessian", **settings)
+    moved = final(stationary(Quadratic(PRECISION, CENTRE), law, beta), preconditioner="hessian", **settings)
     torch.testing.assert_close(moved @ root, final(flat, **settings), rtol=1e-8, atol=1e-8)
 
 
-def matrix_kernel_direction(x, scores, metric, h):
+def matrix_kernel_direction(x, scores, preconditioner, h):
     """φ of k(x, y) = Q⁻¹ exp(-(x-y)ᵀQ(x-y)/h) by its definition, pair by pair."""
-    inverse, direction = torch.linalg.inv(metric), torch.zeros_like(x)
+    inverse, direction = torch.linalg.inv(preconditioner), torch.zeros_like(x)
     for i in range(len(x)):
         for j in range(len(x)):
             source = x[j].clone().requires_grad_()
-            value = torch.exp(-(source - x[i]) @ metric @ (source - x[i]) / h)
+            value = torch.exp(-(source - x[i]) @ preconditioner @ (source - x[i]) / h)
             (slope,) = torch.autograd.grad(value, source)
             direction[i] += inverse @ (value.detach() * scores[j] + slope) / len(x)
     return direction
@@ -233,7 +234,7 @@ def test_metric_step_is_that_of_the_matrix_valued_kernel():
     problem = correlated(4.0)
     start = problem.flow.initial.sample(10, generator())
     settings = {"particles": 10, "optimiser": "descent", "bandwidth": 2.0, "dtype": "float64", "learning_rate": 0.3}
-    moved = final(problem, iterations=1, metric="hessian", **settings)
+    moved = final(problem, iterations=1, preconditioner="hessian", **settings)
     direction = matrix_kernel_direction(start, -4 * problem.flow.potential.gradient(start), 4 * PRECISION, 2.0)
     torch.testing.assert_close(moved, start + 0.3 * direction, rtol=1e-11, atol=1e-12)
 
@@ -249,10 +250,10 @@ def test_metric_of_a_potential_that_is_not_convex():
             return -4.5 * x[:, 0] ** 2 + 2 * x[:, 1] ** 2
 
     with workers() as run_:
-        metric = mean_curvature(Saddle(), normals(2 * HESSIAN_PARTICLES, 3), 4.0, run_)
+        preconditioner = mean_curvature(Saddle(), normals(2 * HESSIAN_PARTICLES, 3), 4.0, run_)
     expected = torch.diag(torch.tensor([6.0, 4.0, 6e-4], dtype=torch.float64))
-    torch.testing.assert_close(metric.root, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(metric.root @ metric.inverse_root, torch.eye(3, dtype=torch.float64))
+    torch.testing.assert_close(preconditioner.root, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(preconditioner.root @ preconditioner.inverse_root, torch.eye(3, dtype=torch.float64))
 
 
 def test_metric_finds_a_mixture_by_automatic_derivatives():
@@ -262,7 +263,7 @@ def test_metric_finds_a_mixture_by_automatic_derivatives():
     """
     problem = GaussianMixtureFlow().build(2, 0, generator())
     law = problem.truth(4.0)
-    points = final(problem, particles=400, iterations=500, learning_rate=0.1, metric="hessian")
+    points = final(problem, particles=400, iterations=500, learning_rate=0.1, preconditioner="hessian")
     mean, covariance = law.moments()
     assert float((points.mean(0) - mean).norm()) < 0.45 * float(covariance.trace().sqrt())
     assert float((points.T.cov() - covariance).norm() / covariance.norm()) < 0.8
@@ -313,7 +314,7 @@ def test_minibatches_find_the_posterior_of_all_cases():
     initial = Gaussian(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
     problem = stationary(potential, initial)
     settings = {"particles": 100, "iterations": 1500, "optimiser": "adam", "learning_rate": 0.01}
-    every, batches = final(problem, **settings), final(problem, batch_size=20, **settings)
+    every, batches = final(problem, **settings), final(problem, minibatch=20, **settings)
     assert not torch.equal(every, batches)
     assert float(((every.mean(0) - batches.mean(0)) / every.std(0)).abs().max()) < 0.15
     assert float((batches.std(0) / every.std(0) - 1).abs().max()) < 0.15
@@ -323,7 +324,7 @@ def test_full_minibatch_is_no_minibatch():
     problem = LogisticRegression().build(31, 0, generator())
     settings = {"particles": 20, "iterations": 5, "dtype": "float64"}
     cases = problem.flow.potential.cases
-    torch.testing.assert_close(final(problem, **settings), final(problem, batch_size=cases, **settings))
+    torch.testing.assert_close(final(problem, **settings), final(problem, minibatch=cases, **settings))
 
 
 def test_answer_is_the_same_at_every_time():
@@ -333,10 +334,12 @@ def test_answer_is_the_same_at_every_time():
     assert solution.cost.gradient_evaluations == 10 * 4
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_results_do_not_depend_on_the_number_of_threads(metric, on_threads):
+@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
+def test_results_do_not_depend_on_the_number_of_threads(preconditioner, on_threads):
     problem = LogisticRegression(prior_shape=4.0, prior_rate=4.0).build(31, 0, generator())
-    first, *others = on_threads(lambda: run(problem, particles=2 * GRADIENT_BLOCK + 100, iterations=5, metric=metric))
+    first, *others = on_threads(
+        lambda: run(problem, particles=2 * GRADIENT_BLOCK + 100, iterations=5, preconditioner=preconditioner)
+    )
     for other in others:
         assert torch.equal(first.estimates[-1].points, other.estimates[-1].points)
         assert first.diagnostics == other.diagnostics
@@ -384,7 +387,7 @@ class Flat(Undefined):
 def test_hessian_that_makes_no_metric(wrong, said):
     initial = Gaussian(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
     with pytest.raises(Diverged, match=f"the mean of ∇²V {said} in iteration 1 of 5"):
-        run(stationary(Flat(wrong), initial), particles=100, iterations=5, metric="hessian")
+        run(stationary(Flat(wrong), initial), particles=100, iterations=5, preconditioner="hessian")
 
 
 def test_step_at_which_a_potential_comes_to_be_undefined():
@@ -437,9 +440,9 @@ def test_identical_particles_with_a_given_bandwidth_move_together():
         ({"bandwidth": 0.0}, "bandwidth must be a finite number > 0, got 0.0"),
         ({"bandwidth": -1.0}, "bandwidth must be a finite number > 0, got -1.0"),
         ({"kernel": "rfb"}, "kernel must be one of 'rbf', 'imq'; got 'rfb'"),
-        ({"metric": "fisher"}, "metric must be one of 'identity', 'hessian'; got 'fisher'"),
+        ({"preconditioner": "fisher"}, "preconditioner must be one of 'identity', 'hessian'; got 'fisher'"),
         ({"optimiser": "sgd"}, "optimiser must be one of 'adagrad', 'adam', 'descent'; got 'sgd'"),
-        ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
+        ({"minibatch": 0}, "minibatch must be a whole number >= 1, got 0"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
     ],
 )
@@ -451,10 +454,10 @@ def test_bad_settings(settings, said):
 def test_problems_that_it_does_not_apply_to():
     assert "stationary problems only" in SVGD().refusal(OrnsteinUhlenbeck().build(2, 0, generator()))
     assert SVGD().unsupported(correlated()) is None
-    assert SVGD(batch_size=5).unsupported(correlated()) == "batch_size is 5, but Quadratic is no sum over cases"
+    assert SVGD(minibatch=5).unsupported(correlated()) == "minibatch is 5, but Quadratic is no sum over cases"
     posterior = LogisticRegression().build(31, 0, generator())
-    assert SVGD(batch_size=455).unsupported(posterior) is None
-    assert SVGD(batch_size=456).unsupported(posterior) == "batch_size 456 is larger than the number of cases, 455"
+    assert SVGD(minibatch=455).unsupported(posterior) is None
+    assert SVGD(minibatch=456).unsupported(posterior) == "minibatch 456 is larger than the number of cases, 455"
 
 
 @dataclass(frozen=True, eq=False)
@@ -468,8 +471,8 @@ class OutOfReach(Undefined):
 def test_metric_needs_a_hessian():
     problem = stationary(OutOfReach(), correlated().flow.initial)
     assert SVGD().unsupported(problem) is None
-    assert "metric hessian needs ∇²V, which OutOfReach does not give: Can't call numpy" in SVGD(
-        metric="hessian"
+    assert "preconditioner hessian needs ∇²V, which OutOfReach does not give: Can't call numpy" in SVGD(
+        preconditioner="hessian"
     ).unsupported(problem)
-    assert SVGD(metric="hessian").unsupported(correlated()) is None
-    assert SVGD(metric="hessian").unsupported(LogisticRegression().build(31, 0, generator())) is None
+    assert SVGD(preconditioner="hessian").unsupported(correlated()) is None
+    assert SVGD(preconditioner="hessian").unsupported(LogisticRegression().build(31, 0, generator())) is None

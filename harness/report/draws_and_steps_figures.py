@@ -1,4 +1,4 @@
-"""Figures for a paper of a closer look: draws or densities of fits and of the truth, and what each step was like."""
+"""Figures for a paper of draws, densities and steps: fits and truth together, and the traces of solvers' steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from harness.report import summary
-from harness.report.closer import density_views, draw_views, of_problem, smoothed, step_views
+from harness.report.draws_and_steps import density_views, draw_views, of_problem, smoothed, step_views
+from harness.report.exact_density import MASSES, ExactDensity, exact_density, in_own_coordinates
 from harness.report.palette import GREY, colours, paper_style
-from harness.report.views import MASSES, ExactDensity, exact_density, in_own_coordinates
 from problems.arrays import Reals
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 4
 
 
-def draw_closer(
+def plot_draws_and_steps(
     frame: pd.DataFrame, traces: pd.DataFrame | None, projections: pd.DataFrame | None
 ) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for the draws of every dimension and time, densities, and every trace."""
@@ -66,7 +66,7 @@ def draws_figure(
     share: float,
     exact: ExactDensity | None = None,
 ) -> Figure:
-    """Return a panel of exact draws and one for each solver, over the lines of the exact draws' smoothed density.
+    """Return a panel of exact draws (n, 2) and one for each solver, over the lines of the smoothed exact draws.
 
     With the exact density the lines are the edges of its regions of highest density, and panels end where its grid
     does: draws outside of it are not seen, but counted in the panel's title.
@@ -109,7 +109,10 @@ def draws_figure(
 
 
 def densities_figure(views: list[tuple[float, Reals, list[tuple[str, Reals]]]], shown: dict[str, str]) -> Figure:
-    """Return a panel for each time with the density of each solver over the exact one, which is shaded."""
+    """Return a panel for each time with the density of each solver over the exact one, which is shaded.
+
+    Densities are pairs of place and value, (n, 2).
+    """
     from matplotlib.figure import Figure
 
     columns = min(MOST_COLUMNS, len(views))

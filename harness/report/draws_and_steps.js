@@ -1,4 +1,4 @@
-/* A closer look: draws of a fit beside exact ones, densities over the exact one, and what each step of a solver was like. Drawn when first seen. */
+/* Draws of a fit beside exact ones, densities over the exact one, and the traces of a solver's steps. Drawn when first seen. */
 (() => {
   "use strict";
   const problems = JSON.parse(document.getElementById("plots").textContent);

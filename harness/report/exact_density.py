@@ -1,4 +1,4 @@
-"""The exact density behind draws that are shown in two coordinates of their problem, not in principal axes.
+"""The exact density behind draws that are plotted in two coordinates of their problem, not in principal axes.
 
 A problem with such a ``View`` is built again for it, which needs torch and the problem's data; the projections of
 others are never rebuilt.
@@ -28,7 +28,7 @@ TILE = 512
 
 @dataclass(frozen=True)
 class ExactDensity:
-    """Names of the two coordinates, and the density [y, x] at the nodes of a grid, of mass 1 on it."""
+    """The names of the two coordinates, and the density [y, x] at the nodes of a grid, of mass 1 on it."""
 
     names: tuple[str, str]
     x: Reals
@@ -67,9 +67,9 @@ def exact_density(problem: str, settings: str, size: int, truth: Reals) -> Exact
 
 
 def _built(problem: str, settings: str, size: int) -> Problem | None:
+    from harness.errors import UsageError
     from harness.projection import INSTANCE
     from harness.streams import stream
-    from harness.usage import UsageError
     from problems.unavailable import Unavailable
 
     try:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class UsageError(Exception):
-    """Something the user gave cannot be used; the command line prints it as one line and exits with code 2."""
+    """A value that the user gave cannot be used; the command line prints one line and exits with code 2."""
 
 
 def unknown(what: str, given: str, allowed: Iterable[str]) -> UsageError:

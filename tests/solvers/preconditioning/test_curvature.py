@@ -1,4 +1,4 @@
-"""A metric changes coordinates and nothing else: potentials, averages, maps, and the steps that networks take in it."""
+"""A preconditioner changes coordinates and nothing else: potentials, averages, maps, and steps of networks in it."""
 
 from dataclasses import dataclass, replace
 
@@ -14,14 +14,14 @@ from seeding import generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.maps import InvertibleMap, Pushforward
-from solvers.preconditioning.curvature_metric import Metric, metric_of
+from solvers.preconditioning.curvature import Preconditioner, preconditioner_of
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
 
 PRECISION = torch.tensor([[900.0, 4.0], [4.0, 0.02]], dtype=torch.float64)
 CENTRE = torch.tensor([0.3, -40.0], dtype=torch.float64)
-METRIC = Metric.of(PRECISION, CENTRE)
+PRECONDITIONER = Preconditioner.of(PRECISION, CENTRE)
 
 
 def normals(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -69,21 +69,25 @@ class Shift(InvertibleMap):
 
 def test_coordinates_go_there_and_back_and_make_the_curvature_one():
     x = CENTRE + normals(50, 2) * torch.tensor([1.0, 100.0])
-    torch.testing.assert_close(METRIC.points(METRIC.flat(x)), x, rtol=1e-12, atol=1e-12)
-    distances = METRIC.flat(x).square().sum(1)
+    torch.testing.assert_close(
+        PRECONDITIONER.from_coordinates(PRECONDITIONER.to_coordinates(x)), x, rtol=1e-12, atol=1e-12
+    )
+    distances = PRECONDITIONER.to_coordinates(x).square().sum(1)
     expected = ((x - CENTRE) @ PRECISION * (x - CENTRE)).sum(1)
     torch.testing.assert_close(distances, expected, rtol=1e-10, atol=1e-10)
     covariance = torch.linalg.inv(PRECISION)
-    torch.testing.assert_close(METRIC.root @ covariance @ METRIC.root, torch.eye(2).double(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        PRECONDITIONER.root @ covariance @ PRECONDITIONER.root, torch.eye(2).double(), rtol=0, atol=1e-10
+    )
 
 
 def test_a_seen_potential_has_the_values_and_derivatives_of_its_own_coordinates(posterior):
-    metric = metric_of("hessian", posterior.flow)
+    preconditioner = preconditioner_of("hessian", posterior.flow)
     potential = posterior.flow.potential
-    seen = metric.seen(potential)
+    seen = preconditioner.potential_in(potential)
     assert seen.dim == potential.dim
     y = normals(6, 31)
-    torch.testing.assert_close(seen.value(y), potential.value(metric.points(y)))
+    torch.testing.assert_close(seen.value(y), potential.value(preconditioner.from_coordinates(y)))
     point = y.clone().requires_grad_()
     (slope,) = torch.autograd.grad(seen.value(point).sum(), point)
     torch.testing.assert_close(seen.gradient(y), slope)
@@ -95,15 +99,15 @@ def test_a_seen_potential_has_the_values_and_derivatives_of_its_own_coordinates(
 
 def test_at_the_mode_the_curvature_is_one(posterior):
     """Newton's method stops 1e-8 deviations from the mode."""
-    metric = metric_of("hessian", posterior.flow)
-    seen, origin = metric.seen(posterior.flow.potential), torch.zeros(1, 31, dtype=torch.float64)
+    preconditioner = preconditioner_of("hessian", posterior.flow)
+    seen, origin = preconditioner.potential_in(posterior.flow.potential), torch.zeros(1, 31, dtype=torch.float64)
     torch.testing.assert_close(seen.hessian(origin)[0], torch.eye(31, dtype=torch.float64), rtol=0, atol=1e-6)
     assert float(seen.gradient(origin).norm()) < 1e-6
 
 
 def test_averages_over_gaussians_are_each_others_derivatives(posterior):
     """E ∇V = ∂E V/∂m and E ∇²V = 2 ∂E V/∂Σ in y, by central differences in random directions."""
-    seen = metric_of("hessian", posterior.flow).seen(posterior.flow.potential)
+    seen = preconditioner_of("hessian", posterior.flow).potential_in(posterior.flow.potential)
     mean, root = 0.1 * normals(31), 0.1 * normals(31, 31, seed=1)
     covariance = torch.eye(31, dtype=torch.float64) + root @ root.T
     known = seen.expectations(mean, covariance)
@@ -116,8 +120,8 @@ def test_averages_over_gaussians_are_each_others_derivatives(posterior):
 
 
 def test_a_carried_map_has_the_jacobian_it_states():
-    carried = METRIC.carried(Stretch())
-    x = METRIC.points(normals(3, 2))
+    carried = PRECONDITIONER.map_outside(Stretch())
+    x = PRECONDITIONER.from_coordinates(normals(3, 2))
     mapped, log_det = carried.forward(x)
     torch.testing.assert_close(mapped, carried.push(x))
     for point, stated in zip(x, log_det, strict=True):
@@ -126,46 +130,57 @@ def test_a_carried_map_has_the_jacobian_it_states():
 
 
 def test_a_carried_map_has_the_inverse_of_its_step():
-    carried = METRIC.carried(Shift())
-    x = METRIC.points(normals(5, 2))
+    carried = PRECONDITIONER.map_outside(Shift())
+    x = PRECONDITIONER.from_coordinates(normals(5, 2))
     back, log_det = carried.inverse(carried.push(x))
     torch.testing.assert_close(back, x)
     torch.testing.assert_close(log_det, carried.forward(x)[1])
 
 
 def test_no_metric_leaves_everything_as_it_is():
-    metric, potential, step = Metric(), Quadratic(PRECISION, CENTRE), Shift()
-    assert metric.seen(potential) is potential
-    assert metric.carried(step) is step
-    assert metric.flat(CENTRE) is CENTRE
-    assert metric.points(CENTRE) is CENTRE
+    preconditioner, potential, step = Preconditioner(), Quadratic(PRECISION, CENTRE), Shift()
+    assert preconditioner.potential_in(potential) is potential
+    assert preconditioner.map_outside(step) is step
+    assert preconditioner.to_coordinates(CENTRE) is CENTRE
+    assert preconditioner.from_coordinates(CENTRE) is CENTRE
 
 
 @pytest.mark.parametrize("start", ["previous", "affine"])
 def test_steps_of_networks_in_a_metric_are_the_exact_ones_there(start):
     """On Gaussians 300 times as wide one way as the other; in y V is |y|²/2, whose exact steps are known."""
     potential = Quadratic(PRECISION, CENTRE)
-    initial = Gaussian(METRIC.points(torch.tensor([2.0, -1.0]).double()), 9 * torch.linalg.inv(PRECISION))
+    initial = Gaussian(
+        PRECONDITIONER.from_coordinates(torch.tensor([2.0, -1.0]).double()), 9 * torch.linalg.inv(PRECISION)
+    )
     problem = stationary(potential, initial, (0.4,))
     solver = ICNNJKO(
-        step_size=0.2, iterations=300, batch_size=256, width=16, rank=2, pool_size=4096, metric="hessian", start=start
+        step_size=0.2,
+        iterations=300,
+        batch_size=256,
+        width=16,
+        rank=2,
+        pool_size=4096,
+        preconditioner="hessian",
+        start=start,
     )
     assert solver.unsupported(problem) is None
     (answer,) = solver.solve(problem, generator(), CPU).estimates
     assert isinstance(answer, Pushforward)
-    flat = Gaussian(METRIC.flat(initial.mean), METRIC.root @ initial.covariance @ METRIC.root)
+    flat = Gaussian(
+        PRECONDITIONER.to_coordinates(initial.mean), PRECONDITIONER.root @ initial.covariance @ PRECONDITIONER.root
+    )
     unit = Quadratic(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
     (exact,) = GaussianJKO(step_size=0.2).solve(stationary(unit, flat, (0.4,)), generator(), CPU).estimates
     x, log_density = answer.sample_with_log_prob(4096, generator(1))
-    jacobian = torch.linalg.slogdet(METRIC.root).logabsdet
-    difference = log_density - (exact.law.log_prob(METRIC.flat(x)) + jacobian)
+    jacobian = torch.linalg.slogdet(PRECONDITIONER.root).logabsdet
+    difference = log_density - (exact.law.log_prob(PRECONDITIONER.to_coordinates(x)) + jacobian)
     assert float((2 * difference * torch.tanh(difference / 2)).mean()) < 2e-4
     torch.testing.assert_close(answer.log_prob(x[:64]), log_density[:64], rtol=1e-6, atol=1e-6)
 
 
 def test_networks_in_a_metric_go_on_after_a_cut(tmp_path):
     problem = stationary(Quadratic(PRECISION, CENTRE), Gaussian(CENTRE, 9 * torch.linalg.inv(PRECISION)), (0.4,))
-    solver = ICNNJKO(step_size=0.2, iterations=30, batch_size=64, width=8, pool_size=512, metric="hessian")
+    solver = ICNNJKO(step_size=0.2, iterations=30, batch_size=64, width=8, pool_size=512, preconditioner="hessian")
     whole = solver.solve(problem, generator(), CPU).estimates[0].sample(8, generator(1))
     solver.solve(problem, generator(), CPU, tmp_path)
     again = solver.solve(problem, generator(), CPU, tmp_path).estimates[0].sample(8, generator(1))
@@ -184,20 +199,20 @@ class Hill(Potential):
 
 def test_a_law_without_a_mode_is_named_and_disturbs_no_other():
     initial = Gaussian(CENTRE + 1, torch.eye(2, dtype=torch.float64))
-    solver = ICNNJKO(step_size=0.2, iterations=30, batch_size=64, width=8, pool_size=512, metric="hessian")
+    solver = ICNNJKO(step_size=0.2, iterations=30, batch_size=64, width=8, pool_size=512, preconditioner="hessian")
     problems = [stationary(potential, initial, (0.2,)) for potential in (Hill(), Quadratic(PRECISION, CENTRE))]
     failed, solved = solver.solve_batch(problems, [generator(1), generator(2)], CPU)
     assert isinstance(failed, Diverged)
-    assert str(failed).startswith("metric hessian: ")
+    assert str(failed).startswith("preconditioner hessian: ")
     alone = solver.solve(problems[1], generator(2), CPU)
     draws = [each.estimates[0].sample(8, generator()) for each in (solved, alone)]
     assert torch.equal(*draws)
-    with pytest.raises(Diverged, match=r"metric hessian: .*; metric identity needs no mode"):
-        metric_of("hessian", problems[0].flow)
+    with pytest.raises(Diverged, match=r"preconditioner hessian: .*; preconditioner identity needs no mode"):
+        preconditioner_of("hessian", problems[0].flow)
 
 
 def test_the_metric_is_for_stationary_laws():
-    solver = ICNNJKO(metric="hessian")
+    solver = ICNNJKO(preconditioner="hessian")
     problem = stationary(Quadratic(PRECISION, CENTRE), Gaussian(CENTRE, PRECISION), (0.4,))
     assert solver.unsupported(problem) is None
     assert "stationary problems only" in solver.unsupported(replace(problem, stationary=False))

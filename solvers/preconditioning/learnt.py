@@ -1,4 +1,4 @@
-"""A metric for samplers, learnt from where they have been: the Σ that makes exp(-βV) as nearly spherical as it can.
+"""A preconditioner that samplers learn from where they have been: the Σ that makes exp(-βV) nearly spherical.
 
 Of C, the covariance of positions, and G, that of the gradients there, it is the geometric mean of C and G⁻¹,
 

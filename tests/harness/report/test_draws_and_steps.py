@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.report import closer, closer_figures, figures, page
+from harness.report import draws_and_steps, draws_and_steps_figures, figures, page
 from seeding import numpy_generator
 
 PROBLEM = ("warming", json.dumps({"instance": "a"}))
@@ -77,7 +77,7 @@ NOTHING: dict = {"steps": [], "draws": [], "densities": []}
 
 
 def test_medians_and_quartiles_by_step(traces):
-    views = closer.closer_data(traces, None, PROBLEM, LABELS)["steps"]
+    views = draws_and_steps.draws_and_steps_data(traces, None, PROBLEM, LABELS)["steps"]
     assert [(view["name"], view["size"]) for view in views] == [
         ("objective", 2), ("objective", 13), ("seconds", 2), ("seconds", 13),
     ]  # fmt: skip
@@ -92,7 +92,9 @@ def test_medians_and_quartiles_by_step(traces):
 
 def test_a_cell_of_two_plans_counts_once(traces):
     twice = pd.concat([traces, traces.assign(suite="other")], ignore_index=True)
-    assert closer.closer_data(twice, None, PROBLEM, LABELS) == closer.closer_data(traces, None, PROBLEM, LABELS)
+    assert draws_and_steps.draws_and_steps_data(twice, None, PROBLEM, LABELS) == draws_and_steps.draws_and_steps_data(
+        traces, None, PROBLEM, LABELS
+    )
 
 
 def test_long_series_are_thinned_and_uneven_ones_kept():
@@ -100,31 +102,31 @@ def test_long_series_are_thinned_and_uneven_ones_kept():
     short = columns("jko", 2, 1) | {"along": "steps", "name": "residual"}
     rows = [base | {"step": step, "value": 1 / step} for step in range(1, 5001)]
     rows += [short | {"step": step, "value": 3 / step} for step in range(1, 3)]
-    ((view),) = closer.closer_data(pd.DataFrame(rows), None, PROBLEM, LABELS)["steps"]
+    ((view),) = draws_and_steps.draws_and_steps_data(pd.DataFrame(rows), None, PROBLEM, LABELS)["steps"]
     (series,) = view["series"]
-    assert len(series["step"]) <= closer.MOST_STEPS
+    assert len(series["step"]) <= draws_and_steps.MOST_STEPS
     assert (series["step"][0], series["step"][-1]) == (1, 5000)
     assert series["median"][0] == 2
     assert series["median"][-1] == pytest.approx(1 / 5000)
 
 
 def test_draws_stand_beside_those_of_the_oracle(projections):
-    views = closer.closer_data(None, projections, PROBLEM, LABELS)["draws"]
+    views = draws_and_steps.draws_and_steps_data(None, projections, PROBLEM, LABELS)["draws"]
     assert [(view["size"], view["t"]) for view in views] == [(2, 0.5), (2, 1), (13, 0.5), (13, 1)]
     view = views[2]
     assert view["share"] == pytest.approx(2 / 13, rel=1e-4)
     exact = projections[(projections["label"] == "oracle") & (projections["size"] == 13)]["points"].iloc[0]
     np.testing.assert_allclose(view["truth"]["x"], exact[:, 0], rtol=1e-3)
     assert [LABELS[series["label"]] for series in view["series"]] == LABELS
-    assert np.shape(view["contours"]["z"]) == (closer.CONTOUR_NODES, closer.CONTOUR_NODES)
+    assert np.shape(view["contours"]["z"]) == (draws_and_steps.CONTOUR_NODES, draws_and_steps.CONTOUR_NODES)
     assert np.max(view["contours"]["z"]) == 1
 
 
 def test_without_exact_draws_there_is_nothing_to_compare_with(projections):
     without = projections[projections["solver"] != "oracle"]
-    assert closer.closer_data(None, without, PROBLEM, LABELS) == NOTHING
-    assert closer.closer_data(None, None, PROBLEM, LABELS) == NOTHING
-    assert closer.closer_data(None, projections, ("warming", "{}"), LABELS) == NOTHING
+    assert draws_and_steps.draws_and_steps_data(None, without, PROBLEM, LABELS) == NOTHING
+    assert draws_and_steps.draws_and_steps_data(None, None, PROBLEM, LABELS) == NOTHING
+    assert draws_and_steps.draws_and_steps_data(None, projections, ("warming", "{}"), LABELS) == NOTHING
 
 
 def test_what_filters_say_of_each_observation_is_no_series_over_the_steps():
@@ -138,14 +140,14 @@ def test_what_filters_say_of_each_observation_is_no_series_over_the_steps():
         )
         for k in (1, 2)
     ]
-    views = closer.closer_data(pd.DataFrame(rows), None, PROBLEM, LABELS)["steps"]
+    views = draws_and_steps.draws_and_steps_data(pd.DataFrame(rows), None, PROBLEM, LABELS)["steps"]
     found = {(view["name"], LABELS[series["label"]]) for view in views for series in view["series"]}
     assert found == {("seconds", "jko"), ("posterior_odds", "em n=200")}
 
 
 def test_densities_stand_over_the_exact_one(curves, projections):
     both = pd.concat([curves, projections], ignore_index=True)
-    found = closer.closer_data(None, both, PROBLEM, LABELS)
+    found = draws_and_steps.draws_and_steps_data(None, both, PROBLEM, LABELS)
     assert {view["size"] for view in found["draws"]} == {2, 13}
     assert [view["t"] for view in found["densities"]] == [0.5, 1]
     view = found["densities"][1]
@@ -157,15 +159,15 @@ def test_densities_stand_over_the_exact_one(curves, projections):
 
 def test_exact_draws_are_no_exact_density(curves):
     without = curves[curves["label"] != "oracle"]
-    assert closer.closer_data(None, without, PROBLEM, LABELS) == NOTHING
+    assert draws_and_steps.draws_and_steps_data(None, without, PROBLEM, LABELS) == NOTHING
 
 
 def test_the_smoothed_density_is_one_and_flat_for_points_on_a_line():
     points = numpy_generator(0).standard_normal((500, 2)) * [3.0, 0.5]
-    x, y, density = closer.smoothed(points)
+    x, y, density = draws_and_steps.smoothed(points)
     assert density.sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, abs=0.02)
     for few in (np.outer(np.arange(5.0), [1, 2]), np.zeros((9, 2)), np.eye(2)):
-        assert closer.smoothed(few)[2].max() == 0
+        assert draws_and_steps.smoothed(few)[2].max() == 0
 
 
 def test_the_page_has_what_there_is(frame, traces, projections, curves):
@@ -181,7 +183,7 @@ def test_the_page_has_what_there_is(frame, traces, projections, curves):
 
 
 def test_figures(frame, traces, projections, tmp_path):
-    drawn = dict(closer_figures.draw_closer(frame, traces, projections))
+    drawn = dict(draws_and_steps_figures.plot_draws_and_steps(frame, traces, projections))
     name = "warming-instance-a"
     assert list(drawn) == [
         *(f"{name}-draws-D{size}-t{t}" for size in (2, 13) for t in ("0.5", "1")),
@@ -202,7 +204,7 @@ def test_figures(frame, traces, projections, tmp_path):
 
 
 def test_a_figure_of_densities_has_a_panel_a_time(frame, curves):
-    ((name, figure),) = closer_figures.draw_closer(frame, None, curves)
+    ((name, figure),) = draws_and_steps_figures.plot_draws_and_steps(frame, None, curves)
     assert name == "warming-instance-a-densities"
     assert [axes.get_title() for axes in figure.axes] == ["t = 0.5", "t = 1"]
     for axes in figure.axes:

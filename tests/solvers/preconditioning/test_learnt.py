@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from seeding import generator
-from solvers.preconditioning.learnt_metric import refined
+from solvers.preconditioning.learnt import refined
 
 
 def curvature(dim, condition, seed=1):

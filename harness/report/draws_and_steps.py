@@ -1,4 +1,4 @@
-"""A closer look at a problem: draws or densities of fit and truth together, and what each step of a solver was like."""
+"""Data for the plots of draws, densities and steps: fit and truth together, and the traces of a solver's steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.report.exact_density import ExactDensity, exact_density, in_own_coordinates
 from harness.report.plots import number, numbers
 from harness.report.summary import label_place, quartiles
-from harness.report.views import ExactDensity, exact_density, in_own_coordinates
 from problems.arrays import Reals
 
 SMOOTHING = 0.6
@@ -29,10 +29,10 @@ def of_problem(table: pd.DataFrame | None, problem: tuple[str, str]) -> pd.DataF
     return rows.drop_duplicates([name for name in ("key", "t", "along", "name", "step") if name in rows])
 
 
-def closer_data(
+def draws_and_steps_data(
     traces: pd.DataFrame | None, projections: pd.DataFrame | None, problem: tuple[str, str], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what the page draws below the plots of a problem, as plain JSON values.
+    """Return the draws, densities and steps that the page shows of a problem, as plain JSON values.
 
     ``labels`` are the problem's solvers, which series refer to by place.
     """
@@ -90,7 +90,7 @@ def step_views(rows: pd.DataFrame) -> Iterator[tuple[str, int, list[tuple[str, i
 
 
 def draw_views(rows: pd.DataFrame) -> Iterator[tuple[int, float, float, Reals, list[tuple[str, Reals]]]]:
-    """Yield dimension, time, share of the variance, exact draws and each solver's draws, where there are exact ones.
+    """Yield dimension, time, share of variance, exact draws (n, 2) and each solver's draws, where there are exact ones.
 
     Exact draws are those of the oracle, of the one that is no set of particles if it ran.
     """
@@ -119,7 +119,7 @@ def density_views(rows: pd.DataFrame) -> Iterator[tuple[float, Reals, list[tuple
 
 
 def fits_of(rows: pd.DataFrame) -> list[tuple[str, Reals]]:
-    """Return label and points of every solver but the oracle, in order."""
+    """Return label and points (n, 2) of every solver but the oracle, in order."""
     others = rows[rows["solver"] != "oracle"].drop_duplicates("label")
     return [
         (str(row["label"]), np.asarray(row["points"], dtype=float))
@@ -145,7 +145,7 @@ def smoothed(points: Reals) -> tuple[Reals, Reals, Reals]:
 
 
 def contours(points: Reals, exact: ExactDensity | None = None) -> dict[str, Any]:
-    """Return the exact density for the page, or the smoothed one of points."""
+    """Return the exact density for the page, or the smoothed one of points (n, 2)."""
     x, y, density = (exact.x, exact.y, exact.density) if exact else smoothed(points)
     return {
         "x": numbers(x, 4),

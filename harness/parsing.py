@@ -1,10 +1,10 @@
-"""Quantities as people write them: ``1:12``, ``2,6``, ``10m``, ``4G``."""
+"""Parsing of numbers, seeds, durations and sizes as people write them: ``1:12``, ``2,6``, ``10m``, ``4G``."""
 
 from __future__ import annotations
 
 import re
 
-from harness.usage import UsageError
+from harness.errors import UsageError
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -29,7 +29,10 @@ def parse_numbers(what: str, text: str, smallest: int) -> tuple[int, ...]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return seeds: a single number is how many (``15`` → 0…14), a list or a range names them (``3,7``, ``5:9``)."""
+    """Return seeds: a single number is how many (``15`` → 0…14), a list or a range names them (``3,7``, ``5:9``).
+
+    Raises ``UsageError`` for anything else.
+    """
     if re.fullmatch(r"\s*-?\d+\s*", text):
         count = int(text)
         if count < 1:
@@ -39,7 +42,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_seconds(what: str, text: str) -> float:
-    """Return a duration in seconds from ``30s``, ``10m`` or ``1.5h``."""
+    """Return a duration in seconds from ``30s``, ``10m`` or ``1.5h``; raises ``UsageError`` for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh])\s*", text)
     if match is None or float(match[1]) <= 0:
         raise UsageError(f"{what} must be a duration > 0 such as 30s, 10m or 1.5h; got {text!r}")
@@ -47,7 +50,7 @@ def parse_seconds(what: str, text: str) -> float:
 
 
 def parse_bytes(what: str, text: str) -> int:
-    """Return a size in bytes from ``500M`` or ``4G`` (powers of 1024)."""
+    """Return a size in bytes from ``500M`` or ``4G`` (powers of 1024); raises ``UsageError`` for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT])i?B?\s*", text)
     size = 0 if match is None else int(float(match[1]) * BYTES[match[2]])
     if size < 1:

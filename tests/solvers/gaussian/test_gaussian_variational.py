@@ -22,8 +22,15 @@ from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers.gaussian.averages import Averages
 from solvers.gaussian.exact_step import jko_moments
+from solvers.gaussian.flow_among_gaussians import (
+    Course,
+    forward_backward_step,
+    implicit_step,
+    jko_step,
+    stationarity,
+)
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.gaussian.variational import Course, forward_backward_step, implicit_step, jko_step, stationarity
+from solvers.gaussian.gaussian_variational import GaussianVariational
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
@@ -40,7 +47,7 @@ def stationary(potential, initial, beta=1.0, times=(1.0,)):
 
 
 def solve(problem, **settings):
-    return GaussianJKO(**settings).solve(problem, generator(), CPU)
+    return GaussianVariational(**settings).solve(problem, generator(), CPU)
 
 
 def last(problem, **settings):
@@ -280,14 +287,29 @@ def test_a_potential_that_is_not_finite_is_divergence():
 
 def test_unsupported():
     posterior = stationary(Plain(quadratic(30)), normal(30))
-    assert GaussianJKO().unsupported(posterior) is None
-    assert "64 nodes are too few in 30 dimensions: at least 120" in GaussianJKO(nodes=64).unsupported(posterior)
+    assert GaussianVariational().refusal(posterior) is None
+    assert "64 nodes are too few in 30 dimensions: at least 120" in GaussianVariational(nodes=64).refusal(posterior)
     flow = OrnsteinUhlenbeck(instance="random").build(2, 0, generator())
-    assert "until_rest is for stationary problems" in GaussianJKO(until_rest=True).unsupported(flow)
-    assert GaussianJKO(scheme="forward-backward").unsupported(flow) is None
-    filtering = NonlinearFiltering().build(1, 0, generator())
-    assert "do not filter" in GaussianJKO(scheme="forward-backward").unsupported(filtering)
-    assert "does not come to rest" in GaussianJKO(until_rest=True).unsupported(filtering)
+    assert "stationary problems only" in GaussianVariational(until_rest=True).refusal(flow)
+    assert "is no filter" in GaussianVariational().refusal(NonlinearFiltering().build(1, 0, generator()))
+    pair = GaussianMixture(torch.ones(2).double() / 2, torch.zeros(2, 1).double(), torch.ones(2, 1, 1).double())
+    assert "must be Gaussian, not GaussianMixture" in GaussianVariational().refusal(stationary(Skewed(), pair))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_in_a_quadratic_potential_it_is_gaussian_jko(order):
+    problem = stationary(quadratic(4), normal(4), BETA, (0.2, 1.0))
+    exact, found = (
+        solver(step_size=0.2, order=order).solve(problem, generator(), CPU).estimates
+        for solver in (GaussianJKO, GaussianVariational)
+    )
+    for one, other in zip(exact, found, strict=True):
+        torch.testing.assert_close(other.law.moments(), one.law.moments(), rtol=1e-8, atol=1e-8)
+
+
+def test_the_optimum_has_no_order_in_time():
+    assert GaussianVariational(order=2).order_in_time == 2
+    assert GaussianVariational(order=2, until_rest=True).order_in_time is None
 
 
 @pytest.mark.parametrize(
@@ -303,4 +325,4 @@ def test_unsupported():
 )
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        GaussianJKO(**settings)
+        GaussianVariational(**settings)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.quantities import parse_bytes, parse_numbers, parse_seconds, parse_seeds
-from harness.usage import UsageError
+from harness.errors import UsageError
+from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
 
 
 @pytest.mark.parametrize(

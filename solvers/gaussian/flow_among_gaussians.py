@@ -1,4 +1,4 @@
-"""Gaussian variational inference: the Wasserstein gradient flow of KL(· ‖ exp(-βV)) among Gaussians, step by step.
+"""The Wasserstein gradient flow of KL(· ‖ exp(-βV)) among Gaussians, step by step.
 
 Among Gaussians N(m, Σ) the flow of F = E V - β⁻¹ entropy is (Lambert, Chewi, Bach, Bonnabel, Rigollet, Advances in
 Neural Information Processing Systems 35, 2022)

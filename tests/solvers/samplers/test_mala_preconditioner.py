@@ -1,4 +1,4 @@
-"""MALA with a metric: the law of its kernel, and what it learns in the warm-up and no longer."""
+"""MALA with a preconditioner: the law of its kernel, and what it learns in the warm-up and no longer."""
 
 import itertools
 import math
@@ -60,13 +60,13 @@ def test_probability_of_acceptance_is_the_ratio_of_densities():
     x = 2 * torch.randn(500, 2, generator=generator(6), dtype=torch.float64)
     block = block_at(x, beta)
     probability = block.step(torch.full((500,), h, dtype=torch.float64))
-    metric = FACTOR @ FACTOR.T
+    preconditioner = FACTOR @ FACTOR.T
     noise = torch.empty(500, 2, dtype=torch.float64).normal_(generator=generator(7))
-    y = x - h * potential.gradient(x) @ metric + math.sqrt(2 * h / beta) * noise @ FACTOR.T
+    y = x - h * potential.gradient(x) @ preconditioner + math.sqrt(2 * h / beta) * noise @ FACTOR.T
 
     def log_proposal(source, target):
-        drift = source - h * potential.gradient(source) @ metric
-        return torch.distributions.MultivariateNormal(drift, 2 * h / beta * metric).log_prob(target)
+        drift = source - h * potential.gradient(source) @ preconditioner
+        return torch.distributions.MultivariateNormal(drift, 2 * h / beta * preconditioner).log_prob(target)
 
     log_ratio = beta * (potential.value(x) - potential.value(y)) + log_proposal(y, x) - log_proposal(x, y)
     torch.testing.assert_close(probability, log_ratio.exp().clamp(max=1), rtol=1e-9, atol=1e-12)
@@ -108,7 +108,7 @@ def test_moments_of_an_ill_conditioned_gaussian(beta):
         squares = (along**2).view(100, 40, 10).mean(1) - 1
         return torch.stack([each.mean(0) / (each.std(0) / math.sqrt(100)) for each in (means, squares)])
 
-    dense = run(problem_of(law, beta), metric="dense", **BUDGET)
+    dense = run(problem_of(law, beta), preconditioner="dense", **BUDGET)
     assert float(z_scores(dense).abs().max()) < student(100, 20)
     assert dense.diagnostics["acceptance"] == pytest.approx(OPTIMAL_ACCEPTANCE, abs=0.02)
     assert dense.diagnostics["rhat"] < 1.02
@@ -123,7 +123,7 @@ def test_metric_is_the_inverse_of_the_curvature(monkeypatch):
     law, factors = ill_conditioned(10), []
     advance = Block.advance
     monkeypatch.setattr(Block, "advance", lambda block, *step: factors.append(block.factor) or advance(block, *step))
-    dense = run(problem_of(law), metric="dense", **BUDGET)
+    dense = run(problem_of(law), preconditioner="dense", **BUDGET)
     rates = torch.linalg.eigvalsh(factors[-1].T @ law.covariance.inverse() @ factors[-1])
     assert float(rates[-1] / rates[0]) < 1.1
     spherical = run(problem_of(normal(10)), **BUDGET)
@@ -131,13 +131,15 @@ def test_metric_is_the_inverse_of_the_curvature(monkeypatch):
 
 
 def test_four_chains_learn_it_in_more_dimensions_than_they_are():
-    solution = run(problem_of(ill_conditioned(20)), metric="dense", chains=4, particles=2000, warmup=1000, thinning=20)
+    solution = run(
+        problem_of(ill_conditioned(20)), preconditioner="dense", chains=4, particles=2000, warmup=1000, thinning=20
+    )
     assert solution.diagnostics["acceptance"] == pytest.approx(OPTIMAL_ACCEPTANCE, abs=0.05)
     assert solution.diagnostics["rhat"] < 1.05
 
 
 def test_nothing_is_adapted_after_the_warm_up(monkeypatch):
-    """Every step of the sampling has the metric and the size of the first, and they differ from those before it."""
+    """Every sampling step has the preconditioner and the size of the first, and they differ from those before."""
     seen = []
     advance = Block.advance
 
@@ -146,7 +148,9 @@ def test_nothing_is_adapted_after_the_warm_up(monkeypatch):
         return advance(block, step_size, count)
 
     monkeypatch.setattr(Block, "advance", watched)
-    solution = run(problem_of(ill_conditioned(3)), metric="dense", chains=20, particles=200, warmup=200, thinning=5)
+    solution = run(
+        problem_of(ill_conditioned(3)), preconditioner="dense", chains=20, particles=200, warmup=200, thinning=5
+    )
     sampling = [(size, factor) for steps, size, factor in seen if steps >= 200]
     assert len(sampling) == 10
     assert all(size == solution.diagnostics["step_size"] for size, _ in sampling)
@@ -158,7 +162,7 @@ def test_nothing_is_adapted_after_the_warm_up(monkeypatch):
 
 def test_results_do_not_depend_on_the_number_of_threads(on_threads):
     chains = BLOCK_ELEMENTS // 64 + 2
-    settings = {"chains": chains, "particles": 4 * chains, "warmup": 200, "thinning": 1, "metric": "dense"}
+    settings = {"chains": chains, "particles": 4 * chains, "warmup": 200, "thinning": 1, "preconditioner": "dense"}
     assert block_size(chains, 64, BLOCK_ELEMENTS, torch.device("cpu")) < chains
     problem = problem_of(ill_conditioned(64))
     first, *others = on_threads(lambda: run(problem, **settings))
@@ -178,9 +182,12 @@ def test_windows_double_and_fill_the_steps(steps):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"metric": "diagonal"}, "metric must be one of 'identity', 'dense'; got 'diagonal'"),
-        ({"metric": None}, "metric must be one of 'identity', 'dense'; got None"),
-        ({"metric": "dense", "warmup": 199}, "warmup must be at least 200 steps for a dense metric, got 199"),
+        ({"preconditioner": "diagonal"}, "preconditioner must be one of 'identity', 'dense'; got 'diagonal'"),
+        ({"preconditioner": None}, "preconditioner must be one of 'identity', 'dense'; got None"),
+        (
+            {"preconditioner": "dense", "warmup": 199},
+            "warmup must be at least 200 steps for a dense preconditioner, got 199",
+        ),
     ],
 )
 def test_bad_settings(settings, said):
