@@ -23,7 +23,7 @@ from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
 from solvers.icnn.descent import Schedule
 from solvers.icnn.icnn_jko import ICNNJKO
-from solvers.icnn.parameter_gradients import Batch, slopes_at_once, slopes_on
+from solvers.icnn.parameter_gradients import Batch, gradients_at_once, gradients_on
 from solvers.icnn.step_objective import StepObjective
 from solvers.icnn.training import Trainer
 from solvers.networks.convex_map import ConvexMap
@@ -67,7 +67,7 @@ def trainer(
     def iterate(iterations: int) -> None:
         with torch.no_grad(), workers() as run:
             schedule = Schedule(iterations, batch, 1e-4)
-            training = Trainer(architecture, parameters, schedule, slopes_on(device, run), recorded)
+            training = Trainer(architecture, parameters, schedule, gradients_on(device, run), recorded)
             training.train(pools, lambda _: objective, generators, lambda _: 0.0, range(networks))
 
     return iterate
@@ -189,7 +189,7 @@ class TrainingRate(Profiled):
         points = torch.randn(1024, dim, generator=stream("points"))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             weights = architecture.weights(parameters_of(architecture))
-            slopes_at_once(Batch(architecture, weights, points[None], [objective], [0]))
+            gradients_at_once(Batch(architecture, weights, points[None], [objective], [0]))
         own = trainer(architecture, problem, 1024, 1)
         matrix = torch.randn(size["matrix"], size["matrix"], generator=stream("matrix"))
         seconds = side_by_side(size["repeats"], ours=lambda: own(size["iterations"]), product=lambda: matrix @ matrix)

@@ -31,18 +31,18 @@ from solvers.solver import Diverged, Solution, Solver, Unavailable
 T = TypeVar("T")
 
 
-def run_cells(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator[Outcome]:
+def run_in_child(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator[Outcome]:
     """Run cells that differ in their seeds alone, and yield how each ended, in order.
 
     Several are solved at once by the solver's ``solve_batch``, and count an equal share of its seconds each. Every
     failure of the solver or a measure is an outcome. A solver that ``resumes`` keeps its steps in the folder
     ``checkpoint``, which is removed once they have led to an answer, or to none.
     """
-    problems: list[Problem | Outcome] = [ended(cell, partial(build, cell)) for cell in cells]
+    problems: list[Problem | Outcome] = [outcome_of(cell, partial(build, cell)) for cell in cells]
     ready = {place: problem for place, problem in enumerate(problems) if isinstance(problem, Problem)}
     started = time.perf_counter()
     solving = [cells[place] for place in ready]
-    answers = ended(cells[0], partial(solve, solving, list(ready.values()), checkpoint)) if ready else []
+    answers = outcome_of(cells[0], partial(solve, solving, list(ready.values()), checkpoint)) if ready else []
     seconds = (time.perf_counter() - started) / max(1, len(ready))
     shared = cpu_seconds() / max(1, len(ready))
     if checkpoint is not None:
@@ -57,7 +57,7 @@ def run_cells(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator
             yield answers
         else:
             before = cpu_seconds()
-            outcome = ended(cell, partial(judge, cell, problem, next(left), seconds))
+            outcome = outcome_of(cell, partial(evaluate, cell, problem, next(left), seconds))
             together = {"solved_together": len(ready)} if len(ready) > 1 else {}
             yield replace(
                 outcome,
@@ -66,7 +66,7 @@ def run_cells(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator
             )
 
 
-def ended(cell: Cell, work: Callable[[], T]) -> T | Outcome:
+def outcome_of(cell: Cell, work: Callable[[], T]) -> T | Outcome:
     """Return ``work()``, or the ``Outcome`` that describes its exception."""
     try:
         return work()
@@ -121,7 +121,7 @@ def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path
     return answers
 
 
-def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: float) -> Outcome:
+def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: float) -> Outcome:
     """Return the measured answer of the solver, which took ``seconds``.
 
     Raises ``Diverged`` for an answer that is unusable, and as :func:`measure` does.
@@ -135,7 +135,7 @@ def judge(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: 
         if defect is not None:
             raise Diverged(f"at t = {t:g}: {defect}")
     measurements, versions, unsuited = measure(cell, problem, solution, solver.sample_size)
-    projections = tuple(look(cell, problem, solution))
+    projections = tuple(project(cell, problem, solution))
     measured = time.perf_counter()
     return Outcome(
         "ok",
@@ -204,7 +204,7 @@ def made(cell: Cell, name: str) -> Measure:
     return measure
 
 
-def look(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projection]:
+def project(cell: Cell, problem: Problem, solution: Solution) -> Iterator[Projection]:
     """Yield the points that plots show of each estimate: draws in the plane of the truth, on the line its density.
 
     Only instance 0 has them, and only where the truth is known; an estimate without a density has no curve.

@@ -76,7 +76,7 @@ class Occupancy:
             return self.running.pop(key)
 
 
-def run_cells(
+def dispatch(
     cells: Sequence[Cell], resources: Resources, finished: Callable[[Cell], bool]
 ) -> Generator[tuple[Cell, Outcome, int | None], None, None]:
     """Yield each cell with its outcome and the number of cells that ran beside it, as they finish.

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from harness import server
-from harness.cell import run_cells
+from harness.cell import run_in_child
 from harness.errors import UsageError
 from harness.outcome import Outcome
 from harness.plan import Cell
@@ -171,7 +171,7 @@ def child_main(sender: Connection, cells: Sequence[Cell], limits: Limits) -> Non
     fix_threads(limits.threads)
     if limits.data is not None:  # said, not inherited: the server, or a worker of a cluster, may be older than it
         os.environ[FOLDER_VARIABLE] = limits.data
-    for outcome in run_cells(cells, checkpoint_of(cells, limits.checkpoints)):
+    for outcome in run_in_child(cells, checkpoint_of(cells, limits.checkpoints)):
         sender.send(outcome)
 
 

@@ -10,7 +10,7 @@ from harness.completion import Taken
 from harness.outcome import FINE, Outcome
 from harness.plan import Cell
 from harness.provenance import provenance
-from harness.schedule import Resources, run_cells
+from harness.schedule import Resources, dispatch
 from harness.store import Store
 
 Lacks = Callable[[Cell, Taken], bool]
@@ -52,7 +52,7 @@ def sweep(
         taken = store.taken(cell.key).get(cell.key)
         return taken is not None and not lacks(cell, taken)
 
-    results = run_cells(cells, resources, finished)
+    results = dispatch(cells, resources, finished)
     with closing(results):
         for cell, outcome, beside in results:
             store.record(cell, outcome, run, beside)

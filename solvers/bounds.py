@@ -20,7 +20,10 @@ from solvers.solver import Solution, Solver
 
 @dataclass(frozen=True, kw_only=True)
 class Oracle(Solver):
-    """The truth itself: ``particles`` independent exact draws, or the law with its density when ``None``."""
+    """The oracle answers with the truth: ``particles`` independent exact draws (n, D), or the law itself if ``None``.
+
+    Raises ``ValueError`` for ``particles`` below 1.
+    """
 
     name: ClassVar[str] = "oracle"
     internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (InternalEnergy, None)
@@ -53,7 +56,7 @@ class Oracle(Solver):
 
 @dataclass(frozen=True, kw_only=True)
 class Initial(Solver):
-    """ρ_t = ρ_0 at every time."""
+    """The initial law is the answer at every time: ρ_t = ρ_0."""
 
     name: ClassVar[str] = "initial"
     internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (InternalEnergy, None)

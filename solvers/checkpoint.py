@@ -13,12 +13,12 @@ STATE = "state.pt"
 
 
 class ForeignCheckpoint(ValueError):
-    """A folder holds the checkpoint of a run with other settings, or of another version of the method."""
+    """The error of a folder that holds the checkpoint of other settings, or of another version of the method."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The steps done so far of the run that ``identity`` names, in ``folder``.
+    """A checkpoint keeps in ``folder`` the steps done so far of the run that ``identity`` names.
 
     Every step adds a file with what it gave, and replaces the state to go on from, in this order: a run killed at any
     instant is found as it was after its last complete step. Files hold tensors and plain values only and are read as
@@ -29,13 +29,15 @@ class Checkpoint:
     identity: str
 
     def save(self, step: int, given: torch.Tensor, state: dict[str, Any]) -> None:
-        """Keep what ``step`` = 1, 2, … gave, and the state after it."""
+        """Keep what ``step`` = 1, 2, … gave, a tensor of any shape, and the ``state`` to go on from after it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write(f"step-{step}.pt", given)
         self._write(STATE, {"identity": self.identity, "step": step, "state": state})
 
     def load(self) -> tuple[list[torch.Tensor], dict[str, Any]] | None:
-        """Return what each step gave and the state after the last, or ``None`` when there is nothing yet.
+        """Return what each step gave (tensors of the shapes that were saved) and the state after the last.
+
+        ``None`` when there is nothing yet.
 
         Raises ``ForeignCheckpoint`` when the folder is another run's.
         """

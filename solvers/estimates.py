@@ -33,9 +33,10 @@ SUMMARY_DRAWS = 2**14
 
 
 class Conditioned(NamedTuple):
-    """An estimate given an observation, log p(y) under what it was before, and (E L)² / E L² of the likelihood L.
+    """The result of Bayes' rule: an estimate given an observation y, with log p(y) and an effective share.
 
-    The last is the share of draws from before that stays effective: an effective sample size per draw (Kong, Liu,
+    ``log_evidence`` is log p(y) under the estimate from before, ``effective_share`` is (E L)² / E L² of the likelihood
+    L, in (0, 1]: the share of draws from before that stays effective: an effective sample size per draw (Kong, Liu,
     Wong, J. Am. Stat. Assoc. 89, 1994).
     """
 
@@ -45,10 +46,10 @@ class Conditioned(NamedTuple):
 
 
 def importance(log_weights: torch.Tensor, log_likelihood: torch.Tensor) -> tuple[torch.Tensor, float, float]:
-    """Return new normalised log-weights (n,), the log-evidence Σ w L and the share that stays effective.
+    """Return new normalised log-weights (n,), the log-evidence log Σ w L and the share that stays effective.
 
-    ``log_weights`` (n,) are normalised. Raises ``ImpossibleObservation`` where the likelihood is NaN or +inf at some
-    point, or zero at all of them.
+    ``log_weights`` (n,) are normalised, ``log_likelihood`` (n,) are the log L at the same points. Raises
+    ``ImpossibleObservation`` where the likelihood is NaN or +inf at some point, or zero at all of them.
     """
     undefined = int((log_likelihood.isnan() | (log_likelihood == torch.inf)).sum())
     if undefined:
@@ -62,12 +63,15 @@ def importance(log_weights: torch.Tensor, log_likelihood: torch.Tensor) -> tuple
 
 
 class Estimate(ABC):
-    """A solver's answer at one time."""
+    """An estimate is a solver's answer at one time.
+
+    A subclass implements ``dim``, ``sample`` and ``defect``; the rest has defaults by draws.
+    """
 
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Dimension D."""
+        """The dimension D."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
@@ -75,18 +79,19 @@ class Estimate(ABC):
 
     @abstractmethod
     def defect(self) -> str | None:
-        """Return what makes the estimate unusable (a NaN, say), or ``None`` when nothing does."""
+        """Return in words what makes the estimate unusable (a NaN, say), or ``None`` when nothing does."""
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
-        """Return the estimate given an observation with this log-likelihood, (n, D) → (n,): Bayes' rule.
+        """Return the estimate given an observation, by Bayes' rule; ``log_likelihood`` maps (n, D) to (n,).
 
-        By default weighted draws. Raises ``ImpossibleObservation`` where nothing of the estimate would be left.
+        By default these are weighted draws. Raises ``ImpossibleObservation`` where nothing of the estimate would be
+        left.
         """
         return Particles(self.sample(CONDITIONING_DRAWS, generator)).condition(log_likelihood, generator)
 
     @property
     def density(self) -> DensityEstimate | Density | None:
-        """What evaluates the estimate's normalised log-density, or ``None`` where it has none."""
+        """The object whose ``log_prob`` is the normalised log-density, or ``None`` where there is no density."""
         return None
 
     @property
@@ -96,11 +101,11 @@ class Estimate(ABC):
 
     @property
     def effective_sample_size(self) -> float | None:
-        """How many equal particles its weighted ones are worth, or ``None`` where it is no particles."""
+        """The number of equal particles that weighted ones are worth, or ``None`` where there are no particles."""
         return None
 
     def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean (D,) and covariance (D, D), float64."""
+        """Return the mean (D,) and the covariance (D, D), float64; draws come from ``generator`` where needed."""
         return self._draws(generator).moments(generator)
 
     def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
@@ -117,7 +122,7 @@ class Estimate(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Particles(Estimate):
-    """Points (n, D) with optional log-weights (n,), which need not be normalised."""
+    """Particles are points (n, D) with optional log-weights (n,), which need not be normalised."""
 
     points: torch.Tensor
     log_weights: torch.Tensor | None = None
@@ -127,7 +132,10 @@ class Particles(Estimate):
         return self.points.shape[1]
 
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Return ``n`` of the particles: all different while they last if unweighted, else drawn by weight."""
+        """Return ``n`` of the particles, shape (n, D).
+
+        Unweighted ones are all different while they last; weighted ones are drawn by weight, with replacement.
+        """
         if self.log_weights is None:
             rounds = -(-n // len(self.points))
             order = torch.cat([torch.randperm(len(self.points), generator=generator) for _ in range(rounds)])[:n]
@@ -147,7 +155,7 @@ class Particles(Estimate):
 
     @cached_property
     def normalised_log_weights(self) -> torch.Tensor:
-        """The log-weights (n,), float64, as those of a probability law."""
+        """The log-weights (n,), float64, scaled so that the weights sum to 1."""
         if self.log_weights is None:
             return torch.full((len(self.points),), -math.log(len(self.points)), dtype=torch.float64)
         weights = self.log_weights.double()
@@ -155,7 +163,7 @@ class Particles(Estimate):
 
     @cached_property
     def effective_sample_size(self) -> float:
-        """1 / Σ w² of the normalised weights."""
+        """The effective sample size 1 / Σ w² of the normalised weights, from 1 to n."""
         return math.exp(-log_sum_exp(2 * self.normalised_log_weights))
 
     def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -289,7 +297,7 @@ class GridDensity(DensityEstimate):
 
 @dataclass(frozen=True, eq=False)
 class Exact(Estimate):
-    """A law of ``problems.laws`` taken as the answer."""
+    """An exact estimate is a law of ``problems.laws`` taken as the answer."""
 
     law: Law
 
@@ -344,10 +352,10 @@ class Exact(Estimate):
 
 
 def grid_quantiles(law: GridLaw, levels: Sequence[float]) -> list[float]:
-    """Return the quantiles of a grid at ``levels``."""
+    """Return the quantiles of a one-dimensional grid at ``levels``, each in (0, 1)."""
     return [float(value) for value in law.quantile(torch.tensor(levels, dtype=torch.float64))]
 
 
 def grid_cumulative(law: GridLaw, place: float) -> float:
-    """Return the mass of a grid below ``place``."""
+    """Return the mass of a one-dimensional grid below ``place``."""
     return float(law.cumulative(torch.tensor([place], dtype=torch.float64)))

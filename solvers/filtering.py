@@ -29,9 +29,10 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Propagation:
-    """How one method carries an estimate along one flow; it may keep what is made once (factors, random streams).
+    """A propagation carries an estimate along one flow; it may keep what is made once (factors, random streams).
 
-    The estimates are the method's own: those that it starts from and returns, or what their ``condition`` made of them.
+    What a filter implements: ``start`` and ``advance``, and optionally ``cost``, ``diagnostics`` and ``traces``. The
+    estimates are the method's own: those that it starts from and returns, or what their ``condition`` made of them.
     """
 
     @abstractmethod
@@ -46,29 +47,35 @@ class Propagation:
         """
 
     def cost(self) -> Cost:
-        """Return what all of it cost so far."""
+        """Return the cost of everything so far."""
         return Cost()
 
     def diagnostics(self) -> Mapping[str, float | int | str]:
-        """Return what the method has to say about itself, once all is done."""
+        """Return the method's own diagnostics by name, once all is done."""
         return {}
 
     def traces(self) -> Mapping[str, Sequence[float]]:
-        """Return what was noted of every step so far, by name."""
+        """Return the series, by name, with one number for each step so far."""
         return {}
 
 
 class Filter(Solver):
-    """A method that takes observations into account."""
+    """A filter is a solver that takes observations into account.
+
+    A subclass implements ``propagation`` instead of ``solve``; all else is the contract of ``Solver``.
+    """
 
     assimilates: ClassVar[bool] = True
 
     @abstractmethod
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
-        """Return how the method moves along ``flow``, from its initial law; all randomness is from ``generator``."""
+        """Return the propagation of this method along ``flow``, from its initial law.
+
+        All randomness is from ``generator``; work is done on ``device``.
+        """
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Follow ``problem.flow`` to its times, taking in each observation on the way.
+        """Return the estimates of ``problem.flow`` at its times, each given the observations by then.
 
         All randomness comes from ``generator`` (on the CPU). Estimates come back on the CPU.
 
@@ -79,7 +86,7 @@ class Filter(Solver):
 
 @dataclass(frozen=True)
 class Stop:
-    """A time at which something happens: observations, by index, and then, perhaps, an estimate is asked for."""
+    """A stop is a time at which observations, given by index, are taken in, and then an estimate may be asked for."""
 
     time: float
     observations: tuple[int, ...]

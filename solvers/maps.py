@@ -12,7 +12,7 @@ from solvers.estimates import DensityEstimate
 
 
 class InvertibleMap(ABC):
-    """A diffeomorphism T of R^D that is orientation-preserving: log det ∇T exists everywhere."""
+    """An invertible map is a diffeomorphism T of R^D that preserves orientation: log det ∇T exists everywhere."""
 
     @abstractmethod
     def push(self, x: torch.Tensor) -> torch.Tensor:
@@ -24,12 +24,15 @@ class InvertibleMap(ABC):
 
     @abstractmethod
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return x = T⁻¹(y), shape (n, D), and log det ∇T(x), shape (n,), at ``y`` (n, D)."""
+        """Return x = T⁻¹(y), shape (n, D), and log det ∇T(x), shape (n,), at ``y`` (n, D).
+
+        Raises ``Diverged`` where an iterative method does not find it.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class Pushforward(DensityEstimate):
-    """The law of T_K∘…∘T_1(X) for X ~ ``base``: log ρ(T_K∘…∘T_1(x)) = log base(x) - Σ_k log det ∇T_k.
+    """A pushforward is the law of T_K∘…∘T_1(X) for X ~ ``base``: log ρ(T_K∘…∘T_1(x)) = log base(x) - Σ_k log det ∇T_k.
 
     ``maps`` are T_1, …, T_K. Results are float64.
     """
@@ -45,7 +48,7 @@ class Pushforward(DensityEstimate):
         return self.push(self.base.sample(n, generator))
 
     def push(self, x: torch.Tensor) -> torch.Tensor:
-        """Return where points ``x`` (n, D) of the base law end."""
+        """Return T_K∘…∘T_1(x), shape (n, D), at points ``x`` (n, D) of the base law."""
         for step in self.maps:
             x = step.push(x)
         return x

@@ -17,14 +17,16 @@ from solvers.estimates import Estimate
 
 
 class Diverged(ArithmeticError):
-    """The method produced values that are not finite, or left its domain; the message says where."""
+    """The error of a method that produced values that are not finite, or left its domain; the message says where."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a solution cost: seconds of set-up (grids, factorisations), evaluations of ∇V (one per point).
+    """A cost counts what a solution took.
 
-    ``earlier_seconds`` are those of a run that was cut off and that this one went on from; the harness adds them.
+    ``setup_seconds`` are those of grids and factorisations, ``gradient_evaluations`` those of ∇V, one for each point,
+    ``earlier_seconds`` those of a run that was cut off and that this one went on from. The harness measures the time
+    of ``solve`` itself and adds the earlier seconds.
     """
 
     setup_seconds: float = 0.0
@@ -34,7 +36,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Solution:
-    """Estimates at the flow's times, one each, with their cost and what the method has to say about itself.
+    """A solution holds one estimate for each of the flow's times, its cost, and what the method says about itself.
+
+    ``times`` are those of the flow, increasing; ``estimates`` are as many (``solvers/estimates.py``), on the CPU.
 
     ``diagnostics`` holds plain numbers and strings (residuals, effective sample sizes, error estimates). ``traces``
     holds series with one finite number for each step of the method, in order (``seconds``, ``iterations``,
@@ -52,45 +56,93 @@ class Solution:
 
 @dataclass(frozen=True, kw_only=True)
 class Solver(ABC):
-    """A method. Fields are its hyper-parameters; nothing else may change its results.
+    """A solver turns a problem into a solution. This docstring is the whole contract of one.
 
-    Subclasses set ``name`` and raise ``version`` whenever the same settings come to give other numbers. Invalid
-    settings raise ``ValueError`` when the dataclass is made.
+    **What you write.** A subclass that is a dataclass with ``frozen=True, kw_only=True``. Its fields are all of its
+    hyper-parameters, each with a default; nothing else may change its results, so a solver keeps no state between
+    calls. It has
 
-    A method is asked to solve what it declares that it solves, and nothing else: by default the Fokker-Planck equation
-    ∂ρ = ∇·(ρ∇V) + β⁻¹Δρ from any law in any dimension, without observations. ``unsupported`` is for what hangs on its
-    settings.
+    - ``name``, the name on the command line and in suites (required);
+    - ``solve(problem, generator, device)``, which returns a ``Solution`` (required);
+    - ``__post_init__``, which raises ``ValueError`` for settings out of range (``problems/validation.py`` has the
+      checks, one line each).
+
+    **What solve may rely on.** ``problem.flow`` (``problems/flow.py``) has
+
+    - ``initial``, a law with ``sample(n, generator)`` of shape (n, D), float64, and, if it is a ``Density``,
+      ``log_prob(x)`` of shape (n,);
+    - ``potential``, with ``value(x)`` of shape (n,), ``gradient(x)`` (n, D) and ``hessian(x)`` (n, D, D) at points
+      ``x`` (n, D), in the dtype and on the device of its tensors (``problems.devices.placed`` moves them);
+    - ``energy``, with the internal energy and the interaction; of an ``Entropy`` also ``inverse_temperature`` β;
+    - ``dim`` D, ``times``, increasing and positive, and the last of them, ``horizon``.
+
+    Nobody stops a solver from reading ``problem.truth``; only the oracle should.
+
+    **What solve must keep.** All randomness comes from ``generator``, a stream on the CPU; global seeds are neither
+    read nor set, and the same settings, problem and generator give the same bits whatever the number of threads
+    (``solvers/threads.py`` helps). Points and log-densities come back as float64 on the CPU. ``Diverged`` says where a
+    method broke down; any other exception is a fault, and becomes a row with its traceback.
+
+    **What you declare**, as class variables: what the method solves. It is asked to solve nothing else; by default
+    that is the Fokker-Planck equation ∂ρ = ∇·(ρ∇V) + β⁻¹Δρ from any law in any dimension, without observations. What
+    it declines becomes a row ``skipped`` with the reason (``refusal``), and ``wgfbench list`` prints the declarations.
+
+    =====================  ============  ==================================================================
+    declaration            default       meaning
+    =====================  ============  ==================================================================
+    ``version``            1             raise it when the same settings come to give other numbers: cells
+                                         that are stored are then run again
+    ``internal_energies``  (Entropy,)    classes of internal energies; ``None`` among them: it may be absent
+    ``interacts``          False         the free energy may have an interaction
+    ``stationary_only``    False         finds the stationary law only; gives it at every time
+    ``assimilates``        False         takes observations into account; ``solvers.filtering.Filter`` sets it
+    ``needs_density``      False         the initial law must have a density
+    ``most_dimensions``    None          most dimensions it solves in; ``None``: any
+    ``orders``             ()            orders of the error in the step size: one, or those that a setting
+                                         ``order`` chooses among; none without time steps
+    ``resumes``            False         takes a folder ``checkpoint``, see below
+    ``batches_seeds``      False         has ``solve_batch``
+    =====================  ============  ==================================================================
+
+    **What is optional**, as methods:
+
+    - ``sample_size``: the number of particles that the answer consists of; by default ``None``, an answer with a
+      density. The harness sets the same number of exact draws beside it.
+    - ``order_in_time``: the order with these settings; by default read off ``orders``.
+    - ``check_times(times)``: raises ``ValueError`` where the settings cannot reach the times, such as a ``step_size``
+      that they are no multiples of (``step_counts``); by default accepts any.
+    - ``unsupported(problem)``: why a problem that fits the declarations is not solved with these settings, in one
+      line; by default ``None``, which is: it is.
+    - ``solve_batch(problems, generators, device)``: several instances at once; with ``batches_seeds``.
+
+    With ``resumes``, ``solve`` (and ``solve_batch``) take a further argument ``checkpoint``, a folder or ``None``,
+    keep in it what they need to go on (``solvers/checkpoint.py``), and go on from what they find there, to the same
+    bits; its loss costs time only.
+
+    A method that takes observations in derives from ``solvers.filtering.Filter``, which has ``solve`` and asks for
+    ``propagation`` instead.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (Entropy,)
-    """What the internal energy may be; ``None``: absent."""
     interacts: ClassVar[bool] = False
-    """Whether the free energy may have an interaction."""
     stationary_only: ClassVar[bool] = False
-    """Whether the method finds stationary laws only, since it does not follow a flow in time."""
     assimilates: ClassVar[bool] = False
-    """Whether the method takes observations into account, where a problem has them."""
     needs_density: ClassVar[bool] = False
-    """Whether the initial law must have a density."""
     most_dimensions: ClassVar[int | None] = None
-    """The most dimensions that the method solves in, or ``None`` where there is no such limit."""
     orders: ClassVar[tuple[int, ...]] = ()
-    """Orders of the error in the step size: one, or those that settings choose among; none without time steps."""
     resumes: ClassVar[bool] = False
-    """Whether ``solve`` and ``solve_batch`` take a folder ``checkpoint``, from which a run that was killed goes on."""
     batches_seeds: ClassVar[bool] = False
-    """Whether ``solve_batch(problems, generators, device)`` solves instances of one size together, each as alone."""
 
     @property
     def sample_size(self) -> int | None:
-        """Number of particles that the answer consists of, or ``None`` for an answer with a density."""
+        """The number of particles that the answer consists of, or ``None`` for an answer with a density."""
         return None
 
     @property
     def order_in_time(self) -> int | None:
-        """Order of the error in the step size with these settings, or ``None`` where there is no such error.
+        """The order of the error in the step size with these settings, or ``None`` where there is no such error.
 
         By default it is the one that the method has, or its setting ``order`` where it has several.
         """
@@ -99,7 +151,10 @@ class Solver(ABC):
         return self.orders[0] if self.orders else None
 
     def check_times(self, times: Sequence[float]) -> None:  # noqa: B027 - most methods accept any times
-        """Raise ``ValueError`` when the settings cannot reach these observation times."""
+        """Check that the settings can reach ``times``.
+
+        Raises ``ValueError`` when they cannot.
+        """
 
     def unsupported(self, problem: Problem) -> str | None:
         """Return why, with these settings, a problem that fits the declarations is not solved; ``None`` when it is."""
@@ -127,16 +182,29 @@ class Solver(ABC):
 
     @abstractmethod
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Follow ``problem.flow`` to its times.
+        """Return the estimates of ``problem.flow`` at its times, worked out on ``device``.
 
-        All randomness comes from ``generator`` (on the CPU). Estimates come back on the CPU.
+        All randomness comes from ``generator`` (on the CPU). Estimates come back on the CPU. The problem is one that
+        ``refusal`` has nothing against.
 
         Raises ``Diverged`` when the result would not be finite.
         """
 
+    def solve_batch(
+        self, problems: Sequence[Problem], generators: Sequence[torch.Generator], device: torch.device
+    ) -> Sequence[Solution | Diverged]:
+        """Return, for problems of one dimension and the same times, what ``solve`` gives for each with its generator.
+
+        The bits on the CPU are those that each has alone. A problem on which the method breaks down gets the
+        ``Diverged`` that ``solve`` would raise, and the others don't notice. Called only with ``batches_seeds``.
+
+        Raises ``NotImplementedError`` where the method does not bring it, which is the default.
+        """
+        raise NotImplementedError(f"{self.name} solves one instance at a time: it has no solve_batch")
+
 
 def solves_energy(declared: Sequence[type[InternalEnergy] | None], internal: InternalEnergy | None) -> bool:
-    """Return whether an internal energy is among the ``declared`` ones; of a subclass it is."""
+    """Return whether ``internal`` is an instance of one of the ``declared`` classes, or absent where they allow it."""
     return any(internal is None if kind is None else isinstance(internal, kind) for kind in declared)
 
 

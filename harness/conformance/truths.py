@@ -23,7 +23,7 @@ def draws_from(law: Law, seed: int) -> torch.Tensor:
 
 
 def truth_is_a_law(trial: ProblemTrial) -> str:
-    """Draws of the truth, and of the initial law, have the stated moments and density."""
+    """Draws of the truth, and of the initial law, have the stated moments and density; raises what breaks that."""
     count = 0
     starts = [(f"{each.title}, initial law", each, each.problem.flow.initial) for each in trial.instances]
     for where, instance, law in starts + [(where, instance, law) for where, instance, _, law in trial.truths()]:

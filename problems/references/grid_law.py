@@ -183,7 +183,7 @@ def symmetric_divergence(p: torch.Tensor, q: torch.Tensor) -> float:
     """Return Σ (p - q) log(p / q) of two vectors of cell masses (m,): the SymKL of the laws seen by these cells.
 
     Merging cells never increases a divergence, so on the cells of the coarser of two grids this is a lower bound of
-    the SymKL of their densities, and converges to it.
+    the SymKL of their densities, and converges to it. Raises ``ValueError`` for masses that are not finite.
     """
     require_finite("symmetric divergence", p=p, q=q)
     p, q = p.clamp_min(EMPTY_CELL), q.clamp_min(EMPTY_CELL)

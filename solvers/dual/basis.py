@@ -20,12 +20,12 @@ MOST_DENSE = 200
 
 
 class Table(ABC):
-    """The values of φ_1, …, φ_m at n points, as far as they are needed: their combinations and their sums."""
+    """A table holds the values of φ_1, …, φ_m at n points, and gives their combinations and their sums."""
 
     @property
     @abstractmethod
     def points(self) -> int:
-        """Number of points n."""
+        """The number of points n."""
 
     @property
     @abstractmethod
@@ -51,7 +51,7 @@ class Table(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Dense(Table):
-    """All values, a row a function: ``rows`` (m, n)."""
+    """A dense table keeps all values, a row a function: ``rows`` (m, n)."""
 
     rows: torch.Tensor
 
@@ -78,10 +78,10 @@ class Dense(Table):
 
 @dataclass(frozen=True)
 class Layout:
-    """Polynomials of at most ``degree`` in ``dim`` variables, by degree, then by the last variable in them.
+    """A layout orders the polynomials of at most ``degree`` in ``dim`` variables.
 
-    One of degree d whose last variable is k, to the power p, is one of degree d - p in the first k - 1 variables times
-    p_p(u_k).
+    They come by degree, then by the last variable in them: one of degree d whose last variable is k, to the power p, is
+    one of degree d - p in the first k - 1 variables times p_p(u_k).
     """
 
     dim: int
@@ -128,10 +128,11 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Factored(Table):
-    """Polynomials of at most a degree d by those of less, ``lower`` (m', n), and the p_p(u_k), ``powers`` (d, D, n).
+    """A factored table keeps polynomials of at most a degree d by their factors.
 
-    Those of degree d are products of the two, and none of them is formed: in twelve dimensions 127 values stand for 455
-    polynomials at a point, and products of small matrices for one pass over all.
+    These are the polynomials of less than d, ``lower`` (m', n), and the p_p(u_k), ``powers`` (d, D, n). Those of degree
+    d are products of the two, and none of them is formed: in twelve dimensions 127 values stand for 455 polynomials at
+    a point, and products of small matrices for one pass over all.
     """
 
     layout: Layout
@@ -140,7 +141,7 @@ class Factored(Table):
 
     @classmethod
     def of(cls, layout: Layout, powers: torch.Tensor, constant: float) -> Factored:
-        """Return ``constant`` times all products of at most the layout's degree of ``powers`` (d, D, n)."""
+        """Return ``constant`` times all products (m, n) of ``powers`` (d, D, n) up to the layout's degree."""
         lower = powers.new_empty(polynomial_count(layout.dim, layout.degree - 1), powers.shape[2])
         multiply_out(layout, powers, constant, layout.degree - 1, lower)
         return cls(layout, lower, powers)
@@ -186,7 +187,7 @@ def multiply_out(layout: Layout, powers: torch.Tensor, constant: float, degree: 
 
 
 class Basis(ABC):
-    """Functions φ_1, …, φ_m on R^D, of which φ_1 is ``constant``: the step then conserves mass."""
+    """A basis is a set of functions φ_1, …, φ_m on R^D, of which φ_1 is ``constant``: the step then conserves mass."""
 
     constant: float
 
@@ -198,11 +199,11 @@ class Basis(ABC):
     @property
     @abstractmethod
     def entries(self) -> int:
-        """Number of values that a table keeps of a point."""
+        """The number of values that a table keeps of a point."""
 
     @abstractmethod
     def __call__(self, x: torch.Tensor) -> Table:
-        """Return all functions at ``x`` (n, D), float64."""
+        """Return the table (m, n) of all functions at ``x`` (n, D), float64."""
 
 
 def polynomial_count(dim: int, degree: int) -> int:
@@ -211,7 +212,10 @@ def polynomial_count(dim: int, degree: int) -> int:
 
 
 def one_dimensional(u: torch.Tensor, family: str, degree: int) -> list[torch.Tensor]:
-    """Return p_1(u), …, p_degree(u), with p_0 = 1: orthonormal under U(-1, 1) or N(0, 1), or the powers of u."""
+    """Return p_1(u), …, p_degree(u), with p_0 = 1: orthonormal under U(-1, 1) or N(0, 1), or the powers of u.
+
+    ``u`` and each of the values have the same shape, any.
+    """
     values = [torch.ones_like(u), u]
     norms = [1.0] * (degree + 1)
     for k in range(1, degree):

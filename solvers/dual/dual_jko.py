@@ -46,7 +46,7 @@ MOST_KERNEL_DIMENSIONS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class DualJKO(DualSettings, Filter):
-    """Dual JKO steps of ``step_size`` on ``samples`` pairs of points.
+    """DualJKO takes dual JKO steps of ``step_size`` on ``samples`` pairs of points.
 
     ``basis`` is "polynomial", of at most ``degree``, or "gaussian", for few dimensions: the constant and ``kernels``
     Gaussians of variance ``kernel_variance`` about the first points of the sample. ``reference`` says where pairs are
@@ -66,9 +66,9 @@ class DualJKO(DualSettings, Filter):
     and ``smallest_effective_share`` of the draws that the estimates were normalised by (1: by a grid). Traces for
     every step: ``evaluations``, ``residual``, ``effective_sample`` and ``seconds``.
 
-    All of it runs on the CPU. ``solve`` raises ``Diverged``, naming the step, when the potential is NaN or -inf
-    somewhere, when no point of the sample has mass, or when most of an estimate's mass is outside the region that it
-    was fitted on.
+    All of it runs on the CPU. Raises ``ValueError`` for settings out of range. ``solve`` raises ``Diverged``, naming
+    the step, when the potential is NaN or -inf somewhere, when no point of the sample has mass, or when most of an
+    estimate's mass is outside the region that it was fitted on.
     """
 
     name: ClassVar[str] = "dual-jko"

@@ -61,7 +61,7 @@ def block_pairs(entries: int) -> int:
 
 
 def continued_exp(exponent: torch.Tensor, largest: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return exp, continued as a parabola where the exponent is above ``largest``, and its derivative."""
+    """Return exp, continued as a parabola where ``exponent`` (n,) is above ``largest``; and its derivative, (n,)."""
     value = exponent.clamp(LEAST_EXPONENT, largest).exp_()
     if float(exponent.max()) <= largest:
         return value, value
@@ -71,7 +71,10 @@ def continued_exp(exponent: torch.Tensor, largest: float) -> tuple[torch.Tensor,
 
 @dataclass(frozen=True)
 class Stopping:
-    """When L-BFGS stops: no entry of the gradient above ``tolerance``, or a fall of J below ``least_fall`` of itself.
+    """A stopping rule says when L-BFGS ends.
+
+    That is when no entry of the gradient is above ``tolerance``, when J falls by less than ``least_fall`` of itself, or
+    after ``iterations``.
 
     ``memory`` is the number of steps that it remembers, ``trials`` that of points that a line search may try. It is
     given ``scale`` times J, and the fall is also compared with 1, so that its end may depend on the scale.
@@ -87,7 +90,7 @@ class Stopping:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A linear map's values at a point, and how many times their rounding they may be off."""
+    """A record of a linear map's ``values`` (2, n) at a ``point`` (m + m',), off by so many times their rounding."""
 
     point: np.ndarray
     values: torch.Tensor
@@ -104,9 +107,10 @@ class Line:
         self.last: Known | None = None
 
     def __call__(self, point: np.ndarray) -> torch.Tensor:
-        """Return the values at a point, combined from base and end if it is on their line, or else computed.
+        """Return the values (2, n) at a point (m + m',).
 
-        A computed point off the line is the end of a new one, whose base is the point before: a search ended there.
+        They are combined from base and end if it is on their line, or else computed. A computed point off the line is
+        the end of a new one, whose base is the point before: a search ended there.
         """
         place = self._place(point)
         found = None if place is None else self._combined(point, place)
@@ -140,7 +144,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """Coefficients of g, the weights f (n,) of ρ_{k+1} at the x_i, and how the optimiser ended.
+    """An optimum holds coefficients of g (m,), the weights f (n,) of ρ_{k+1} at the x_i, and how the search ended.
 
     ``residual`` is the largest entry of the gradient, on functions whose constant is 1.
     """
@@ -178,7 +182,7 @@ class DualObjective:
 
     @property
     def size(self) -> int:
-        """Number of coefficients of g."""
+        """The number of coefficients of g."""
         return self.of_g[0].size
 
     def values(self, coefficients: np.ndarray) -> torch.Tensor:
@@ -207,7 +211,7 @@ class DualObjective:
 
     @cached_property
     def mass_means(self) -> torch.Tensor:
-        """n⁻¹ Σ ν_i φ(y_i), shape (m',)."""
+        """The means n⁻¹ Σ ν_i φ(y_i), shape (m',)."""
         return self._mean(self.of_h, self.mass)
 
     def _mean(self, basis: Sequence[Table], weights: torch.Tensor) -> torch.Tensor:
@@ -229,7 +233,7 @@ class DualObjective:
 
     @cached_property
     def blocks(self) -> list[slice]:
-        """Which pairs are in each block."""
+        """The slices of the pairs that are in each block."""
         ends = list(itertools.accumulate(block.points for block in self.of_g))
         return [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
 
@@ -252,13 +256,15 @@ class DualObjective:
         return (float(logsumexp(self.log_weight.numpy())) - math.log(len(self.cost))) / self.rate
 
     def start(self, level: float) -> np.ndarray:
-        """Return the coefficients of g = -h = ``level``, where all constraints hold."""
+        """Return the coefficients (m + m',) of g = -h = ``level``, where all constraints hold."""
         coefficients = np.zeros(self.size + self.of_h[0].size)
         coefficients[0], coefficients[self.size] = level / self.constant, -level / self.constant
         return coefficients
 
     def minimise(self, start: np.ndarray, stopping: Stopping) -> Optimum:
-        """Return the minimum by L-BFGS; ``stopped`` says why it went no further, and is empty when it converged.
+        """Return the minimum by L-BFGS from coefficients ``start`` (m + m',).
+
+        ``stopped`` says why it went no further, and is empty when it converged.
 
         It has converged when no entry of the gradient exceeds the tolerance.
         """

@@ -39,7 +39,7 @@ SLOPE_DRAWS = 2048
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """The law of x or of y alone: its log-density, region and polynomials.
+    """A marginal is the law of x or of y alone: its log-density, region and polynomials.
 
     ``law`` is that of most draws; ``drawn`` is that of all, where they differ.
     """
@@ -49,7 +49,7 @@ class Marginal:
 
     @property
     def region(self) -> Region:
-        """Where it is, as good as surely."""
+        """The region that the law is in, as good as surely."""
         return self.law if isinstance(self.law, Box) else Ellipsoid(self.law)
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,7 @@ class Marginal:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Draws x and y, both (n, D), row by row from the reference law of pairs, with its two marginals."""
+    """Pairs are draws x and y, both (n, D), row by row from the reference law of pairs, with its two marginals."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -86,7 +86,7 @@ class Pairs:
 
 
 def uniform_pairs(box: Box, n: int, generator: torch.Generator) -> Pairs:
-    """Return ``n`` pairs of independent points of the box."""
+    """Return ``n`` pairs of independent points of the box, each (n, D)."""
     shape = (2, n, len(box.centre))
     x, y = box.centre + box.half_width * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1)
     return Pairs(x, y, Marginal(box), Marginal(box))
@@ -94,7 +94,10 @@ def uniform_pairs(box: Box, n: int, generator: torch.Generator) -> Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """A step from N(``mean``, ``covariance``) in a quadratic potential: y goes to ``stepped`` + ``map`` (y - mean)."""
+    """A guess is a step from N(``mean``, ``covariance``) in a quadratic potential.
+
+    y goes to ``stepped`` + ``map`` (y - mean).
+    """
 
     mean: torch.Tensor
     covariance: torch.Tensor

@@ -18,7 +18,7 @@ BEYOND_REACH = 1e-6
 
 
 class Region(ABC):
-    """A convex body: the points where its Minkowski gauge is at most 1.
+    """A region is a convex body: the points where its Minkowski gauge is at most 1.
 
     What was fitted on it is taken to be zero where the gauge is above ``reach``.
     """
@@ -26,11 +26,11 @@ class Region(ABC):
     @property
     @abstractmethod
     def reach(self) -> float:
-        """By how much the region is stretched where an estimate ends that was fitted on it."""
+        """The factor by which the region is stretched to where an estimate ends that was fitted on it."""
 
     @abstractmethod
     def gauge(self, x: torch.Tensor) -> torch.Tensor:
-        """Return by how much the region must be stretched about its centre to hold each point of ``x``, shape (n,)."""
+        """Return by how much the region must be stretched about its centre to hold each of ``x`` (n, D), shape (n,)."""
 
     @abstractmethod
     def bounds(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +67,7 @@ class Ellipsoid(Region):
 
     @cached_property
     def radius(self) -> float:
-        """Mahalanobis radius."""
+        """The Mahalanobis radius."""
         return math.sqrt(chi2.isf(OUTSIDE, self.law.dim))
 
     def gauge(self, x: torch.Tensor) -> torch.Tensor:

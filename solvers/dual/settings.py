@@ -13,7 +13,7 @@ REFERENCES = ("coupled", "uniform", "published")
 
 @dataclass(frozen=True, kw_only=True)
 class DualSettings:
-    """Fields as ``DualJKO`` documents them, its name for messages.
+    """The settings of ``DualJKO``, which documents them; ``name`` is the method's, for messages.
 
     Raises ``ValueError`` for values out of range or that exclude each other.
     """

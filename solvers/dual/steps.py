@@ -47,7 +47,10 @@ LARGEST_OUTSIDE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class SteppedDensity:
-    """log ρ⁺(x) = -β (g(x)/τ + V(x)) up to a constant, g = Σ_j ``coefficients``_j φ_j; ``rate`` is β/τ."""
+    """A stepped density is log ρ⁺(x) = -β (g(x)/τ + V(x)) up to a constant, at ``x`` (n, D), shape (n,).
+
+    g = Σ_j ``coefficients``_j φ_j, and ``rate`` is β/τ.
+    """
 
     basis: Basis
     coefficients: torch.Tensor
@@ -61,9 +64,9 @@ class SteppedDensity:
 
 
 class DualPropagation(Propagation):
-    """Dual steps along one flow, from any estimate that has a density.
+    """A propagation by dual steps along one flow, from any estimate that has a density.
 
-    What it says of itself grows with every step.
+    Its diagnostics and traces grow with every step.
     """
 
     def __init__(self, settings: DualSettings, flow: GradientFlow, generator: torch.Generator) -> None:
@@ -123,8 +126,11 @@ class DualPropagation(Propagation):
     ) -> tuple[LogDensity, torch.Tensor, torch.Tensor, Region]:
         """Return the log-density after one step, its moments, and the region of the sample that it was fitted on.
 
-        ``log_density`` need not be normalised; ``mean`` and ``covariance`` are its moments, ``box`` is where uniform
-        pairs are drawn, and ``where`` names the step in errors.
+        ``log_density`` need not be normalised; ``mean`` (D,) and ``covariance`` (D, D) are its moments, ``box`` is
+        where uniform pairs are drawn, and ``where`` names the step in errors.
+
+        Raises ``Diverged`` where the potential or the density is undefined, where the dual potentials are not finite,
+        and where the density rests on too few points.
         """
         began = time.perf_counter()
         settings, beta, potential = self.settings, self.flow.inverse_temperature, self.flow.potential

@@ -1,4 +1,4 @@
-"""A density known up to its constant, on a region: normalised, sampled and conditioned with no look at the truth.
+"""A density known up to its constant, on a region: normalised, sampled and conditioned without the truth.
 
 In one and two dimensions a grid gives the constant, on the cells that hold the mass. Above, it is the mean of ρ̃/q over
 draws of a proposal q, a Student t with ten degrees of freedom whose mean and covariance are fitted to ρ̃ itself: each
@@ -68,7 +68,7 @@ class Student:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """Nodes (n, D) with normalised log-weights (n,) that stand for a density, and the log of its constant.
+    """A rule has nodes (n, D) with normalised log-weights (n,) that stand for a density, and the log of its constant.
 
     ``width`` (D,) is that of the cells whose middles the nodes are, and ``proposal`` the law they were drawn from;
     one of them is ``None``.
@@ -82,7 +82,7 @@ class Rule:
 
     @property
     def effective_sample_size(self) -> float:
-        """1 / Σ w²."""
+        """The effective sample size 1 / Σ w²."""
         return effective_sample_size(self.log_weights)
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,12 +119,12 @@ class UnnormalisedDensity(DensityEstimate):
 
     @property
     def effective_share(self) -> float:
-        """Effective share of the draws behind the constant; 1 where it comes from a grid."""
+        """The effective share of the draws behind the constant; 1 where it comes from a grid."""
         return 1.0 if self.rule.width is not None else self.rule.effective_sample_size / len(self.rule.nodes)
 
     @property
     def outside(self) -> float:
-        """Share of the mass outside the region, where the density is extrapolated."""
+        """The share of the mass outside the region, where the density is extrapolated."""
         return float(np.exp(self.rule.log_weights[self.region.gauge(self.rule.nodes) > 1].numpy()).sum())
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
@@ -152,7 +152,10 @@ class UnnormalisedDensity(DensityEstimate):
         return None if math.isfinite(self.rule.log_normaliser) else "the density could not be normalised"
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
-        """Return the density times the likelihood, normalised anew."""
+        """Return the density times the likelihood, normalised anew.
+
+        Raises ``ImpossibleObservation`` as ``importance`` does, and ``Diverged`` where no mass is found.
+        """
         _, log_evidence, share = importance(self.rule.log_weights, log_likelihood(self.rule.nodes))
         before = self.log_density
         posterior = UnnormalisedDensity.normalised(

@@ -46,6 +46,8 @@ class GaussianJKO(Filter):
     Without observations a potential that is not quadratic is declined: ``gaussian-variational`` takes the stationary
     problems among these. With observations that are not linear with Gaussian noise, or in such a potential, the filter
     keeps the moments alone, by quadrature in at most three dimensions.
+
+    Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "gaussian-jko"

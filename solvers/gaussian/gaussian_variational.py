@@ -44,6 +44,8 @@ class GaussianVariational(Solver):
     against the last Gaussian, reliable below 0.7, the ``effective_share`` of the draws that they leave and
     ``log_evidence_psis``, what they say of log ∫ exp(-βV). Averages that the potential knows count as one evaluation of
     ∇V. The trace ``iterations`` has each step of each run, to the one that moved nothing.
+
+    Raises ``ValueError`` for settings out of range or that exclude each other.
     """
 
     name: ClassVar[str] = "gaussian-variational"

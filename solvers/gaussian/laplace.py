@@ -31,13 +31,17 @@ from solvers.threads import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Laplace(Solver):
-    """N(x*, (β∇²V(x*))⁻¹) at the mode x* that Newton's method reaches from the mean of the initial law.
+    """Laplace's method answers with N(x*, (β∇²V(x*))⁻¹) at the mode x* that Newton's method reaches.
+
+    Newton's method starts from the mean of the initial law.
 
     For stationary laws exp(-βV) only; it is the answer at every time. ``iterations`` is the most Newton steps it takes.
 
     Diagnostics: ``newton_steps`` and the last ``decrement``, in standard deviations; ``pareto_k`` of the importance
     weights of exp(-βV) against the fit, reliable below 0.7, the ``effective_share`` of draws that these leave, and the
     ``log_evidence_psis`` and ``log_evidence_laplace`` of log ∫ exp(-βV), by these weights and by the fit itself.
+
+    Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "laplace"
@@ -54,7 +58,10 @@ class Laplace(Solver):
         return None
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Return the fit; nothing is random, and all of it runs on the CPU."""
+        """Return the fit; nothing is random, and all of it runs on the CPU.
+
+        Raises ``Diverged`` where no mode is found.
+        """
         flow = problem.flow
         potential, beta = flow.potential, flow.inverse_temperature
         start, _ = flow.initial.moments()

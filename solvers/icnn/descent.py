@@ -1,6 +1,6 @@
-"""An iteration of training as a GPU sees it: the same work in the same memory every time, without a word to the host.
+"""One training iteration with fixed memory and no host synchronisation, so that it can be recorded as a CUDA graph.
 
-That is what a CUDA graph needs. A hundred and more small kernels, each of which takes the host longer to launch than
+A hundred and more small kernels, each of which takes the host longer to launch than
 the device to run, are recorded once and then launched as one. Nothing that changes from one iteration to the next may
 come from the host but the batch: learning rates and Adam's bias corrections lie in tables on the device, and so do the
 places in them.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solvers.icnn.parameter_gradients import Batch, Slopes
+from solvers.icnn.parameter_gradients import Batch, ParameterGradients
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import Architecture
 from solvers.networks.cuda_graph import recording
@@ -36,7 +36,9 @@ def cosine_rate(peak: float, progress: float) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a step is trained: Adam from ``learning_rate`` down to nearly 0 in ``iterations``.
+    """A schedule says how long and how fast a step is trained: by Adam.
+
+    The rate falls from ``learning_rate`` to nearly 0 in ``iterations``, on batches of ``batch_size`` particles.
 
     ``shrinkage`` times the sum of the output weights f, which are >= 0, is added to the objective.
     A step that gains less than ``tolerance`` (in the units of the objective) from one judgement to the next skips to
@@ -50,12 +52,12 @@ class Schedule:
     shrinkage: float = 0.0
 
     def rates(self) -> list[float]:
-        """Return the learning rate at every place of the schedule, and 0 behind its end."""
+        """Return the learning rate at each of the ``iterations`` places of the schedule, and 0 behind its end."""
         last = max(1, self.iterations - 1)
         return [*(cosine_rate(self.learning_rate, place / last) for place in range(self.iterations)), 0.0]
 
 
-class Adam:
+class ScheduledAdam:
     """Adam (Kingma, Ba, ICLR 2015) on the parameters (S, size) of several networks, for at most ``steps`` steps."""
 
     def __init__(self, parameters: torch.Tensor, rates: torch.Tensor, steps: int) -> None:
@@ -84,16 +86,18 @@ class Adam:
         self.done.add_(1)
 
 
-class Descent:
-    """An iteration of all networks at once on the batch that lies in ``points`` (S, B, D)."""
+class TrainingIteration:
+    """A training iteration moves all networks at once by the batch that lies in ``points`` (S, B, D)."""
 
     def __init__(
-        self, architecture: Architecture, parameters: torch.Tensor, schedule: Schedule, slopes: Slopes
+        self, architecture: Architecture, parameters: torch.Tensor, schedule: Schedule, gradients: ParameterGradients
     ) -> None:
-        self.architecture, self.schedule, self.slopes = architecture, schedule, slopes
+        self.architecture, self.schedule, self.gradients = architecture, schedule, gradients
         self.weights = architecture.weights(parameters)
         networks, device = len(self.weights.output), parameters.device
-        self.optimiser = Adam(parameters.view(networks, -1), architecture.rates().to(parameters), schedule.iterations)
+        self.optimiser = ScheduledAdam(
+            parameters.view(networks, -1), architecture.rates().to(parameters), schedule.iterations
+        )
         self.rates = parameters.new_tensor(schedule.rates())
         self.points = parameters.new_zeros(networks, schedule.batch_size, architecture.dim)
         self.places = torch.zeros(networks, dtype=torch.long, device=device)
@@ -111,7 +115,7 @@ class Descent:
     def __call__(self, objectives: Sequence[StepObjective], active: Sequence[int]) -> None:
         """Take a step of Adam, go one place on, and note in ``alive`` whose derivatives have not been finite."""
         batch = Batch(self.architecture, self.weights, self.points, objectives, active)
-        slope = self.slopes(batch).div_(self.schedule.batch_size)
+        slope = self.gradients(batch).div_(self.schedule.batch_size)
         self.architecture.weights(slope).output.add_(self.schedule.shrinkage)
         self.alive &= torch.isfinite(slope.sum(1, keepdim=True))
         rate = self.rates.index_select(0, self.places)[:, None]
@@ -120,20 +124,20 @@ class Descent:
         self.places.add_(1).clamp_(max=self.schedule.iterations)
 
 
-class Recorded:
-    """``descent`` on a GPU: recorded once its objectives stay the same, and replayed for as long as they do.
+class RecordedIteration:
+    """A recorded iteration runs ``iteration`` on a GPU: recorded once its objectives stay the same, then replayed.
 
     Objectives that change in every iteration, those of minibatches, are never recorded.
     """
 
-    def __init__(self, descent: Descent) -> None:
-        self.descent = descent
+    def __init__(self, iteration: TrainingIteration) -> None:
+        self.iteration = iteration
         self.objectives: list[StepObjective] = []
         self.repetitions = 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, objectives: Sequence[StepObjective], active: Sequence[int]) -> None:
-        """Do what ``descent`` does, for all networks whether they are ``active`` or not.
+        """Do what ``iteration`` does, for all networks whether they are ``active`` or not.
 
         Raises ``RuntimeError`` where the potential's gradient waits for the device.
         """
@@ -143,16 +147,16 @@ class Recorded:
             self.graph, self.objectives, self.repetitions = None, list(objectives), 0
         if self.graph is None and self.repetitions < BEFORE_RECORDING:
             self.repetitions += 1
-            self.descent(objectives, everyone)
+            self.iteration(objectives, everyone)
             return
         if self.graph is None:
             # Recorded on the device that the memory is on, which need not be the first.
-            with torch.cuda.device(self.descent.points.device):
-                self.graph = recording(lambda: self.descent(objectives, everyone))
+            with torch.cuda.device(self.iteration.points.device):
+                self.graph = recording(lambda: self.iteration(objectives, everyone))
         self.graph.replay()
 
 
 def same(left: StepObjective, right: StepObjective) -> bool:
-    """Return whether two objectives ask the same potential, the very object, and weigh it alike."""
+    """Return whether two objectives have the very same potential object and equal numbers."""
     numbers = [(each.inverse_temperature, each.step_size, each.implicitness) for each in (left, right)]
     return left.potential is right.potential and numbers[0] == numbers[1]

@@ -33,7 +33,7 @@ from solvers.threads import Run
 
 @dataclass(frozen=True, eq=False)
 class FilteredPushforward(DensityEstimate):
-    """The density of the module's equation, with particles: ``base`` pushed by ``maps``, then conditioned.
+    """A filtered pushforward is ``base`` pushed by ``maps``, then conditioned: the module's density, with particles.
 
     ``factors`` are the log-likelihoods since the last map, each with its log-evidence. ``points`` (n, D) with
     ``log_weights`` (n,), normalised, are distributed alike; draws are of them, by weight.
@@ -124,7 +124,10 @@ class NetworkSteps(Propagation):
         return FilteredPushforward(estimate, tuple(maps[before:]), points, estimate.log_weights)
 
     def drawn(self, points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return as many particles by weight, in random order: the first part of a pool is what is looked at."""
+        """Return as many of ``points`` (n, D), drawn by ``weights`` (n,), in random order, shape (n, D).
+
+        The order is random because diagnostics look at the first part of a pool.
+        """
         chosen = systematic(weights, len(points), self.state.generator)
         return points[chosen[torch.randperm(len(points), generator=self.state.generator)]]
 

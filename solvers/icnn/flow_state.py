@@ -1,4 +1,4 @@
-"""One flow on its way through JKO steps: its particles, its maps so far, and what was noticed of each step."""
+"""The state of one flow between JKO steps: its particles, its maps so far, and the diagnostics of each step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 
 @dataclass(eq=False)
 class FlowState:
-    """How far one flow is: its particles, its maps, what was noticed of its steps, and why it has ended early.
+    """A flow state holds the particles of one flow, its maps so far, the traces of its steps, and why it failed if so.
 
     It is followed in the coordinates of ``preconditioner``: there the particles are, while ``maps`` are of points x.
     ``pool`` (n, D) are the particles that are trained on, ``fresh`` (m, D) others that no training sees. They,
@@ -89,7 +89,7 @@ class FlowState:
         self.pool = self.pool.sort(0).values
 
     def replace_particles(self, pool: torch.Tensor, fresh: torch.Tensor) -> None:
-        """Go on from other particles, of the same numbers; their device and dtype are those of training."""
+        """Replace the particles by ``pool`` (n, D) and ``fresh`` (m, D), moved to the device and dtype of training."""
         self.pool, self.fresh = pool.to(self.pool), fresh.to(self.fresh)
 
     def initialise(self, weights: Weights, scheme: StepScheme) -> None:
@@ -106,7 +106,7 @@ class FlowState:
             self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
 
     def objectives(self, scheme: StepScheme) -> tuple[StepObjective, Iterator[StepObjective]]:
-        """Return the objective by which the next step is looked at, and those of its training's iterations."""
+        """Return the next step's objective for diagnostics, and an endless iterator of those for its training."""
         if self.minibatch is None or not isinstance(self.potential, FiniteSum):
             whole = self._objective(self.potential, scheme)
             return whole, repeat(whole)
@@ -123,7 +123,7 @@ class FlowState:
         return float(examined(weights, self.pool[:EXAMINED], objective, run)[0].mean())
 
     def accept(self, weights: Weights, objective: StepObjective, training: Training, run: Run) -> None:
-        """Look at a trained step, and move all particles by its map; after a failure the flow stands still."""
+        """Note the diagnostics of a trained step, and move all particles by its map; after a failure none moves."""
         self.failure = training.failure
         self.evaluations += training.iterations * training.schedule.batch_size + 3 * EXAMINED + len(self.fresh)
         if self.failure is not None:
@@ -148,11 +148,11 @@ class FlowState:
             self.failure = f"{place}: {self.failure}"
 
     def diagnostics(self) -> dict[str, float | int | str]:
-        """Return the largest of what was noticed over the steps."""
+        """Return the maximum over the steps of each diagnostic, 0 where there were none."""
         return {name: max(self.traces[name], default=0.0) for name in ("fresh_gap", "stationarity", "last_gain")}
 
     def add_map(self, weights: Weights) -> None:
-        """Add ∇ψ to the maps."""
+        """Add ∇ψ of one network (S = 1) to the maps."""
         self.maps.append(self.preconditioner.map_outside(ConvexMap(weights.to(torch.device("cpu"), torch.float64))))
 
     def state(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, r
 
 
 def difference(left: torch.Tensor, right: torch.Tensor) -> float:
-    """Return how far two sample means are apart, in standard errors of their difference."""
+    """Return how far the means of two samples, (n,) and (m,), are apart, in standard errors of their difference."""
     spread = math.sqrt(float(left.var()) / len(left) + float(right.var()) / len(right))
     gap = abs(float(left.mean()) - float(right.mean()))
     return gap / spread if spread else 0.0

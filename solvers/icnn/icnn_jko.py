@@ -41,15 +41,14 @@ from solvers.threads import workers
 
 @dataclass(frozen=True, kw_only=True)
 class ICNNJKO(ICNNSettings, Solver):
-    """JKO steps of ``step_size``, each a network trained for ``iterations`` on batches from a pool of particles.
+    """ICNNJKO takes JKO steps of ``step_size``, each a network trained for ``iterations`` on batches from a pool.
 
     The networks have ``depth`` layers of ``width`` units with quadratic forms of ``rank``, which begin up to
     ``sharpness`` times as steep as the initial law is wide: for potentials that vary on much shorter scales. Every step
-    starts from the
-    map of the step before and follows Adam with a learning rate that falls from ``learning_rate`` along a cosine. With
-    a ``tolerance`` above 0, a step whose objective falls by less over a tenth of its schedule skips to the last fifth.
-    ``shrinkage`` times the sum of the output weights is added to the objective of a step: hidden units that it does not
-    need go, instead of drifting from step to step to where no particle is and the map then bends.
+    starts from the map of the step before and follows Adam with a learning rate that falls from ``learning_rate`` along
+    a cosine. With a ``tolerance`` above 0, a step whose objective falls by less over a tenth of its schedule skips to
+    the last fifth. ``shrinkage`` times the sum of the output weights is added to the objective of a step: hidden units
+    that it does not need go, instead of drifting from step to step to where no particle is and the map then bends.
     ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
     ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
     ``solvers.icnn.affine_start``. ``preconditioner = "hessian"`` is for stationary laws that are much wider in some
@@ -68,6 +67,8 @@ class ICNNJKO(ICNNSettings, Solver):
 
     With observations it is a filter, see ``solvers.icnn.filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.
+
+    Raises ``ValueError`` for settings out of range or that exclude each other.
     """
 
     name: ClassVar[str] = "icnn-jko"
@@ -110,13 +111,14 @@ class ICNNJKO(ICNNSettings, Solver):
         device: torch.device,
         checkpoint: Path | None = None,
     ) -> list[Solution | Diverged]:
-        """Follow several problems of one dimension and the same times at once, each with its own generator.
+        """Return the solutions of several problems of one dimension and the same times, each with its own generator.
 
         Each solution is that of ``solve`` with the same generator, to the bit on the CPU, where they are solved one
         after the other, with a warning, if this process's products in a batch round otherwise than alone. A problem on
         which training fails gets its ``Diverged``, and the others don't notice. With a folder ``checkpoint``, what is
         needed to go on is kept there after every JKO step; a run that finds it goes on from there, to the same bits.
-        Raises ``ForeignCheckpoint`` for the folder of another run.
+        Raises ``ForeignCheckpoint`` for the folder of another run, and ``ValueError`` for problems of several
+        dimensions or times.
         """
         if any(problem.observations is not None for problem in problems):
             return [self._alone(*one, device, None) for one in zip(problems, generators, strict=True)]
@@ -150,7 +152,7 @@ class ICNNJKO(ICNNSettings, Solver):
 
 
 def solution_of(state: FlowState, counts: Sequence[int], earlier: float) -> Solution | Diverged:
-    """Return the laws after so many steps as ``counts`` says, or why there are none."""
+    """Return the laws after so many steps as ``counts`` says, or the ``Diverged`` that says why there are none."""
     flow = state.flow
     if state.failure is not None:
         return Diverged(state.failure)

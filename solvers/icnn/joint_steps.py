@@ -11,7 +11,7 @@ import torch
 
 from problems.flow import GradientFlow
 from solvers.icnn.flow_state import FlowState
-from solvers.icnn.parameter_gradients import slopes_on
+from solvers.icnn.parameter_gradients import gradients_on
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepScheme
 from solvers.icnn.training import Trainer
@@ -19,9 +19,10 @@ from solvers.threads import Run
 
 
 class JointSteps:
-    """The states of S flows of one dimension, and the parameters (S, size) of the networks of their next step.
+    """Joint steps move S flows of one dimension together.
 
-    A flow that has failed stands still, and the others don't notice.
+    They hold the flows' states and the parameters (S, size) of the networks of their next step. A flow that has failed
+    stands still, and the others don't notice.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class JointSteps:
             self.states.append(FlowState.drawn_from(flow, settings, generator, device))
             networks.append(self._identity(flow, generator))
         self.parameters = torch.cat(networks).to(device, settings.torch_dtype)
-        slopes = slopes_on(self.parameters.device, run)
-        self.trainer = Trainer(self.architecture, self.parameters, settings.schedule, slopes, settings.cuda_graph)
+        gradients = gradients_on(self.parameters.device, run)
+        self.trainer = Trainer(self.architecture, self.parameters, settings.schedule, gradients, settings.cuda_graph)
 
     def _identity(self, flow: GradientFlow, generator: torch.Generator) -> torch.Tensor:
         """Return the parameters (size,) of a network that starts as the identity.
@@ -77,7 +78,7 @@ class JointSteps:
         return seconds
 
     def _take(self, scheme: StepScheme) -> None:
-        states, weights, run = self.states, self.trainer.descent.weights, self.run
+        states, weights, run = self.states, self.trainer.iteration.weights, self.run
         for network, state in enumerate(states):
             state.initialise(weights.of(network), scheme)
         going = [network for network, state in enumerate(states) if state.failure is None]

@@ -30,7 +30,10 @@ def block_points(architecture: Architecture) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """Points (S, B, D) and objectives of S networks of one architecture, of which only the ``active`` ones learn."""
+    """A batch holds the points (S, B, D) and objectives of S networks of one architecture.
+
+    Only the ``active`` ones learn.
+    """
 
     architecture: Architecture
     weights: Weights
@@ -39,12 +42,12 @@ class Batch:
     active: Sequence[int]
 
 
-Slopes = Callable[[Batch], torch.Tensor]
+ParameterGradients = Callable[[Batch], torch.Tensor]
 """Gives derivatives (S, size), summed over each network's points; rows of networks not active may be anything."""
 
 
-def slopes_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
-    """Return the derivatives from blocks of points, a few of them together where they are small: fastest on a CPU.
+def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
+    """Return the derivatives (S, size) from blocks of points, small ones a few together: the fastest way on a CPU.
 
     Blocks that are worked on together are so as different networks would be, and leave the same bits as alone.
     """
@@ -54,7 +57,7 @@ def slopes_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
     def differentiate(blocks: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:
         networks = folded.of([network for network, _ in blocks])
         points = torch.stack([x for _, x in blocks])
-        bar = networks.like(_folded_slopes(networks, points, [batch.objectives[network] for network, _ in blocks]))
+        bar = networks.like(_folded_gradients(networks, points, [batch.objectives[network] for network, _ in blocks]))
         return torch.cat([part.flatten(1) for part in bar.parts()], dim=1)
 
     parts = zip(*(batch.points[network].split(size) for network in batch.active), strict=True)
@@ -71,16 +74,16 @@ def slopes_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
     return _unfolded(batch, folded.like(torch.cat([part.flatten() for part in rows.split(widths, dim=1)])))
 
 
-def slopes_at_once(batch: Batch) -> torch.Tensor:
-    """Return the derivatives from all points of all networks in the same operations: what is fastest on a GPU."""
+def gradients_at_once(batch: Batch) -> torch.Tensor:
+    """Return the derivatives (S, size) from all points in the same operations: the fastest way on a GPU."""
     folded = fold(batch.weights)
-    bar = folded.like(_folded_slopes(folded, batch.points, batch.objectives))
+    bar = folded.like(_folded_gradients(folded, batch.points, batch.objectives))
     return _unfolded(batch, bar)
 
 
-def slopes_on(device: torch.device, run: Run) -> Slopes:
-    """Return what gives derivatives fastest on ``device``."""
-    return partial(slopes_in_blocks, run) if device.type == "cpu" else slopes_at_once
+def gradients_on(device: torch.device, run: Run) -> ParameterGradients:
+    """Return the function that gives the derivatives fastest on ``device``."""
+    return partial(gradients_in_blocks, run) if device.type == "cpu" else gradients_at_once
 
 
 def _unfolded(batch: Batch, bar: Folded) -> torch.Tensor:
@@ -89,7 +92,7 @@ def _unfolded(batch: Batch, bar: Folded) -> torch.Tensor:
     return slope
 
 
-def _folded_slopes(folded: Folded, x: torch.Tensor, objectives: Sequence[StepObjective]) -> torch.Tensor:
+def _folded_gradients(folded: Folded, x: torch.Tensor, objectives: Sequence[StepObjective]) -> torch.Tensor:
     """Return derivatives of S networks' objectives in the folded networks, summed over the points ``x`` (S, B, D)."""
     mapped, hessian, tape = derivatives(folded, x)
     slope = x.new_zeros(folded.size)
@@ -105,6 +108,6 @@ def pieces(weights: Weights, points: torch.Tensor, on_cpu: int) -> tuple[torch.T
 
 
 def pushed(weights: Weights, points: torch.Tensor, run: Run) -> torch.Tensor:
-    """Return ∇ψ at ``points`` (n, D) for one network."""
+    """Return ∇ψ of one network at ``points`` (n, D), shape (n, D)."""
     folded = fold(weights)
     return torch.cat(run(lambda x: gradient(folded, x[None])[0], pieces(weights, points, PUSHED_AT_ONCE)))

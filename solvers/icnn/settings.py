@@ -20,7 +20,7 @@ STARTS = ("previous", "affine")
 
 @dataclass(frozen=True, kw_only=True)
 class ICNNSettings:
-    """Fields as ``ICNNJKO`` documents them, its name for messages.
+    """The settings of ``ICNNJKO``, which documents them; ``name`` is the method's, for messages.
 
     Raises ``ValueError`` for values out of range or that exclude each other.
     """
@@ -71,17 +71,17 @@ class ICNNSettings:
 
     @property
     def scheme(self) -> StepScheme:
-        """The step in time."""
+        """The scheme of a step in time."""
         return StepScheme(self.step_size, IMPLICITNESS[self.order], self.start == "affine")
 
     @property
     def schedule(self) -> Schedule:
-        """How each step is trained."""
+        """The schedule by which each step is trained."""
         return Schedule(self.iterations, self.batch_size, self.learning_rate, self.tolerance, self.shrinkage)
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """What particles and networks are computed in."""
+        """The dtype that particles and networks are computed in."""
         return DTYPES[self.dtype]
 
     def architecture(self, dim: int) -> Architecture:

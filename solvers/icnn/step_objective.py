@@ -24,7 +24,7 @@ from problems.potentials import Potential
 
 @dataclass(frozen=True)
 class StepScheme:
-    """A step in time: its size h, θ, and whether its training starts at the best affine map, not at the map before."""
+    """A step scheme says how a step is taken: h, θ, and whether training starts at the best affine map or the last."""
 
     step_size: float
     implicitness: float
@@ -44,15 +44,18 @@ class StepObjective:
     step_size: float
     implicitness: float
 
-    def slope(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ∇V at ``x`` (n, D); raises ``ValueError`` where the potential gives another shape."""
+    def potential_gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ∇V at ``x`` (n, D), shape (n, D).
+
+        Raises ``ValueError`` where the potential gives another shape.
+        """
         slope = self.potential.gradient(x)
         if slope.shape != x.shape:
             raise ValueError(f"the potential's gradient at points {tuple(x.shape)} has shape {tuple(slope.shape)}")
         return slope
 
     def trouble(self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor) -> str:
-        """Return why derivatives at ``x`` are not finite, in words."""
+        """Return in words why derivatives at ``x`` (n, D) are not finite, given T (n, D) and ∇T (n, D, D) there."""
         place, matrix = self.intermediate(x, mapped, hessian)
         bad = int((~torch.isfinite(self.potential.gradient(place))).any(dim=1).sum())
         if bad and bool(torch.isfinite(place).all()):
@@ -65,7 +68,7 @@ class StepObjective:
     def values(self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
         """Return what the objective averages, less its value θ⁻¹V(x) for T = identity, at each point, shape (n,).
 
-        NaN where ∇T is not positive definite.
+        ``x`` and T(x) = ``mapped`` are (n, D), ∇T(x) = ``hessian`` is (n, D, D). NaN where ∇T is not positive definite.
         """
         place, matrix = self.intermediate(x, mapped, hessian)
         factor, failed = torch.linalg.cholesky_ex(matrix)
@@ -95,7 +98,7 @@ def derivatives_of(
     """
     scheme = objectives[0]
     place, matrix = scheme.intermediate(x, mapped, hessian)
-    slope = torch.stack([own.slope(at) for own, at in zip(objectives, place, strict=True)])
+    slope = torch.stack([own.potential_gradient(at) for own, at in zip(objectives, place, strict=True)])
     factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
     there = (failed == 0).view(*x.shape[:2], 1)
     mapped_bar = torch.where(there, (mapped - x) / scheme.step_size + slope, torch.nan)

@@ -1,4 +1,4 @@
-"""Training of the network of one JKO step: Adam under a schedule that ends near zero, judged on the way."""
+"""The training of the networks of one JKO step: Adam under a schedule that ends near zero, judged on the way."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import partial
 
 import torch
 
-from solvers.icnn.descent import Descent, Recorded, Schedule
-from solvers.icnn.parameter_gradients import Slopes
+from solvers.icnn.descent import RecordedIteration, Schedule, TrainingIteration
+from solvers.icnn.parameter_gradients import ParameterGradients
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture, Weights
@@ -27,7 +27,7 @@ ITERATIONS_BETWEEN_CHECKS = 25
 
 @dataclass
 class Training:
-    """How far the training of one network is: iterations done, place in the schedule, why it failed.
+    """A training keeps how far one network is: iterations done, place in the schedule, why it failed.
 
     ``judge()`` is the mean objective on points of the pool that stay the same; ``last_gain`` is by how much it fell
     over the last tenth of the schedule.
@@ -71,7 +71,7 @@ Judge = Callable[[int], float]
 
 
 class Trainer:
-    """Minimises the objectives of JKO steps over the ``parameters`` of S networks, all at once, in place.
+    """A trainer minimises the objectives of JKO steps over the ``parameters`` of S networks, all at once, in place.
 
     On a GPU an iteration is recorded as a CUDA graph and replayed, unless ``recorded`` is false.
     """
@@ -81,13 +81,13 @@ class Trainer:
         architecture: Architecture,
         parameters: torch.Tensor,
         schedule: Schedule,
-        slopes: Slopes,
+        gradients: ParameterGradients,
         recorded: bool = True,
     ) -> None:
         self.schedule = schedule
-        self.descent = Descent(architecture, parameters, schedule, slopes)
+        self.iteration = TrainingIteration(architecture, parameters, schedule, gradients)
         on_cpu = parameters.device.type == "cpu"
-        self.descend = Recorded(self.descent) if recorded and not on_cpu else self.descent
+        self.advance = RecordedIteration(self.iteration) if recorded and not on_cpu else self.iteration
         self.patience = 1 if on_cpu else ITERATIONS_BETWEEN_CHECKS
 
     def train(
@@ -103,7 +103,7 @@ class Trainer:
         Weights stay >= 0 where the networks need it after every iteration. A network whose derivatives are not finite
         stops with the reason; the others go on, and none of them notices.
         """
-        descent, end = self.descent, self.schedule.iterations
+        descent, end = self.iteration, self.schedule.iterations
         batches = Batches(pools, self.schedule.batch_size, generators)
         runs = [Training(self.schedule, partial(judge, network)) for network in range(len(pools))]
         for network in set(range(len(pools))).difference(going):
@@ -118,7 +118,7 @@ class Trainer:
                 return runs
             batches.draw(active, descent.points)
             current.update((network, objectives(network)) for network in active)
-            self.descend([current.setdefault(each, current[active[0]]) for each in range(len(pools))], active)
+            self.advance([current.setdefault(each, current[active[0]]) for each in range(len(pools))], active)
             if iteration % self.patience == 0 or any(runs[network].place == end - 1 for network in active):
                 alive = descent.alive[:, 0].tolist()
                 for network in [network for network in active if not alive[network]]:

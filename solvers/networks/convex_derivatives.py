@@ -41,11 +41,11 @@ class Folded(NamedTuple):
     couplings: list[torch.Tensor]
 
     def parts(self) -> list[torch.Tensor]:
-        """Return the tensors in a fixed order."""
+        """Return the tensors, of the shapes that the class gives, in a fixed order."""
         return [self.quadratic, self.output, *self.features, *self.couplings]
 
     def like(self, flat: torch.Tensor) -> Folded:
-        """Return views of ``flat`` with the shapes of these tensors."""
+        """Return views of ``flat`` (size,) with the shapes of these tensors."""
         parts = flat.split([part.numel() for part in self.parts()])
         views = [part.view(own.shape) for part, own in zip(parts, self.parts(), strict=True)]
         last = 2 + len(self.features)
@@ -59,12 +59,12 @@ class Folded(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of entries."""
+        """The number of entries."""
         return sum(part.numel() for part in self.parts())
 
 
 class Tape(NamedTuple):
-    """What the forward pass keeps for ``pullback``."""
+    """A tape holds what the forward pass keeps for ``pullback``, in the layouts of the module."""
 
     features: torch.Tensor
     hidden: list[torch.Tensor]

@@ -35,7 +35,7 @@ MOST_POINTS = 1024
 
 @dataclass(frozen=True, eq=False)
 class ConvexMap(InvertibleMap):
-    """T = ∇ψ for one network (S = 1) with float64 weights on the CPU.
+    """A convex map is T = ∇ψ of one network (S = 1) with float64 weights on the CPU.
 
     ``inverse`` raises ``Diverged`` with the number of points whose residual stays above 1e-10 (relative to the largest
     coordinate of the point, where that is above 1).

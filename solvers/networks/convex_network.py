@@ -34,7 +34,7 @@ OUTPUT_RATE, COUPLING_RATE = 2.0, 64.0
 
 
 class Weights(NamedTuple):
-    """Parameters of S networks, as views of one flat tensor.
+    """Weights hold the parameters of S networks, as views of one flat tensor.
 
     ``forms[l]`` (S, W, R+1, D) holds the d_ljr and, last, the w_lj; ``biases[l]`` (S, W) the b_lj; ``couplings[l-1]``
     (S, W, W) the C_l; ``output`` (S, W) is f, ``root`` (S, D, D) is K, ``shift`` (S, D) is m.
@@ -86,7 +86,9 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the network: D inputs, ``depth`` = L + 1 layers of ``width`` W units, quadratic forms of ``rank`` R.
+    """An architecture gives the sizes of a network with D inputs.
+
+    It has ``depth`` = L + 1 layers of ``width`` W units with quadratic forms of ``rank`` R.
 
     A rank above D adds parameters but no functions and is lowered to D.
     """
@@ -98,12 +100,12 @@ class Architecture:
 
     @property
     def forms(self) -> int:
-        """Number of linear forms in a q_lj: its squares, and w."""
+        """The number of linear forms in a q_lj: its squares, and w."""
         return min(self.rank, self.dim) + 1
 
     @cached_property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of one network's parameters, in the order in which they lie in the flat tensor."""
+        """The shapes of one network's parameters, in the order in which they lie in the flat tensor."""
         dim, width, depth = self.dim, self.width, self.depth
         return [
             (dim, dim),
@@ -116,7 +118,7 @@ class Architecture:
 
     @cached_property
     def size(self) -> int:
-        """Number of parameters of one network."""
+        """The number of parameters of one network."""
         return sum(torch.Size(shape).numel() for shape in self.shapes)
 
     def weights(self, flat: torch.Tensor) -> Weights:

@@ -1,4 +1,4 @@
-"""Work recorded as a CUDA graph, and what to say where it cannot be."""
+"""The recording of work as a CUDA graph, with a plain message where it fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 
 
 def recording(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """Return what ``work`` launches, which recording does not do."""
+    """Return a CUDA graph of the kernels that ``work`` launches; recording does not run them.
+
+    Raises ``RuntimeError`` where the work waits for the device, and ``OutOfMemoryError`` where its memory is full.
+    """
     graph = torch.cuda.CUDAGraph()
     first: list[Exception] = []
     try:

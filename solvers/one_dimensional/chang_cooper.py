@@ -34,12 +34,14 @@ from solvers.solver import Cost, Diverged, Solution, step_counts
 
 @dataclass(frozen=True, kw_only=True)
 class ChangCooper(Filter):
-    """Chang-Cooper on ``cells`` equal cells of ``domain``, chosen from ρ0 and exp(-βV) when ``None``.
+    """Chang-Cooper follows a density on ``cells`` equal cells of ``domain``, chosen from ρ0 and exp(-βV) if ``None``.
 
     Without ``step_size`` the marginals are exact in time; with it, they are stepped by a factorised L-stable SDIRK
     scheme of order 2. The diagnostics declare the error at the horizon, ``error_l1`` and ``error_symkl``: the spatial
     part extrapolated from a solution with half the cells (Richardson 1911), the temporal part taken from the solution
     exact in time.
+
+    Raises ``ValueError`` for settings out of range, and for a ``domain`` that is not finite and increasing.
     """
 
     name: ClassVar[str] = "chang-cooper"
@@ -69,9 +71,10 @@ class ChangCooper(Filter):
             step_counts(times, self.step_size)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Follow the flow; nothing is random, and all of it runs on the CPU.
+        """Return the density on the grid at each time; nothing is random, and all of it runs on the CPU.
 
-        Raises ``ValueError`` when the domain or the cells miss part of the initial law.
+        Raises ``ValueError`` when the domain or the cells miss part of the initial law, and ``Diverged`` when masses
+        are not finite.
         """
         if problem.observations is not None:
             return self._filtered(problem, generator)
@@ -137,7 +140,7 @@ class ChangCooper(Filter):
 
 
 class GridPropagation(Propagation):
-    """The masses of the cells of ``domain``, moved exactly or by steps of at most ``step_size``."""
+    """A grid propagation moves the masses of the cells of ``domain``, exactly or by steps of at most ``step_size``."""
 
     def __init__(self, flow: GradientFlow, domain: tuple[float, float], cells: int, step_size: float | None) -> None:
         started = time.perf_counter()

@@ -41,7 +41,7 @@ SHORTEST = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class QuantileJKO(Filter):
-    """Exact JKO steps of at most ``step_size`` on the line, on ``nodes`` normal scores from -8 to 8.
+    """QuantileJKO takes exact JKO steps of at most ``step_size`` on the line, on ``nodes`` normal scores in [-8, 8].
 
     What is left is the error of the JKO scheme, of order h² in SymKL, and that of the nodes, of order nodes⁻² in the
     log-density: orders of magnitude smaller with the default. Between the times asked for and those of observations,
@@ -49,6 +49,8 @@ class QuantileJKO(Filter):
 
     Diagnostics: ``newton_iterations`` in all, and the largest ``newton_decrement``, which bounds how far above its
     minimum any step's objective was left.
+
+    Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "quantile-jko"
@@ -70,7 +72,7 @@ class QuantileJKO(Filter):
 
 
 class QuantileSteps(Propagation):
-    """Exact steps from one map to the next, with what they took."""
+    """A propagation by exact steps from one map to the next, which counts their iterations."""
 
     def __init__(self, settings: QuantileJKO, flow: GradientFlow) -> None:
         self.settings, self.flow = settings, flow
@@ -84,7 +86,7 @@ class QuantileSteps(Propagation):
         values = estimate.values
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         for step in range(1, count + 1):
-            objective = StepObjective(self.flow.potential, self.flow.inverse_temperature, step_size, values)
+            objective = QuantileObjective(self.flow.potential, self.flow.inverse_temperature, step_size, values)
             try:
                 values, iterations, decrement = minimise(objective)
             except Diverged as error:
@@ -100,7 +102,7 @@ class QuantileSteps(Propagation):
         return {"newton_iterations": self.iterations, "newton_decrement": self.decrement}
 
 
-class StepObjective:
+class QuantileObjective:
     """F of the module's equation for the step from ``before`` (n,), and its derivatives, at values (n,)."""
 
     def __init__(self, potential: Potential, inverse_temperature: float, step_size: float, before: Reals) -> None:
@@ -109,7 +111,7 @@ class StepObjective:
         self.entropy = between / inverse_temperature
 
     def value(self, values: Reals) -> float:
-        """Return F up to a constant; +inf where the values do not increase or V is not finite."""
+        """Return F at ``values`` (n,) up to a constant; +inf where they do not increase or V is not finite."""
         gaps = np.diff(values)
         if not gaps.min() > 0:
             return np.inf
@@ -119,7 +121,7 @@ class StepObjective:
         return float(total) if np.isfinite(total) else np.inf
 
     def derivatives(self, values: Reals) -> tuple[Reals, Reals, Reals]:
-        """Return the gradient (n,), and the diagonal (n,) and what stands beside it (n - 1,) of the Hessian."""
+        """Return the gradient (n,), and of the tridiagonal Hessian the diagonal (n,) and the one beside it (n - 1,)."""
         x = torch.from_numpy(values)[:, None]
         slope = self.potential.gradient(x).double().numpy()[:, 0]
         curvature = self.potential.hessian(x).double().numpy()[:, 0, 0]
@@ -134,8 +136,8 @@ class StepObjective:
         return gradient, diagonal, -stiffness
 
 
-def minimise(objective: StepObjective) -> tuple[Reals, int, float]:
-    """Return the minimiser, the number of iterations and the last Newton decrement gᵀH⁻¹g.
+def minimise(objective: QuantileObjective) -> tuple[Reals, int, float]:
+    """Return the minimiser (n,), the number of iterations and the last Newton decrement gᵀH⁻¹g.
 
     Raises ``Diverged`` when the objective or a derivative is not finite or the line search finds nothing lower.
     """
@@ -164,8 +166,10 @@ def minimise(objective: StepObjective) -> tuple[Reals, int, float]:
     raise Diverged(f"did not converge in {MOST_ITERATIONS} iterations (Newton decrement {decrement:.3g})")
 
 
-def newton_direction(gradient: Reals, diagonal: Reals, beside: Reals, objective: StepObjective) -> Reals:
-    """Return -H⁻¹g, with V's curvature left out of H where it makes H indefinite.
+def newton_direction(gradient: Reals, diagonal: Reals, beside: Reals, objective: QuantileObjective) -> Reals:
+    """Return -H⁻¹g (n,), with V's curvature left out of H where it makes H indefinite.
+
+    ``gradient`` g and ``diagonal`` are (n,), ``beside`` is (n - 1,), as from ``derivatives``.
 
     Rows and columns are scaled by the square roots of the masses, which span thirty orders of magnitude.
     """
@@ -182,7 +186,7 @@ def newton_direction(gradient: Reals, diagonal: Reals, beside: Reals, objective:
 
 
 def longest(values: Reals, direction: Reals) -> float:
-    """Return the longest step, at most 1, that takes no more than nine tenths of any gap."""
+    """Return the longest step, at most 1, that leaves a tenth of each gap; both arguments are (n,)."""
     gaps, closing = np.diff(values), -np.diff(direction)
     shrink = closing > 0
     return float(min(1.0, 0.9 * (gaps[shrink] / closing[shrink]).min(initial=np.inf)))

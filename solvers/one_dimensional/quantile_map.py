@@ -32,7 +32,7 @@ GAUSS_NODES, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
 def scores(nodes: int) -> Reals:
-    """Return the uniform nodes z_i of [-8, 8]."""
+    """Return the uniform nodes z_i of [-8, 8], shape (nodes,)."""
     return np.linspace(-REACH, REACH, nodes)
 
 
@@ -44,7 +44,7 @@ def node_masses(nodes: int) -> tuple[Reals, Reals]:
 
 
 def interval_masses(edges: Reals) -> Reals:
-    """Return Φ(b) - Φ(a) of consecutive edges, to relative precision in both tails."""
+    """Return Φ(b) - Φ(a) of consecutive ``edges`` (k,), shape (k - 1,), to relative precision in both tails."""
     left, right = edges[:-1], edges[1:]
     upper = left > 0
     return np.asarray(np.where(upper, ndtr(-left) - ndtr(-right), ndtr(right) - ndtr(left)))
@@ -79,7 +79,7 @@ def from_masses(places: Reals, log_masses: Reals, nodes: int) -> Reals:
 
 
 def initial_values(flow: GradientFlow, nodes: int) -> Reals:
-    """Return T at the nodes of the initial law of a one-dimensional flow."""
+    """Return T (nodes,) at the nodes of the initial law of a one-dimensional flow."""
     law = flow.initial
     assert isinstance(law, Density)
     if isinstance(law, Gaussian):
@@ -113,7 +113,7 @@ class QuantileMap(DensityEstimate):
 
     @cached_property
     def spline(self) -> CubicSpline | PchipInterpolator:
-        """T between the nodes."""
+        """The spline that T is between the nodes."""
         return _increasing_spline(scores(len(self.values)), self.values)
 
     @cached_property
@@ -121,14 +121,14 @@ class QuantileMap(DensityEstimate):
         return float(self.spline(-REACH, 1)), float(self.spline(REACH, 1))
 
     def evaluate(self, z: Reals) -> tuple[Reals, Reals]:
-        """Return T and T' at normal scores z (n,)."""
+        """Return T and T' at normal scores ``z`` (n,), both (n,)."""
         inside = np.clip(z, -REACH, REACH)
         low, high = self._end_slopes
         slope = np.where(z < -REACH, low, np.where(z > REACH, high, self.spline(inside, 1)))
         return np.asarray(self.spline(inside) + slope * (z - inside)), np.asarray(slope)
 
     def score(self, x: Reals) -> Reals:
-        """Return z with T(z) = x at points (n,), by Newton's method in the bracket of two nodes."""
+        """Return z (n,) with T(z) = x at points ``x`` (n,), by Newton's method in the bracket of two nodes."""
         nodes = scores(len(self.values))
         cell = np.clip(np.searchsorted(self.values, x) - 1, 0, len(nodes) - 2)
         low, high = nodes[cell], nodes[cell + 1]
@@ -180,7 +180,11 @@ class QuantileMap(DensityEstimate):
         return float(ndtr(self.score(np.array([place]))[0]))
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
-        """Return the law of density p L / ∫ p L, integrated between the nodes and ranked again."""
+        """Return the law of density p L / ∫ p L, integrated between the nodes and ranked again.
+
+        Raises ``ImpossibleObservation`` where the likelihood is NaN or zero at all quantiles, or the law has moved to
+        where the quantiles of before don't reach.
+        """
         nodes = scores(len(self.values))
         half = 0.5 * (nodes[1] - nodes[0])
         z = nodes[:-1, None] + half * (1 + GAUSS_NODES)

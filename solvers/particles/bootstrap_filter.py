@@ -29,7 +29,7 @@ from solvers.threads import block_generators, block_size, workers
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapFilter(Filter):
-    """``particles`` that move by Euler-Maruyama steps of at most ``step_size`` and are resampled by ``resampling``.
+    """The bootstrap filter moves ``particles`` by steps of at most ``step_size`` and resamples them by ``resampling``.
 
     They are resampled, before they move, when their effective sample size is at most ``threshold`` times their number:
     1 resamples after every observation, 0 never does. An observation that leaves an effective sample size below 2, or
@@ -41,6 +41,8 @@ class BootstrapFilter(Filter):
 
     Points and noise are held in ``dtype`` while they move. Results depend on the seed and the device, not on the number
     of threads: blocks of fixed size have random streams of their own, and resampling is one step for all.
+
+    ``step_size`` is in the flow's unit of time. Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "bootstrap-filter"
@@ -67,12 +69,15 @@ class BootstrapFilter(Filter):
         step_counts(times, self.step_size)
 
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
-        return Swarm(self, flow, generator, device)
+        return ParticlePropagation(self, flow, generator, device)
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted(Particles):
-    """Particles that notice when an observation leaves next to none of them."""
+class CollapsingParticles(Particles):
+    """Weighted particles (n, D) whose ``condition`` notices that an observation has left next to none of them.
+
+    It then raises ``ImpossibleObservation``: where the effective sample size falls below ``least_effective``.
+    """
 
     least_effective: float = 0.0
 
@@ -84,11 +89,13 @@ class Weighted(Particles):
             raise ImpossibleObservation(
                 f"the weights have collapsed, {effective:.3g} of {len(self.points)} particles are effective"
             )
-        return Conditioned(Weighted(posterior.points, posterior.log_weights, self.least_effective), log_evidence, share)
+        return Conditioned(
+            CollapsingParticles(posterior.points, posterior.log_weights, self.least_effective), log_evidence, share
+        )
 
 
-class Swarm(Propagation):
-    """Particles in blocks, each with its own random stream, which go on from one observation to the next."""
+class ParticlePropagation(Propagation):
+    """A particle propagation moves particles in blocks, each with a random stream that lasts over all observations."""
 
     def __init__(
         self, settings: BootstrapFilter, flow: GradientFlow, generator: torch.Generator, device: torch.device
@@ -102,10 +109,10 @@ class Swarm(Propagation):
     def start(self) -> Estimate:
         n = self.settings.particles
         least = max(2.0, self.settings.collapse * n) if self.settings.collapse > 0 and n > 1 else 0.0
-        return Weighted(self.initial, None, least)
+        return CollapsingParticles(self.initial, None, least)
 
     def advance(self, estimate: Estimate, start: float, stop: float) -> Estimate:
-        assert isinstance(estimate, Weighted)
+        assert isinstance(estimate, CollapsingParticles)
         particles = self.resampled(estimate)
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         noise_scale = math.sqrt(2 * step_size / self.flow.inverse_temperature)
@@ -119,16 +126,16 @@ class Swarm(Propagation):
             blocks = particles.points.split(self.block_size)
             moved = run(move, zip(self.streams, blocks, strict=True))
         self.evaluations += count * self.settings.particles
-        return Weighted(torch.cat(moved), particles.log_weights, particles.least_effective)
+        return CollapsingParticles(torch.cat(moved), particles.log_weights, particles.least_effective)
 
-    def resampled(self, particles: Weighted) -> Weighted:
-        """Return equally weighted particles where the effective sample size is small, else the particles."""
+    def resampled(self, particles: CollapsingParticles) -> CollapsingParticles:
+        """Return equally weighted particles where the effective sample size is small, else ``particles``."""
         n = len(particles.points)
         if particles.log_weights is None or particles.effective_sample_size > self.settings.threshold * n:
             return particles
         chosen = SCHEMES[self.settings.resampling](particles.normalised_log_weights.exp(), n, self.generator)
         self.resamplings += 1
-        return Weighted(particles.points[chosen], None, particles.least_effective)
+        return CollapsingParticles(particles.points[chosen], None, particles.least_effective)
 
     def cost(self) -> Cost:
         return Cost(gradient_evaluations=self.evaluations)

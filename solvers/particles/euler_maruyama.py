@@ -44,11 +44,11 @@ STEPS_BETWEEN_CHECKS = 100
 
 
 class Drift(ABC):
-    """The term -h ∇V(X), and how a block of points is laid out to compute it fast."""
+    """A drift adds the term -h ∇V(X) to a block of points, which it lays out as it computes fastest."""
 
     @abstractmethod
     def enter(self, points: torch.Tensor) -> torch.Tensor:
-        """Return the state that stands for ``points`` (n, D)."""
+        """Return the state that stands for ``points`` (n, D): a new tensor, (n, D) or (D, n)."""
 
     @abstractmethod
     def leave(self, state: torch.Tensor) -> torch.Tensor:
@@ -56,11 +56,11 @@ class Drift(ABC):
 
     @abstractmethod
     def add_to(self, increment: torch.Tensor, state: torch.Tensor) -> None:
-        """Add the drift at ``state`` to ``increment``, which is laid out as the state, in place."""
+        """Add the drift at ``state`` to ``increment`` in place; both are laid out alike, (n, D) or (D, n)."""
 
 
 class LinearDrift(Drift):
-    """-hA Y in the coordinates Y = X - b, a column a point (D, n): one matrix product, fused with the addition."""
+    """The drift of a quadratic potential: -hA Y with Y = X - b, a column a point (D, n), in one fused product."""
 
     def __init__(self, potential: Quadratic, step_size: float, device: torch.device, dtype: torch.dtype) -> None:
         self.matrix = (-step_size * potential.precision).to(device, dtype)
@@ -77,7 +77,7 @@ class LinearDrift(Drift):
 
 
 class GradientDrift(Drift):
-    """-h ∇V(X) for any potential, a row a point (n, D)."""
+    """The drift -h ∇V(X) of any potential, a row a point (n, D)."""
 
     def __init__(self, potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> None:
         self.potential = placed(potential, device, dtype)
@@ -95,7 +95,7 @@ class GradientDrift(Drift):
 
 
 def drift_of(potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> Drift:
-    """Return the fastest drift that the potential allows."""
+    """Return the fastest drift that the potential allows, on ``device`` and in ``dtype``."""
     if isinstance(potential, Quadratic):
         return LinearDrift(potential, step_size, device, dtype)
     return GradientDrift(potential, step_size, device, dtype)
@@ -103,7 +103,7 @@ def drift_of(potential: Potential, step_size: float, device: torch.device, dtype
 
 @dataclass(frozen=True, kw_only=True)
 class EulerMaruyama(Solver):
-    """``particles`` independent paths with steps of ``step_size``, in any potential.
+    """Euler-Maruyama follows ``particles`` independent paths with steps of ``step_size``, in any potential.
 
     A quadratic potential takes the fast path of ``LinearDrift``; the scheme is the same. Points and noise are held in
     ``dtype``. In float32, the default, noise beyond 5.8 standard deviations does not occur (one draw in 10⁸) and what
@@ -115,6 +115,8 @@ class EulerMaruyama(Solver):
 
     ``preconditioner`` is "identity", or "hessian" for Q = ∇²V(x*) at the mode x* that Newton's method reaches from the
     mean of the initial law. That is for stationary laws only: times and ``step_size`` are those of the other flow.
+
+    Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "euler-maruyama"
@@ -171,7 +173,13 @@ def follow(
     stream: torch.Generator,
     start: float = 0.0,
 ) -> list[torch.Tensor]:
-    """Return the particles that are at ``points`` (n, D) at time ``start`` after each of the numbers of steps."""
+    """Return the particles after each of so many steps as ``counts`` says, a tensor (n, D) each, float64 on the CPU.
+
+    They are at ``points`` (n, D) at time ``start``. ``noise_scale`` is √(2h/β) for ``step_size`` h, and the noise is
+    drawn from ``stream``, on the device of the drift.
+
+    Raises ``Diverged`` when they are not finite, with the step and the time.
+    """
     state = drift.enter(points)
     increment = torch.empty_like(state)
     observed: list[torch.Tensor] = []

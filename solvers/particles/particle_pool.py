@@ -1,4 +1,4 @@
-"""Particles that stand for a law in training: more even than independent draws, and batches with exact moments."""
+"""Particles that represent a law in training: more even than independent draws, in batches with exact moments."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def even_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> I
 
 
 class Batches:
-    """Batches of ``size`` from several pools (n, D)."""
+    """Batches of ``size`` particles are drawn from several pools (n, D), each with its own generator."""
 
     def __init__(self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator]) -> None:
         self.streams = [even_batches(pool, size, source) for pool, source in zip(pools, generators, strict=True)]

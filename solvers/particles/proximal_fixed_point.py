@@ -85,10 +85,10 @@ class Tiles:
 
 
 class Kernel(Protocol):
-    """What a proximal step asks of Γ."""
+    """A kernel applies Γ, and says in which dtype it can; this is all that a proximal step asks of it."""
 
     def expands(self, log_scaling: torch.Tensor, dtype: torch.dtype) -> bool:
-        """Return whether exponents may be worked out in this dtype."""
+        """Return whether exponents may be worked out in ``dtype`` at log z = ``log_scaling`` (n,)."""
 
     def transport(
         self, log_scaling: torch.Tensor, log_density: torch.Tensor, dtype: torch.dtype, run: Run
@@ -98,7 +98,7 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True)
 class Convergence:
-    """How a fixed point was reached, and how local it is.
+    """A record of how a fixed point was reached, and how local it is.
 
     ``residual`` is max|Δ log z| in the last sweep, ``contraction`` that of the second over that of the first (0 if
     there was one only), ``own_share`` the mean of P_ii: 1 when Γ is diagonal and every particle keeps its density.
@@ -254,7 +254,7 @@ class GibbsKernel:
         return lowest, float(log_scaling.max()) - shift
 
     def expands(self, log_scaling: torch.Tensor, dtype: torch.dtype) -> bool:
-        """Return whether the expanded square is accurate enough in this dtype."""
+        """Return whether the expanded square is accurate enough in ``dtype`` at log z = ``log_scaling`` (n,)."""
         reach = 2 * max(float(self._row_squares.max()), float(self._column_squares.max()))
         reach += 0.5 * float(log_scaling.max() - log_scaling.min())
         return torch.finfo(dtype).eps * reach <= LARGEST_ROUNDING[dtype]
@@ -262,7 +262,10 @@ class GibbsKernel:
     def exponents(
         self, log_scaling: torch.Tensor, shift: torch.Tensor, dtype: torch.dtype
     ) -> Callable[[torch.Tensor | None], Exponents]:
-        """Return what fills a tile of ``dtype`` with log₂(Γ_ij z_j) - shift_i log₂ e, for the columns j given to it."""
+        """Return a function from columns j (m,), or ``None`` for all, to one that fills a tile of ``dtype``, (rows, m).
+
+        The entries are log₂(Γ_ij z_j) - shift_i log₂ e, from log z (n,) and ``shift`` (n,).
+        """
         middle = 0.5 * float(log_scaling.max() + log_scaling.min())
         row_terms, column_terms = middle - shift, log_scaling - middle
         if self.expands(log_scaling, dtype):

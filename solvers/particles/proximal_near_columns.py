@@ -60,19 +60,19 @@ class NearKernel:
 
     @property
     def share(self) -> float:
-        """Share of the n² pairs that the last sweep went over."""
+        """The share of the n² pairs that the last sweep went over."""
         if self._takes_all or not self._blocks:
             return 1.0
         return _pairs(self._blocks) / len(self._order) ** 2
 
     def expands(self, log_scaling: torch.Tensor, dtype: torch.dtype) -> bool:
-        """Return whether the expanded square is accurate enough in this dtype."""
+        """Return whether the expanded square is accurate enough in ``dtype`` at log z = ``log_scaling`` (n,)."""
         return self._kernel.expands(log_scaling, dtype)
 
     def transport(
         self, log_scaling: torch.Tensor, log_density: torch.Tensor, dtype: torch.dtype, run: Run
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return log Pᵀρ and log P_ii as `GibbsKernel.transport` does."""
+        """Return log Pᵀρ and log P_ii, both (n,), as ``GibbsKernel.transport`` does, from log z (n,) and log ρ (n,)."""
         log_scaling, log_density = log_scaling[self._order], log_density[self._order]
         if not self._takes_all and not self._still_hold(log_scaling):
             self._choose(log_scaling, log_density, run)

@@ -59,7 +59,9 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True)
 class ProximalRecursion(Solver):
-    """``particles`` paths with steps of ``step_size`` and densities regularised by ``regularisation`` = ε.
+    """Proximal recursion follows ``particles`` with their densities, in steps of ``step_size``.
+
+    ``regularisation`` is the entropic ε of each step, in units of length squared.
 
     The fixed point of a step is swept, from the scaling z of the step before, until max|Δ log z| ≤ ``tolerance``, or
     ``max_sweeps`` times; the diagnostics count the steps that ended so. The error of log ρ_k is about the tolerance.
@@ -67,6 +69,8 @@ class ProximalRecursion(Solver):
 
     Costs N² kernel values a step and as many a sweep, but for the pairs of particles that are out of each other's reach
     where many are; memory O(N), and N²/10 bytes at most. Computes on the CPU, whatever the device.
+
+    Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "proximal-recursion"
@@ -98,7 +102,11 @@ class ProximalRecursion(Solver):
         step_counts(times, self.step_size)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Follow ``problem.flow``; raises ``ValueError`` unless there are more particles than dimensions."""
+        """Return particles that carry log-densities at the flow's times.
+
+        Raises ``ValueError`` unless there are more particles than dimensions, and ``Diverged`` where potentials,
+        positions or densities are not finite.
+        """
         flow = problem.flow
         if self.particles <= flow.dim:
             raise ValueError(

@@ -24,12 +24,15 @@ Scheme = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 
 
 def multinomial(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Return ``count`` indices drawn independently; the weights need not sum to one."""
+    """Return ``count`` indices, shape (count,), drawn independently by ``weights`` (n,), which need not sum to one."""
     return inverse(weights, torch.rand(count, generator=generator, dtype=torch.float64))
 
 
 def residual(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Return ⌊count w_i⌋ copies of every index i, and the rest drawn independently from what remains."""
+    """Return ⌊count w_i⌋ copies of every index i, and the rest drawn independently from what remains.
+
+    ``weights`` (n,) sum to one; the indices have shape (count,).
+    """
     expected = count * weights
     copies = expected.floor().long()
     kept = torch.arange(len(weights)).repeat_interleave(copies)
@@ -41,12 +44,12 @@ def residual(weights: torch.Tensor, count: int, generator: torch.Generator) -> t
 
 
 def stratified(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Return the indices at one uniform point in each ``count``-th of the cumulated weights."""
+    """Return the indices (count,) at one uniform point in each ``count``-th of the cumulated ``weights`` (n,)."""
     return inverse(weights, _strata(torch.rand(count, generator=generator, dtype=torch.float64)))
 
 
 def systematic(weights: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Return the indices at a comb of ``count`` teeth over the cumulated weights, shifted at random."""
+    """Return the indices (count,) at the same uniform point in each ``count``-th of the cumulated ``weights`` (n,)."""
     return inverse(weights, _strata(torch.rand(1, generator=generator, dtype=torch.float64).expand(count)))
 
 
@@ -60,7 +63,7 @@ SCHEMES: Mapping[str, Scheme] = {
 
 
 def inverse(weights: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Return the index in whose part of the cumulated ``weights`` (n,) each level of [0, 1) lies."""
+    """Return the indices (k,) in whose parts of the cumulated ``weights`` (n,) the ``levels`` (k,) of [0, 1) lie."""
     cumulated = np.cumsum(weights.numpy())
     indices = np.searchsorted(cumulated, levels.numpy() * cumulated[-1], side="right")
     # A level may round up to the whole; the last index with any weight is then meant.

@@ -43,8 +43,9 @@ SINGULAR = 1e-8
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """Q by its symmetric ``root`` Q^{½} and ``inverse_root`` Q^{-½}, both (D, D); ``None`` stands for Q = I.
+    """A preconditioner changes coordinates by a symmetric, positive definite matrix Q (D, D).
 
+    It holds Q^{½} as ``root`` and Q^{-½} as ``inverse_root``, both (D, D); ``None`` stands for Q = I.
     ``centre`` c (D,) is where the coordinates y = Q^{½} (x - c) have their origin; ``None`` stands for 0.
     """
 
@@ -89,7 +90,7 @@ class Preconditioner:
 
 @dataclass(frozen=True, eq=False)
 class PreconditionedPotential(Potential):
-    """y ↦ V(c + Q^{-½} y)."""
+    """A potential in the coordinates of a preconditioner: y ↦ V(c + Q^{-½} y)."""
 
     potential: Potential
     preconditioner: Preconditioner
@@ -115,7 +116,7 @@ class PreconditionedPotential(Potential):
 
 @dataclass(frozen=True, eq=False)
 class AveragedPotential(PreconditionedPotential):
-    """The same, for a potential that knows its averages over Gaussians."""
+    """A preconditioned potential that knows its averages over Gaussians, as the one it is made of does."""
 
     def expectations(self, mean: torch.Tensor, covariance: torch.Tensor) -> Expectations:
         inverse_root = self.preconditioner.inverse_root
@@ -129,7 +130,7 @@ class AveragedPotential(PreconditionedPotential):
 
 @dataclass(frozen=True, eq=False)
 class PreconditionedMap(InvertibleMap):
-    """T as a map of x, whose Jacobian has the determinant of ∇T."""
+    """A map T of the coordinates y as a map of the points x; its Jacobian has the determinant of ∇T."""
 
     step: InvertibleMap
     preconditioner: Preconditioner

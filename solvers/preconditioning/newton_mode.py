@@ -29,7 +29,10 @@ SINGULAR = 1e-14
 
 @dataclass(frozen=True)
 class Mode:
-    """A minimum of V, its Hessian there (D, D), and the number of Newton steps and evaluations of V that led there."""
+    """A mode is a minimum of V at ``point`` (D,), with the Hessian (D, D) there and the Newton ``steps`` to it.
+
+    ``decrement`` is the last Newton decrement, in standard deviations of the fit.
+    """
 
     point: torch.Tensor
     hessian: torch.Tensor

@@ -57,7 +57,7 @@ PRECONDITIONERS = ("identity", "dense")
 
 
 class Block:
-    """Some of the chains: where they are, V and ∇V there, their random stream, A (D, D) of a preconditioner if any."""
+    """A block is some of the chains: their points (n, D), V and ∇V there, their random stream, and A (D, D) if any."""
 
     def __init__(self, potential: Potential, beta: float, points: torch.Tensor, stream: torch.Generator) -> None:
         self.potential, self.beta, self.stream = potential, beta, stream
@@ -67,7 +67,10 @@ class Block:
         self.steps = 0
 
     def step(self, step_size: torch.Tensor) -> torch.Tensor:
-        """Take one step of ``step_size`` h (n,) and return the probability with which each chain accepts, (n,)."""
+        """Take one step of ``step_size`` h (n,) and return the probability with which each chain accepts, (n,).
+
+        Raises ``Diverged`` where V or ∇V is NaN, or V is -inf, at a proposal.
+        """
         x, h, beta = self.points, step_size[:, None], self.beta
         self.steps += 1
         noise = torch.empty_like(x).normal_(generator=self.stream).mul_((2 * h / beta).sqrt())
@@ -123,7 +126,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class MALA(Solver):
-    """``chains`` independent chains from the initial law, for the stationary law exp(-βV) only, in float64.
+    """MALA runs ``chains`` independent chains from the initial law to the stationary law exp(-βV) only, in float64.
 
     After ``warmup`` steps each chain keeps every ``thinning``-th of its states until all have ``particles`` together;
     they are the answer at every time, chain by chain. In the first half of the warm-up each chain adapts a step of its
@@ -138,6 +141,9 @@ class MALA(Solver):
 
     Diagnostics: ``acceptance`` after the warm-up and ``step_size`` h; ``rhat``, the largest R̂ of a coordinate, and
     ``ess``, the smallest effective sample size of one in the answer (see ``mixing``).
+
+    Raises ``ValueError`` for settings out of range, for ``particles`` that are no multiple of ``chains``, at least 4 of
+    each, and for a ``warmup`` too short to learn a dense preconditioner in.
     """
 
     name: ClassVar[str] = "mala"
@@ -247,7 +253,10 @@ def windows(steps: int) -> list[int]:
 
 
 def settled(blocks: list[Block], log_steps: torch.Tensor, count: int, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
-    """Let all ``blocks`` settle from ``log_steps`` (chains,), and return what each does, in one."""
+    """Let all ``blocks`` settle from ``log_steps`` (chains,), and return their last log h (chains,) and their visits.
+
+    Visits are points and gradients, (2, times · chains, D), as ``Block.settle`` gives them, block after block.
+    """
     starts = zip(blocks, log_steps.split([len(block.points) for block in blocks]), strict=True)
     ends, visited = zip(*run(lambda start: start[0].settle(start[1], count), starts), strict=True)
     return torch.cat(ends), torch.cat(visited, dim=1)

@@ -1,4 +1,4 @@
-"""Whether chains tell the same, and how many independent draws they are worth: R̂ and the effective sample size."""
+"""R̂ and the effective sample size: whether chains agree, and how many independent draws they are worth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def mixing(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def normal_scores(states: torch.Tensor) -> torch.Tensor:
-    """Return Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r of each coordinate among all S = chains · draws, equals alike."""
+    """Return Φ⁻¹((r - 3/8)/(S + 1/4)) of the ranks r of each coordinate among all S = chains · draws.
+
+    ``states`` and the scores are (chains, draws, D); equal values get equal scores.
+    """
     ranks = scipy.stats.rankdata(states.flatten(0, 1).numpy(), axis=0)
     scores = scipy.special.ndtri((ranks - 0.375) / (len(ranks) + 0.25))
     return torch.from_numpy(scores).view(states.shape)

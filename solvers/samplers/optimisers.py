@@ -8,7 +8,7 @@ import torch
 
 
 class Optimiser(ABC):
-    """How far each coordinate of each particle goes along φ."""
+    """An optimiser moves particles along a direction φ, each coordinate as far as its rule says."""
 
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
@@ -18,16 +18,17 @@ class Optimiser(ABC):
         """Move ``points`` (n, D) along ``direction`` (n, D), in place."""
 
 
-class Descent(Optimiser):
-    """x ← x + ε φ."""
+class PlainDescent(Optimiser):
+    """Plain descent moves particles by x ← x + ε φ."""
 
     def move(self, points: torch.Tensor, direction: torch.Tensor) -> None:
         points.add_(direction, alpha=self.learning_rate)
 
 
 class AdaGrad(Optimiser):
-    """x ← x + ε φ / (10⁻⁶ + √G) with G ← 0.9 G + 0.1 φ² from G = φ² of the first step, as in the authors' code.
+    """AdaGrad moves x ← x + ε φ / (10⁻⁶ + √G), with G ← 0.9 G + 0.1 φ² from G = φ² of the first step.
 
+    So does the code of Liu and Wang (NeurIPS 2016).
     What they call AdaGrad forgets, and so is closer to RMSProp.
     """
 
@@ -66,4 +67,4 @@ class Adam(Optimiser):
         points.addcdiv_(self.first, spread, value=self.learning_rate / (1 - self.first_decay**self.steps))
 
 
-OPTIMISERS: dict[str, type[Optimiser]] = {"adagrad": AdaGrad, "adam": Adam, "descent": Descent}
+OPTIMISERS: dict[str, type[Optimiser]] = {"adagrad": AdaGrad, "adam": Adam, "descent": PlainDescent}

@@ -34,11 +34,14 @@ TILE_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}
 
 
 class Kernel(ABC):
-    """κ and w as functions of the squared distance."""
+    """A kernel gives κ and w as functions of the squared distance."""
 
     @abstractmethod
     def weigh(self, squared: torch.Tensor, bandwidth: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return κ and w at u = ``squared``/h, which is overwritten; they may be the same tensor."""
+        """Return κ and w at u = ``squared``/h, of the shape of ``squared``, which is overwritten.
+
+        ``bandwidth`` is h, a squared length. The two may be the same tensor.
+        """
 
 
 class RBF(Kernel):
@@ -78,7 +81,10 @@ def squared_distances(
 
 
 def median(values: torch.Tensor) -> float:
-    """Return the median of all elements, at least two; the mean of the middle two when their number is even."""
+    """Return the median of all elements of ``values``, of any shape and at least two.
+
+    It is the mean of the middle two when their number is even.
+    """
     count = values.numel()
     half = count // 2
     if values.device.type != "cpu":

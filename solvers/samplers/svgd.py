@@ -70,7 +70,7 @@ PRECONDITIONER_HALVINGS = 3
 
 
 class Coincident(Diverged):
-    """Particles are too near to one another for a bandwidth."""
+    """The error of particles that are too near to one another for a bandwidth."""
 
 
 def stein_direction(
@@ -117,7 +117,7 @@ def _some_distances(x: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SVGD(Solver):
-    """``particles`` moved ``iterations`` times from draws of the initial law, for the stationary law exp(-βV) only.
+    """SVGD moves ``particles`` ``iterations`` times from the initial law to the stationary law exp(-βV) only.
 
     ``bandwidth`` is h of ``kernel`` ("rbf" or "imq"), a squared length; ``None`` takes the median heuristic anew in
     every iteration. Beyond 1024 particles it looks at the distances among the first 1024 of them, which are as good as
@@ -135,6 +135,8 @@ class SVGD(Solver):
     Diagnostics: ``ksd``, the kernel Stein discrepancy of the answer, and ``ksd_exact_draws``, its size for as many
     exact draws; ``direction_rms``, the root mean square of φ in the last iteration, 0 at a fixed point; ``bandwidth``.
     The last two are in the coordinates y of the preconditioner.
+
+    Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "svgd"
@@ -182,7 +184,10 @@ class SVGD(Solver):
         return None
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
-        """Return the final particles as the answer at every time."""
+        """Return the final particles (n, D) as the answer at every time.
+
+        Raises ``Diverged`` where particles coincide, or φ or the preconditioner is not finite.
+        """
         flow = problem.flow
         dtype = DTYPES[self.dtype]
         points = flow.initial.sample(self.particles, generator).to(device, dtype, copy=True)

@@ -64,13 +64,13 @@ hold()
 import torch
 torch.set_num_threads(1)
 from harness.catalogue import catalogue
-from harness.cell import run_cells
+from harness.cell import run_in_child
 from harness.plan import Selection, plan
 from harness.suite import Suite
 figures = {}
 for table in json.loads(sys.argv[1]):
     for cell in plan(Suite.model_validate(table), Selection(), catalogue()):
-        (outcome,) = run_cells([cell])
+        (outcome,) = run_in_child([cell])
         assert outcome.status in ("ok", "skipped"), (cell, outcome.traceback)
         for one in outcome.measurements:
             key = f"{cell.problem.name} {cell.dim}: {cell.solver.label}, {one.metric} at {one.t}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from harness.catalogue import catalogue
-from harness.cell import run_cells
+from harness.cell import run_in_child
 from harness.plan import Selection, plan
 from harness.suite import Suite
 from solvers.checkpoint import Checkpoint
@@ -25,10 +25,10 @@ def test_the_checkpoint_of_another_version_is_begun_anew(tmp_path: Path) -> None
         }
     )
     (cell,) = [each for each in plan(suite, Selection(dims="2"), catalogue()) if each.solver.name == "icnn-jko"]
-    (plain,) = run_cells([cell])
+    (plain,) = run_in_child([cell])
     folder = tmp_path / "kept"
     Checkpoint(folder, "ICNNJKO(step_length=0.1)").save(1, torch.zeros(3), {"unknown": 1})
-    (begun,) = run_cells([cell], folder)
+    (begun,) = run_in_child([cell], folder)
     assert (begun.status, begun.reason) == ("ok", None)
     assert begun.measurements == plain.measurements
     assert not folder.exists()

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness.catalogue import catalogue
-from harness.cell import run_cells
+from harness.cell import run_in_child
 from harness.errors import UsageError
 from harness.plan import Cell, Selection, plan
-from harness.schedule import Resources
-from harness.schedule import run_cells as run_scheduled
+from harness.schedule import Resources, dispatch
 from harness.suite import Suite
 from harness.supervise import Limits, check_data, supervise
 from seeding import numpy_generator
@@ -82,14 +81,14 @@ def test_workers_of_a_cluster_are_told_the_folder(folder: Path) -> None:
     limits = Limits(seconds=60, memory=2**30, threads=1, data=str(folder))
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         resources = Resources(limits, backend="dask", scheduler=cluster.scheduler_address)
-        statuses = {cell.dim: outcome.status for cell, outcome, _ in run_scheduled(cells(), resources, lambda _: False)}
+        statuses = {cell.dim: outcome.status for cell, outcome, _ in dispatch(cells(), resources, lambda _: False)}
     assert statuses == {3: "ok", 55: "unavailable"}
 
 
 def test_bad_data_are_an_error_of_their_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "banana.csv.gz").write_bytes(b"not gzip")
     monkeypatch.setenv("WGFBENCH_DATA", str(folder))
-    (outcome,) = run_cells(cells()[:1])
+    (outcome,) = run_in_child(cells()[:1])
     assert outcome.status == "error"
     assert "banana.csv.gz is not a gzip table of numbers" in str(outcome.reason)
 

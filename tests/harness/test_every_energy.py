@@ -10,7 +10,7 @@ import pytest
 import problems
 import solvers
 from harness.catalogue import catalogue, import_target
-from harness.cell import Outcome, run_cells
+from harness.cell import Outcome, run_in_child
 from harness.conformance import exhibits
 from harness.conformance.contract import verdict
 from harness.conformance.instances import ProblemTrial
@@ -45,7 +45,7 @@ def outcomes(name: str, dims: str, **settings: Any) -> dict[tuple[str, int], Out
     )
     cells = plan(suite, Selection(), catalogue([PLUGIN]))
     assert {cell.solver.name for cell in cells} == set(solvers.BUILTIN)
-    return {(cell.solver.label, cell.dim): next(run_cells([cell])) for cell in cells}
+    return {(cell.solver.label, cell.dim): next(run_in_child([cell])) for cell in cells}
 
 
 @pytest.mark.parametrize("stationary", [False, True])

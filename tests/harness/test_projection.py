@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import gaussian_kde, norm
 
-from harness.cell import run_cells
+from harness.cell import run_in_child
 from harness.plan import Cell, Component, Evaluation
 from harness.projection import PLACES, POINTS, STORED, curve, principal_plane, projected
 from problems.laws import Density, Gaussian
@@ -122,29 +122,29 @@ def cell(solver: str, dim: int, seed: int, **settings: object) -> Cell:
 
 
 def test_a_cell_keeps_draws_of_the_first_instance_in_one_plane():
-    (exact,) = run_cells([cell("oracle", 13, 0)])
-    (fit,) = run_cells([cell("euler-maruyama", 13, 0, particles=600, step_size=0.02)])
-    (again,) = run_cells([cell("euler-maruyama", 13, 0, particles=600, step_size=0.02)])
+    (exact,) = run_in_child([cell("oracle", 13, 0)])
+    (fit,) = run_in_child([cell("euler-maruyama", 13, 0, particles=600, step_size=0.02)])
+    (again,) = run_in_child([cell("euler-maruyama", 13, 0, particles=600, step_size=0.02)])
     assert [(found.t, found.share) for found in exact.projections] == [(4.0, exact.projections[0].share)]
     assert fit.projections[0].share == exact.projections[0].share
     assert fit.projections == again.projections
     spreads = [points_of(outcome.projections[0].points).std(0) for outcome in (exact, fit)]
     np.testing.assert_allclose(*spreads, rtol=0.3)
-    (other,) = run_cells([cell("oracle", 13, 1)])
+    (other,) = run_in_child([cell("oracle", 13, 1)])
     assert other.status == "ok"
     assert other.projections == ()
 
 
 def test_a_cell_on_the_line_keeps_the_curve_of_the_first_instance():
-    (exact,) = run_cells([cell("oracle", 1, 0)])
-    (fit,) = run_cells([cell("euler-maruyama", 1, 0, particles=4000, step_size=0.02)])
+    (exact,) = run_in_child([cell("oracle", 1, 0)])
+    (fit,) = run_in_child([cell("euler-maruyama", 1, 0, particles=4000, step_size=0.02)])
     curves = [points_of(outcome.projections[0].points) for outcome in (exact, fit)]
     np.testing.assert_array_equal(curves[0][:, 0], curves[1][:, 0])
     assert np.trapezoid(curves[0][:, 1], curves[0][:, 0]) == pytest.approx(1, abs=1e-3)
     # Half the L1 distance of a kernel density estimate of 4000 points, bias of the smoothed modes included.
     difference = 0.5 * np.trapezoid(np.abs(curves[0][:, 1] - curves[1][:, 1]), curves[0][:, 0])
     assert 0 < difference < 0.25
-    (other,) = run_cells([cell("oracle", 1, 1)])
+    (other,) = run_in_child([cell("oracle", 1, 1)])
     assert other.projections == ()
 
 

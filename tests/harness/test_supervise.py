@@ -12,7 +12,7 @@ import pytest
 from harness.catalogue import catalogue
 from harness.errors import UsageError
 from harness.plan import Cell, Selection, plan
-from harness.schedule import Resources, grouped, run_cells, shares
+from harness.schedule import Resources, dispatch, grouped, shares
 from harness.suite import Suite
 from harness.supervise import Cancelled, Limits, check_device, supervise
 
@@ -78,13 +78,13 @@ def test_the_others_finish_beside_failures(plugin: Path) -> None:
     names = ["raising", "exiting", "nan", "shifted"]
     outcomes = {
         cell.solver.name: outcome.status
-        for cell, outcome, _ in run_cells(cells(plugin, *names), Resources(LIMITS, jobs=2), lambda cell: False)
+        for cell, outcome, _ in dispatch(cells(plugin, *names), Resources(LIMITS, jobs=2), lambda cell: False)
     }
     assert outcomes == {"raising": "error", "exiting": "crashed", "nan": "diverged", "shifted": "ok"}
 
 
 def test_closing_the_iterator_leaves_no_process(plugin: Path) -> None:
-    results = run_cells(cells(plugin, "shifted", "looping"), Resources(LIMITS, jobs=2), lambda cell: False)
+    results = dispatch(cells(plugin, "shifted", "looping"), Resources(LIMITS, jobs=2), lambda cell: False)
     cell, outcome, beside = next(results)
     assert (cell.solver.name, outcome.status) == ("shifted", "ok")
     assert beside in (0, 1)
@@ -113,7 +113,7 @@ def test_seeds_together_give_what_each_gives_alone(plugin: Path) -> None:
     ended = {}
     for together in (True, False):
         resources = Resources(LIMITS, jobs=2, seeds_together=together)
-        ended[together] = {cell.seed: outcome for cell, outcome, _ in run_cells(own, resources, lambda cell: False)}
+        ended[together] = {cell.seed: outcome for cell, outcome, _ in dispatch(own, resources, lambda cell: False)}
     assert all(outcome.status == "ok" for outcome in ended[False].values())
     assert sorted(outcome.status for outcome in ended[True].values()) == ["diverged", "ok", "ok", "ok"]
     for seed, outcome in ended[True].items():

@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from seeding import generator
-from solvers.icnn.descent import ADAM_EPSILON, Adam, Schedule
+from solvers.icnn.descent import ADAM_EPSILON, Schedule, ScheduledAdam
 
 
 def test_adam_is_torchs():
     start = torch.randn(2, 7, dtype=torch.float64, generator=generator(10))
     ours, theirs = start.clone(), start.clone().requires_grad_()
-    optimiser = Adam(ours, torch.ones(7, dtype=torch.float64), 20)
+    optimiser = ScheduledAdam(ours, torch.ones(7, dtype=torch.float64), 20)
     reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99), eps=ADAM_EPSILON)
     for step in range(20):
         slope = torch.randn(2, 7, dtype=torch.float64, generator=generator(11 + step))
@@ -21,7 +21,7 @@ def test_adam_is_torchs():
     fresh = again.clone()
     optimiser.parameters = again
     optimiser.restart()
-    for each in (optimiser, Adam(fresh, torch.ones(7, dtype=torch.float64), 20)):
+    for each in (optimiser, ScheduledAdam(fresh, torch.ones(7, dtype=torch.float64), 20)):
         each.step(slope, torch.full((2, 1), 0.01, dtype=torch.float64))
     assert torch.equal(again, fresh)
 

@@ -4,7 +4,7 @@ import torch
 from problems.devices import placed
 from problems.potentials import MixturePotential
 from seeding import generator
-from solvers.icnn.parameter_gradients import Batch, slopes_at_once, slopes_in_blocks
+from solvers.icnn.parameter_gradients import Batch, gradients_at_once, gradients_in_blocks
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import Architecture
 from solvers.threads import workers
@@ -18,9 +18,9 @@ def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
     objectives = [StepObjective(MixturePotential(mixture, beta), beta, 0.1, 0.5) for beta in (0.5, 1.0, 2.0)]
     points = torch.randn(count, 700, 2, dtype=torch.float64, generator=generator(31))
     batch = Batch(architecture, weights, points, objectives, range(count))
-    at_once = slopes_at_once(batch)
+    at_once = gradients_at_once(batch)
     with workers() as run:
-        in_blocks = slopes_in_blocks(run, batch)
+        in_blocks = gradients_in_blocks(run, batch)
     torch.testing.assert_close(at_once, in_blocks, rtol=1e-10, atol=1e-9)
 
 
@@ -37,5 +37,5 @@ def test_derivatives_on_a_gpu_are_those_on_the_cpu(mixture):
         weights = architecture.weights(parameters.to(device))
         objectives = [StepObjective(potential, 1.0, 0.1, 1.0)] * 2
         batch = Batch(architecture, weights, points.to(device), objectives, range(2))
-        found.append(slopes_at_once(batch).cpu())
+        found.append(gradients_at_once(batch).cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-8)

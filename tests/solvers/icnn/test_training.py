@@ -10,7 +10,7 @@ from problems.laws import Gaussian
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.descent import Schedule
-from solvers.icnn.parameter_gradients import Batch, slopes_at_once, slopes_in_blocks
+from solvers.icnn.parameter_gradients import Batch, gradients_at_once, gradients_in_blocks
 from solvers.icnn.step_objective import StepObjective
 from solvers.icnn.training import Trainer
 from solvers.networks.convex_derivatives import derivatives, fold
@@ -30,7 +30,7 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
     clipped = 0
     with torch.no_grad(), workers() as run:
         for _ in range(60):
-            slopes = partial(slopes_in_blocks, run)
+            slopes = partial(gradients_in_blocks, run)
             trainer = Trainer(architecture, parameters, Schedule(1, 256, 0.2), slopes)
             trainer.train([pool], lambda _: objective, [generator(23)], lambda _: 0.0, [0])
             clipped += sum(int((part == 0).sum()) for part in (weights.output, *weights.couplings))
@@ -71,7 +71,7 @@ def test_iterations_replayed_on_a_gpu_are_those_worked_on_one_by_one(mixture, ne
     found = []
     for recorded in (False, True):
         parameters = start.repeat(networks).to(device)
-        trainer = Trainer(architecture, parameters, Schedule(100, 256, 0.02), slopes_at_once, recorded)
+        trainer = Trainer(architecture, parameters, Schedule(100, 256, 0.02), gradients_at_once, recorded)
         # Two steps, of different lengths: the second has to be recorded anew.
         for step_size in (0.1, 0.2):
             objective = StepObjective(potential, 1.0, step_size, 1.0)

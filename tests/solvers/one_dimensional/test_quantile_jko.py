@@ -24,7 +24,7 @@ from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.one_dimensional.quantile_jko import QuantileJKO, StepObjective, minimise
+from solvers.one_dimensional.quantile_jko import QuantileJKO, QuantileObjective, minimise
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
 from solvers.solver import Diverged
 
@@ -82,7 +82,7 @@ def test_free_energy_never_rises():
         return around @ energy - between @ np.log(np.diff(values)) / beta
 
     for _ in range(8):
-        after, _, _ = minimise(StepObjective(flow.potential, beta, 0.25, before))
+        after, _, _ = minimise(QuantileObjective(flow.potential, beta, 0.25, before))
         moved = around @ (after - before) ** 2
         assert free_energy(after) <= free_energy(before) - moved / 0.5 + 1e-12
         before = after
@@ -92,7 +92,7 @@ def test_minimiser_is_that_of_a_general_optimiser():
     """Derivatives against differences, and the minimum against every perturbation of a random set."""
     problem = NonlinearFiltering().build(1, 0, generator())
     before = initial_values(problem.flow, 64)
-    objective = StepObjective(problem.flow.potential, 1.0, 0.1, before)
+    objective = QuantileObjective(problem.flow.potential, 1.0, 0.1, before)
     gradient, diagonal, beside = objective.derivatives(before)
     hessian = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
     state = numpy_generator(0)
