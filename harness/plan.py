@@ -43,12 +43,28 @@ class Component:
         """Text that differs from that of any other component of today."""
         return json.dumps([self.name, self.version, self.settings])
 
+    @cached_property
+    def _counting(self) -> dict[str | None, tuple[str, str, str]]:
+        """What was worked out of ``counting`` so far: a component is asked once for every cell of a suite."""
+        return {}
+
+    def counting(self, problem: str | None = None) -> tuple[str, str, str]:
+        """Return the name and the settings, as text, that count on a problem of that old name, and both with version.
+
+        They decide keys and streams; the third is the text that stands for the component in them.
+        """
+        if problem not in self._counting:
+            name, settings = self.name, self.settings
+            if self.missing is None:
+                name, counted = former(self.kind, name, json.loads(settings), self.target, problem)
+                settings = json.dumps(counted, sort_keys=True)
+            self._counting[problem] = name, settings, json.dumps([name, self.version, settings])
+        return self._counting[problem]
+
     def formerly(self, problem: str | None = None) -> tuple[str, str]:
         """Return the name and the settings, as text, that count for keys and streams, on a problem of that old name."""
-        if self.missing is not None:
-            return self.name, self.settings
-        name, settings = former(self.kind, self.name, json.loads(self.settings), self.target, problem)
-        return name, json.dumps(settings, sort_keys=True)
+        name, settings, _ = self.counting(problem)
+        return name, settings
 
 
 @dataclass(frozen=True)
@@ -93,10 +109,8 @@ class Cell:
     @cached_property
     def run_identity(self) -> str:
         """Text of everything that the solver's random stream depends on."""
-        problem, problem_settings, solver, solver_settings = self.place
-        solved = json.dumps([problem, self.problem.version, problem_settings])
-        by = json.dumps([solver, self.solver.version, solver_settings])
-        return f"{solved} {by} {self.dim} {self.seed}"
+        problem, _, solved = self.problem.counting()
+        return f"{solved} {self.solver.counting(problem)[2]} {self.dim} {self.seed}"
 
     @cached_property
     def key(self) -> str:
