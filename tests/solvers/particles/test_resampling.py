@@ -68,7 +68,8 @@ def test_extreme_weights(scheme):
 def test_same_generator_same_indices(scheme):
     first, second = (counts(scheme, WEIGHTS, 97, 5) for _ in range(2))
     assert torch.equal(first, second)
-    assert any(not torch.equal(first, counts(scheme, WEIGHTS, 97, seed)) for seed in range(6, 12))
+    # Systematic counts have few outcomes: with six seeds all were the same under one of three reseedings.
+    assert any(not torch.equal(first, counts(scheme, WEIGHTS, 97, seed)) for seed in range(6, 206))
 
 
 def test_estimates_after_resampling_are_unbiased():
