@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from harness.conformance.contract import require
+from problems.linear_algebra import weighted_moments
 
 # Midpoints of a whitened grid: a density smooth on the scale of a tenth of a standard deviation is integrated to
 # rounding, one with an edge, such as Barenblatt's, to about a thousandth.
@@ -32,7 +33,9 @@ def check_density(log_prob: Callable[[torch.Tensor], torch.Tensor], draws: torch
         grid, masses = integrate(log_prob, draws)
         total = float(masses.sum())
         require(abs(total - 1) <= MASS_TOLERANCE, f"{where}: the density integrates to {total:.6g}, not 1")
-        require_moments(draws, *weighted_moments(grid, masses), where=f"{where}, draws against the density")
+        shares = (masses / total).numpy()
+        moments = weighted_moments(shares, grid.numpy())
+        require_moments(draws, *moments, where=f"{where}, draws against the density")
 
 
 def integrate(
@@ -54,14 +57,6 @@ def integrate(
     points = mean + grid @ scale.T
     volume = float((2 * reach / nodes * variances.sqrt()).prod())
     return points, log_prob(points).exp() * volume
-
-
-def weighted_moments(points: torch.Tensor, masses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean (D,) and covariance (D, D) of points (m, D) with masses (m,)."""
-    shares = masses / masses.sum()
-    mean = shares @ points
-    centred = points - mean
-    return mean, (centred * shares[:, None]).T @ centred
 
 
 def require_moments(draws: torch.Tensor, mean: torch.Tensor, covariance: torch.Tensor, where: str) -> None:

@@ -106,7 +106,7 @@ def same_as_all(before, after, log_density, log_scaling):
 
 @pytest.mark.usefixtures("small")
 def test_takes_all_columns_where_most_are_near():
-    before, after, log_density, log_gibbs = cloud(2, width=0.5)
+    before, after, log_density, log_gibbs = cloud(2, width=0.3)
     assert same_as_all(before, after, log_density, log_gibbs / 50)
 
 
