@@ -132,7 +132,7 @@ def test_metric_is_the_inverse_of_the_curvature(monkeypatch):
 
 def test_four_chains_learn_it_in_more_dimensions_than_they_are():
     solution = run(
-        problem_of(ill_conditioned(20)), preconditioner="dense", chains=4, particles=2000, warmup=1000, thinning=20
+        problem_of(ill_conditioned(20)), preconditioner="dense", chains=4, particles=2000, warmup=4000, thinning=20
     )
     assert solution.diagnostics["acceptance"] == pytest.approx(OPTIMAL_ACCEPTANCE, abs=0.05)
     assert solution.diagnostics["rhat"] < 1.05
