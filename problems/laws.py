@@ -31,6 +31,25 @@ class Law(ABC):
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean, shape (D,), and the covariance, shape (D, D)."""
 
+    @property
+    def support_radius(self) -> float | None:
+        """Radius of the smallest ball about the mean with all mass, or ``None`` where it is unbounded or not known."""
+        return None
+
+    def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor | None:
+        """Return the quantiles of u·X at ``levels`` (l,) along unit vectors u, ``directions`` (k, D), shape (k, l).
+
+        ``None`` where they are not known.
+        """
+        return None
+
+    def radial_quantiles(self, levels: torch.Tensor) -> torch.Tensor | None:
+        """Return the quantiles of |X - mean| at ``levels`` (l,), shape (l,).
+
+        ``None`` where they are not known, or the law is not the same in all directions.
+        """
+        return None
+
 
 class Density(Law):
     """A law with a density that can be evaluated."""

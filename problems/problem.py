@@ -62,6 +62,9 @@ class Problem:
     ``observations`` make it a filtering problem: asked for, and true at time t, is the law given those made by then,
     at t included; ``log_evidence(t)`` is their log-density, where it is known.
 
+    ``free_energy(t)`` is F of the true law at time t, where that is known without draws; where it is not, measures of
+    the energy estimate it from draws of the truth.
+
     ``evidence`` is what the stationary density exp(-βV) integrates to, where that is known, and ``view`` two
     coordinates whose exact joint density is; without it answers are plotted in the truth's principal axes.
     """
@@ -74,6 +77,7 @@ class Problem:
     stationary: bool = False
     observations: Observations | None = None
     log_evidence: Callable[[float], float] | None = None
+    free_energy: Callable[[float], float] | None = None
     evidence: Evidence | None = None
     view: View | None = None
 

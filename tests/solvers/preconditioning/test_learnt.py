@@ -24,8 +24,11 @@ def remaining_condition(factor, hessian):
 def test_inverse_curvature_is_kept_whatever_the_points(n, dim):
     """ΣGΣ = C at Σ = H⁻¹ for any points of a quadratic V, fewer than dimensions too, and with both shrunk."""
     hessian, points = curvature(dim, 1e4), cube(n, dim)
-    factor = refined(torch.linalg.cholesky(hessian.inverse()), points, points @ hessian)
-    torch.testing.assert_close(factor @ factor.T, hessian.inverse(), rtol=1e-8, atol=1e-10)
+    root = torch.linalg.cholesky(hessian)
+    factor = root.T @ refined(torch.linalg.cholesky(hessian.inverse()), points, points @ hessian)
+    # In the units of the curvature, where every direction has its own digits. Rounding grows with the condition and
+    # with the shrinkage's inverse: 1e-10 in the median over 900 instances, 1e-8 at most.
+    torch.testing.assert_close(factor @ factor.T, torch.eye(dim, dtype=torch.float64), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(("n", "looks"), [(20, 8), (2000, 4)])
