@@ -87,7 +87,8 @@ class Barenblatt(Density):
         # Outside, a number without a singular derivative stands in for the one that is not taken.
         body = self.power * torch.log1p(torch.where(inside, sign * square, 0.0))
         peak = log_normaliser(self.exponent, self.dim) - self.cholesky.diagonal().log().sum()
-        return torch.where(inside, peak + body, -torch.inf)
+        log_density: torch.Tensor = torch.where(inside, peak + body, -torch.inf)
+        return log_density
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         spread = self.dim + 2 * self.power + 2
@@ -113,7 +114,8 @@ class Barenblatt(Density):
             standard = torch.from_numpy(stdtrit(freedom, levels.double().numpy())) / math.sqrt(freedom)
         along = directions.double()
         scales = (along @ self.cholesky.double()).norm(dim=1)
-        return (along @ self.mean.double())[:, None] + scales[:, None] * standard
+        quantiles: torch.Tensor = (along @ self.mean.double())[:, None] + scales[:, None] * standard
+        return quantiles
 
     def radial_quantiles(self, levels: torch.Tensor) -> torch.Tensor | None:
         square = float(self.shape.diagonal().mean())

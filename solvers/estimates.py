@@ -331,7 +331,9 @@ class Exact(Estimate):
             return [mean + std * float(ndtri(level)) for level in levels]
         if isinstance(self.law, GridLaw):
             return grid_quantiles(self.law, levels)
-        return super().quantiles(levels, generator)
+        ones = torch.ones(1, 1, dtype=torch.float64)
+        known = self.law.marginal_quantiles(ones, torch.tensor(levels, dtype=torch.float64))
+        return super().quantiles(levels, generator) if known is None else [float(value) for value in known[0]]
 
     def cumulative(self, place: float, generator: torch.Generator) -> float:
         if isinstance(self.law, Gaussian):

@@ -22,7 +22,7 @@ from problems.barenblatt import Barenblatt, log_pressure
 from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.interactions import QuadraticInteraction
-from problems.laws import Gaussian
+from problems.laws import Gaussian, Law
 from problems.potentials import Flat, Linear, Potential, Quadratic
 
 Elliptical = Gaussian | Barenblatt
@@ -95,14 +95,19 @@ class EllipticalEnergy:
         log_rate = math.log(internal.coefficient) + log_pressure(internal.exponent, self.potential.dim)
         return log_rate - self.stiffening * log_det
 
-    def value(self, law: Elliptical) -> float:
-        """Return F of an elliptical law."""
+    def value(self, law: Law) -> float:
+        """Return F of an elliptical law, or of any where there is no internal energy.
+
+        Raises ``TypeError`` for other laws.
+        """
         mean, covariance = law.moments()
         external = float(self.potential.value(mean[None])[0]) + 0.5 * float((self.stiffness * covariance).sum())
         if self.internal is None:
             return external
         if isinstance(law, Barenblatt):
             return external + law.internal_energy(self.internal)
+        if not isinstance(law, Gaussian):
+            raise TypeError(f"elliptical energy: the law must be a Gaussian or a Barenblatt law, got {law!r}")
         log_det = 2 * float(law.cholesky.diagonal().log().sum())
         entropy = 0.5 * (law.dim * math.log(2 * math.pi * math.e) + log_det)
         return external - entropy * math.exp(self.log_spreading(log_det))

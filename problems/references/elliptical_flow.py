@@ -7,7 +7,7 @@ In the eigenbasis of G, S_t = e^{-Gt} S₀ e^{-Gt} + 2 diag(ψ) with ψ_i' = c -
 
 - for constant c (Gaussians, no internal energy): ψ = c (1 - e^{-2gt}) / 2g;
 - for balls, S = R²I and G = gI, with q = n(m-1) + 2: R^q = e^{-qgt} R₀^q + εκ (1 - e^{-qgt}) / g, or, without a well,
-  R₀^q + εκqt: from a point at time 0, Barenblatt's solution (Barenblatt 1952; Pattle, Q. J. Mech. Appl. Math. 12, 1959);
+  R₀^q + εκqt: from a point at time 0, Barenblatt's solution (1952; Pattle, Q. J. Mech. Appl. Math. 12, 1959);
 
 and is otherwise integrated to about 1e-12.
 """
@@ -58,7 +58,8 @@ def moved_mean(mean: torch.Tensor, energy: EllipticalEnergy, time: float) -> tor
         return mean - time * potential.slope
     if isinstance(potential, Quadratic):
         rates, basis = torch.linalg.eigh(potential.precision)
-        return potential.centre + (basis * torch.exp(-rates * time)) @ basis.T @ (mean - potential.centre)
+        offset: torch.Tensor = (basis * torch.exp(-rates * time)) @ basis.T @ (mean - potential.centre)
+        return potential.centre + offset
     return mean
 
 

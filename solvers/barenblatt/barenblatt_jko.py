@@ -17,7 +17,9 @@ from typing import ClassVar
 
 import torch
 
+from problems.barenblatt import Barenblatt
 from problems.flow import Entropy, InternalEnergy, PowerEntropy
+from problems.laws import Gaussian
 from problems.problem import Problem
 from problems.references.elliptical_energy import elliptical_energy, not_elliptical
 from problems.validation import require_choice, require_positive
@@ -67,6 +69,7 @@ class BarenblattJKO(Solver):
         """
         flow, counts = problem.flow, step_counts(problem.flow.times, self.step_size)
         law = flow.initial
+        assert isinstance(law, Gaussian | Barenblatt)
         estimates: list[Estimate] = []
         with one_thread():
             energy = elliptical_energy(flow)
