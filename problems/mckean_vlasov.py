@@ -31,7 +31,16 @@ from problems.validation import (
     require_times,
 )
 
-MEASURES = ("symkl", "symkl-published", "symkl-carried", "symkl-gaussian", "bures-w2", "energy-distance", "sliced-w2")
+MEASURES = (
+    "symkl",
+    "symkl-published",
+    "symkl-carried",
+    "symkl-gaussian",
+    "energy-gap",
+    "bures-w2",
+    "energy-distance",
+    "sliced-w2",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,11 +37,11 @@ INSTANCES = ("fan2022", "fan2022-released", "ball", "random")
 PUBLISHED_STARTS = {1: 2e-3, 3: 1e-3, 6: 1e-3}
 """Time t₀ since the point mass at which the published flows start, by dimension."""
 
-OF_ANY_LAW = ("energy-distance",)
-OF_MOMENTS = ("sliced-w2", "bures-w2")
-BETWEEN_EDGES = ()
+OF_DENSITIES = ("l1", "hellinger")
+OF_EDGES = ("support-radius", "mass-outside")
 OF_TAILS = ("symkl",)
-MEASURES = (*BETWEEN_EDGES, *OF_MOMENTS, *OF_ANY_LAW, *OF_TAILS)
+OF_MOMENTS = ("energy-gap", "w2", "sliced-w2", "energy-distance", "bures-w2")
+MEASURES = (*OF_DENSITIES, *OF_EDGES, *OF_TAILS, *OF_MOMENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +163,7 @@ class PorousMedium(ProblemFamily):
 
 
 def measures_of(law: Law) -> tuple[str, ...]:
-    """Return the names of the measures that make sense between laws of this kind, by edges, tails and moments."""
-    compact = law.support_radius is not None
-    moments = bool(torch.isfinite(law.moments()[1]).all())
-    return (
-        *(BETWEEN_EDGES if compact else ()),
-        *(OF_MOMENTS if moments else ()),
-        *(OF_ANY_LAW if moments else ()),
-        *(() if compact else OF_TAILS),
-    )
+    """Return the names of the measures that make sense between laws of this kind: by its ends and its moments."""
+    ends = OF_EDGES if law.support_radius is not None else OF_TAILS
+    finite = bool(torch.isfinite(law.moments()[1]).all())
+    return (*OF_DENSITIES, *ends, *(OF_MOMENTS if finite else ()))
