@@ -122,6 +122,8 @@ class PorousMedium(ProblemFamily):
             direction = torch.eye(dim, dtype=torch.float64)[0]
             potential = self._potential(torch.eye(dim, dtype=torch.float64), direction)
         internal = PowerEntropy(self.exponent, self.coefficient)
+        if self.attraction and (reason := internal.without_step(dim)) is not None:
+            raise ValueError(f"{self.name}: attraction needs a second moment: {reason}")
         interaction = QuadraticInteraction(dim, self.attraction) if self.attraction else None
         flow = GradientFlow(initial, FreeEnergy(potential, internal, interaction), self.times)
         energy = elliptical_energy(flow)

@@ -310,7 +310,8 @@ class Exact(Estimate):
 
     def defect(self) -> str | None:
         mean, covariance = self.law.moments()
-        if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
+        # Heavy tails may have no variance, which is then +inf.
+        if not bool(torch.isfinite(mean).all() and (covariance > -torch.inf).all()):
             return "the moments of the law are not finite"
         return None
 

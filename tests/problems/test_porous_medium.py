@@ -10,6 +10,7 @@ from problems.porous_medium import PorousMedium
 from problems.potentials import Flat, Linear, Quadratic
 from problems.references.released_porous_medium import released_energy, released_law, released_mass
 from seeding import generator
+from solvers.estimates import Exact
 
 
 def build(dim=3, seed=0, **settings):
@@ -126,6 +127,7 @@ def test_measures_that_make_sense():
     assert heavy.free_energy is None
     assert fast.free_energy is not None
     assert bool(torch.isinf(heavy.truth(0.1).moments()[1].diagonal()).all())
+    assert Exact(heavy.truth(0.1)).defect() is None
     assert set(heavy.measures) | set(fast.measures) | set(build(3).measures) == set(PorousMedium.measures)
 
 
@@ -171,6 +173,12 @@ def test_bad_settings(settings, message):
         ({}, 2, 0, "instance='fan2022' exists in dimensions 1, 3, 6, got 2"),
         ({"instance": "fan2022-released"}, 1, 0, "released reference exists in dimensions 3, 6, got 1"),
         ({"instance": "ball", "exponent": 0.5}, 4, 0, r"porous-medium: in dimension 4 .* above 1 - 2/4 = 0\.5"),
+        (
+            {"instance": "ball", "exponent": 0.5, "attraction": 1.0},
+            3,
+            0,
+            "attraction needs a second moment: .* above 3/5",
+        ),
         ({"instance": "ball"}, 0, 0, "dim must be a whole number >= 1"),
         ({"instance": "ball"}, 2, -1, "seed must be a whole number >= 0"),
     ],
