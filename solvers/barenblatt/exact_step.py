@@ -2,14 +2,15 @@
 
 For the free energies of ``problems.references.elliptical_energy``, G = A + κI and rate of spreading c(det S), the
 optimal map from ρ⁺ to ρ_k is x + h∇δF/δρ⁺, affine with gradient B - hc⁺(S⁺)⁻¹, B = I + hG: a law of the same kind
-meets it, and F is displacement convex, so that no other is better. With H = B^{-½} S B^{-½} = P diag(η) P'
+meets it. For m ≥ 1 - 1/D, F is displacement convex (McCann, Adv. Math. 128, 1997), so that no other law is better;
+below, it is the one critical point among laws of its kind. With H = B^{-½} S B^{-½} = P diag(η) Pᵀ
 
     γ = (½ (√η + √(η + 4hc⁺)))²
-    S⁺ = B^{-½} P diag(γ) P' B^{-½}
+    S⁺ = B^{-½} P diag(γ) Pᵀ B^{-½}
     c⁺ = c(∏γ / det B)                    one equation of one unknown
-    T = B^{-½} P diag(√(γ/η)) P' B^{½}…   the map from ρ_k to ρ⁺, S⁺ = T S T
+    T = B^{-½} P diag(√(γ/η)) Pᵀ B^{-½}   the map from ρ_k to ρ⁺, S⁺ = T S T
 
-and the mean takes an implicit Euler step in V alone. For balls the equation reads R⁺ - R = hεκ (R⁺)^{-(n(m-1)+1)}.
+and the mean takes an implicit Euler step in V alone. For balls the equation reads R⁺ - R = hεκ (R⁺)^{-(D(m-1)+1)}.
 
 The implicit midpoint rule (order 2) is a JKO step of h/2, carried on as far again along its map: T₂ = 2T - I.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -40,21 +42,21 @@ class ExactSteps:
     step_size: float
     order: int
 
-    def __post_init__(self) -> None:
-        rates, basis = torch.linalg.eigh(self.energy.stiffness)
-        widths = 1 + self._part * rates.clamp(min=0)
-        object.__setattr__(self, "_root", (basis * widths.rsqrt()) @ basis.T)
-        object.__setattr__(self, "_log_det", float(widths.log().sum()))
-
     @property
     def _part(self) -> float:
         return self.step_size / self.order
 
+    @cached_property
+    def _widths(self) -> tuple[torch.Tensor, float]:
+        """B^{-½} (D, D) and log det B."""
+        rates, basis = torch.linalg.eigh(self.energy.stiffness)
+        widths = 1 + self._part * rates.clamp(min=0)
+        return (basis * widths.rsqrt()) @ basis.T, float(widths.log().sum())
+
     def __call__(self, law: Elliptical) -> Elliptical:
         """Return the law after one step; raises ``NoStep`` where the map of order 2 is not one to one."""
         mean = law.mean + self.order * (self._mean(law.mean) - law.mean)
-        root: torch.Tensor = self._root  # type: ignore[attr-defined]
-        matrix = matrix_of(law)
+        root, matrix = self._widths[0], matrix_of(law)
         values, axes = torch.linalg.eigh(symmetrised(root @ matrix @ root))
         spread = math.exp(self._log_spreading(values.tolist(), law))
         solved = (0.5 * (values.sqrt() + (values + 4 * self._part * spread).sqrt())).square()
@@ -86,8 +88,7 @@ class ExactSteps:
         a power of c between 0 and 1; s > -1/D wherever mass is kept.
         """
         energy, part = self.energy, self._part
-        log_det: float = self._log_det  # type: ignore[attr-defined]
-        stiffening = energy.stiffening
+        log_det, stiffening = self._widths[1], energy.stiffening
         if not stiffening:
             return energy.log_spreading(0.0)
 
