@@ -7,4 +7,6 @@ BUILTIN = {
     "gaussian-mixture": "problems.gaussian_mixture:GaussianMixtureFlow",
     "nonlinear-filtering": "problems.nonlinear_filtering:NonlinearFiltering",
     "linear-filtering": "problems.linear_filtering:LinearFiltering",
+    "porous-medium": "problems.porous_medium:PorousMedium",
+    "mckean-vlasov": "problems.mckean_vlasov:McKeanVlasov",
 }

@@ -103,6 +103,34 @@ class Flat(Potential):
 
 
 @dataclass(frozen=True, eq=False)
+class Linear(Potential):
+    """The potential V(x) = sᵀx, a tilt by the ``slope`` s (D,): all mass drifts alike, along -s.
+
+    Raises ``ValueError`` for a slope that is no vector or not finite.
+    """
+
+    slope: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if self.slope.ndim != 1 or len(self.slope) == 0:
+            raise ValueError(f"linear potential: slope must have shape (D,), got {tuple(self.slope.shape)}")
+        require_finite("linear potential", slope=self.slope)
+
+    @property
+    def dim(self) -> int:
+        return len(self.slope)
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.slope).sum(1)
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x) + self.slope
+
+    def hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(len(x), self.dim, self.dim)
+
+
+@dataclass(frozen=True, eq=False)
 class Quadratic(Potential):
     """The potential V(x) = ½ (x - b)ᵀ A (x - b) with A = ``precision`` (D, D) SPD and b = ``centre`` (D,).
 

@@ -15,4 +15,5 @@ BUILTIN = {
     "proximal-recursion": "solvers.particles.proximal_recursion:ProximalRecursion",
     "mala": "solvers.samplers.mala:MALA",
     "laplace": "solvers.gaussian.laplace:Laplace",
+    "barenblatt-jko": "solvers.barenblatt.barenblatt_jko:BarenblattJKO",
 }

@@ -310,7 +310,8 @@ class Exact(Estimate):
 
     def defect(self) -> str | None:
         mean, covariance = self.law.moments()
-        if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
+        # Heavy tails may have no variance, which is then +inf.
+        if not bool(torch.isfinite(mean).all() and (covariance > -torch.inf).all()):
             return "the moments of the law are not finite"
         return None
 
@@ -331,7 +332,9 @@ class Exact(Estimate):
             return [mean + std * float(ndtri(level)) for level in levels]
         if isinstance(self.law, GridLaw):
             return grid_quantiles(self.law, levels)
-        return super().quantiles(levels, generator)
+        ones = torch.ones(1, 1, dtype=torch.float64)
+        known = self.law.marginal_quantiles(ones, torch.tensor(levels, dtype=torch.float64))
+        return super().quantiles(levels, generator) if known is None else [float(value) for value in known[0]]
 
     def cumulative(self, place: float, generator: torch.Generator) -> float:
         if isinstance(self.law, Gaussian):

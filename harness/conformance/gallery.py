@@ -28,6 +28,7 @@ VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"instance": "random", "observation_times": (0.05, 0.05, 0.15), "observed": "tanh", "noise": "student"},
     ),
     "linear-filtering": ({"observation_times": (0.05, 0.05, 0.15)},),
+    "porous-medium": ({"instance": "fan2022"}, {"instance": "random", "confinement": 1.0}),
 }
 """Settings that make a family a different kind of problem; other families are taken as they are by default."""
 

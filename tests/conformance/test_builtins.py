@@ -24,8 +24,9 @@ TRAINED = {
     "proximal-recursion": '{"particles": 300, "step_size": 0.005}',
     "dual-jko": '{"basis": "gaussian", "kernels": 100, "kernel_variance": 1.0, "samples": 4000}',
 }
-# Methods for stationary laws take longer than the short times of the gallery: small settings, on all problems.
+# Methods that take longer over the gallery than a test may: small settings, on all problems.
 SHORT = {
+    "barenblatt-jko": '{"step_size": 0.02}',
     "svgd": '{"particles": 600, "iterations": 150}',
     "mala": '{"particles": 1000, "chains": 100, "warmup": 200, "thinning": 5}',
 }
@@ -42,6 +43,7 @@ SHOWN_TO_MEASURES = {
 SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTIN] + [
     ("oracle", '{"particles": 500}'),
     ("gaussian-jko", '{"order": 2}'),
+    ("barenblatt-jko", '{"step_size": 0.02, "order": 2}'),
     ("chang-cooper", '{"cells": 500, "step_size": 0.002}'),
     ("euler-maruyama", '{"particles": 2000, "step_size": 0.005, "dtype": "float64"}'),
 ]

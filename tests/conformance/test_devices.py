@@ -25,6 +25,7 @@ from tests.pretended_gpu import GPU, OnGPU, PretendedGraph, pretended_gpu
 
 # As many particles as one block on the CPU holds, or other random numbers would move them.
 SETTINGS = {
+    "barenblatt-jko": '{"step_size": 0.02}',
     "euler-maruyama": '{"particles": 500}',
     "bootstrap-filter": '{"particles": 500}',
     "icnn-jko": '{"iterations": 20, "width": 8, "batch_size": 64, "pool_size": 512, "step_size": 0.1}',

@@ -13,47 +13,15 @@ from typing import ClassVar
 
 import torch
 
+from problems.barenblatt import ball, log_pressure
 from problems.flow import Entropy, FreeEnergy, GradientFlow, InternalEnergy, PowerEntropy
 from problems.interactions import QuadraticInteraction
-from problems.laws import Density, Gaussian, Law
+from problems.laws import Gaussian, Law
 from problems.potentials import Flat, Quadratic
 from problems.problem import Problem, ProblemFamily
 from problems.validation import require_counts
 
 START = 0.25
-
-
-@dataclass(frozen=True, eq=False)
-class Barenblatt(Density):
-    """ρ(x) ∝ (1 - |x - mean|²/radius²)₊, what a point becomes in the flow of ∫ρ² (Barenblatt 1952)."""
-
-    mean: torch.Tensor
-    radius: float
-
-    @property
-    def dim(self) -> int:
-        return len(self.mean)
-
-    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        # |y|² ~ Beta(D/2, 2): of a standard normal and two exponential variables.
-        normal = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
-        rest = -torch.rand(n, 2, generator=generator, dtype=torch.float64).log().sum(1)
-        squared = 0.5 * normal.square().sum(1)
-        direction = normal / normal.norm(dim=1, keepdim=True)
-        return self.mean + self.radius * (squared / (squared + rest)).sqrt()[:, None] * direction
-
-    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        peak = peak_of(self.dim) / self.radius**self.dim
-        inside = 1 - (x - self.mean).square().sum(1) / self.radius**2
-        return (peak * inside.clamp(min=0)).log()
-
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.mean, self.radius**2 / (self.dim + 4) * torch.eye(self.dim, dtype=torch.float64)
-
-
-def peak_of(dim: int) -> float:
-    """Return the density of the one of radius 1 at its mean, Γ(D/2 + 2) / π^(D/2)."""
-    return math.gamma(dim / 2 + 2) / math.pi ** (dim / 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +72,7 @@ class Spreading(Family):
 
 @dataclass(frozen=True, kw_only=True)
 class Porous(Family):
-    """A power entropy in two wells: with q = D + 2 and k = 4 Z, dR/dt = k R^(1-q) - (κ + λ) R."""
+    """A power entropy in two wells: with q = D + 2 and κₘ of exponent 2, dR/dt = κₘ R^(1-q) - (κ + λ) R."""
 
     name: ClassVar[str] = "porous"
     stiffness: ClassVar[float] = 1.0
@@ -113,9 +81,8 @@ class Porous(Family):
 
     def law(self, t: float, mean: torch.Tensor) -> Law:
         power, rate = len(mean) + 2, self.stiffness + self.attraction
-        rest = 4 * peak_of(len(mean)) / rate if rate else 0.0
-        moved = rest + (START - rest) * math.exp(-power * rate * t)
-        return Barenblatt(mean, moved ** (1 / power))
+        rest = math.exp(log_pressure(2.0, len(mean))) / rate
+        return ball(mean, (rest + (START - rest) * math.exp(-power * rate * t)) ** (1 / power), 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +95,8 @@ class PorousAlone(Porous):
 
     def law(self, t: float, mean: torch.Tensor) -> Law:
         power = len(mean) + 2
-        return Barenblatt(mean, (START + 4 * peak_of(len(mean)) * power * t) ** (1 / power))
+        grown = math.exp(log_pressure(2.0, len(mean))) * power * t
+        return ball(mean, (START + grown) ** (1 / power), 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from problems.devices import placed
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
-from problems.potentials import MixturePotential, Potential, Quadratic
+from problems.potentials import Linear, MixturePotential, Potential, Quadratic
 from problems.validation import require_choice, require_counts, require_positive, require_times
 from seeding import generator
 
@@ -40,6 +40,7 @@ def mixture_potential(inverse_temperature=1.0, distance=2.0):
 
 
 POTENTIALS = {
+    "linear": Linear(CENTRE),
     "quadratic": Quadratic(PRECISION, CENTRE),
     "mixture": mixture_potential(),
     "cold mixture": mixture_potential(2.5),

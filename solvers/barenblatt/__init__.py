@@ -1,0 +1,1 @@
+"""The JKO scheme on laws that it keeps elliptical, exactly."""
