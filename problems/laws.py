@@ -115,8 +115,9 @@ class Gaussian(Density):
         return self.mean, self.covariance
 
     def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        deviations: torch.Tensor = (directions @ self.cholesky).norm(dim=1, keepdim=True)
-        return (directions @ self.mean)[:, None] + deviations * torch.special.ndtri(levels)
+        deviations = (directions @ self.cholesky).norm(dim=1, keepdim=True)
+        quantiles: torch.Tensor = (directions @ self.mean)[:, None] + deviations * torch.special.ndtri(levels)
+        return quantiles
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,8 +64,8 @@ class MassOutside(Measure):
 
     Where the truth has no density, as on a ring, that is the mass further from its mean than the support's radius. A
     grid's is added up cell by cell (standard error 0), particles count by their weights, for any other estimate it is
-    the share of ``draws`` samples. The standard error is that of a share with two more on either side (Agresti and Coull, Am.
-    Stat. 52, 1998), so that finding none is not taken for certain.
+    the share of ``draws`` samples. The standard error is that of a share with two more on either side (Agresti and
+    Coull, Am. Stat. 52, 1998), so that finding none is not taken for certain.
     """
 
     name: ClassVar[str] = "mass-outside"
@@ -81,7 +81,7 @@ class MassOutside(Measure):
             return Figure(max(0.0, mass), 0.0, f"sum over {grid.cells} cells")
         points, weights, what = weighted_points(subject, draws, generator)
         beyond = outside(truth, torch.from_numpy(points))
-        share = float(np.sum(weights[beyond]))
+        share = min(1.0, float(np.sum(weights[beyond])))
         effective = 1 / float(np.sum(weights**2))
         padded = (share * effective + 2) / (effective + 4)
         error = math.sqrt(padded * (1 - padded) / effective)
