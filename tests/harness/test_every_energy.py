@@ -85,7 +85,7 @@ def test_the_truths_hold(name: str, check: str) -> None:
 
 FILTERING = {"linear-filtering", "nonlinear-filtering"}
 IN_TIME = {"double-well", "ornstein-uhlenbeck"}
-POSTERIORS = {"gaussian-mixture", "logistic-regression"}
+POSTERIORS = {"gaussian-mixture", "logistic-regression", "two-moons"}
 EVERY = FILTERING | IN_TIME | POSTERIORS
 """The families that there were then."""
 REFUSED_BEFORE: dict[str, set[str]] = {
@@ -103,7 +103,7 @@ REFUSED_BEFORE: dict[str, set[str]] = {
     "dual-jko": set(),
     "proximal-recursion": FILTERING,
     "mala": FILTERING | IN_TIME,
-    "laplace": FILTERING | IN_TIME | {"gaussian-mixture"},
+    "laplace": FILTERING | IN_TIME | {"gaussian-mixture", "two-moons"},
 }
 """What each built-in solver refused of the gallery when it still did so by hand: words of the titles of problems.
 
