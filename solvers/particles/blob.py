@@ -85,19 +85,19 @@ class Blob(Solver):
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
-        points, weights, spacing, width = self._start(flow, generator)
-        interaction = flow.energy.interaction
-        if interaction is not None and interaction.singular and (together := meeting(points)):
-            raise Diverged(f"at step 0 {together} particles lie where others do, and the interaction is singular there")
-        scale = deviation(flow)
+        interaction, scale = flow.energy.interaction, deviation(flow)
         estimates: list[Estimate] = []
         traces: dict[str, list[float]] = {"time": [], "energy": [], "stages": []}
         with workers() as run:
+            points, weights, spacing, width = self._start(flow, scale, generator)
+            if interaction is not None and interaction.singular and (together := meeting(points)):
+                raise Diverged(
+                    f"at step 0 {together} particles lie where others do, and the interaction is singular there"
+                )
             particles = BlobFlow(flow, weights, width, points.mean(0), run)
             energies = [particles.energy(points)]
-            steps = ChebyshevSteps(
-                particles.velocity, self.tolerance * scale * min(width / scale, COARSEST) ** 3, RESOLUTION * width
-            )
+            tolerance = self.tolerance * scale * min(width / scale, COARSEST) ** 3
+            steps = ChebyshevSteps(particles.velocity, tolerance, RESOLUTION * width)
             for step in steps.to(points, flow.times):
                 energies.append(particles.energy(step.points))
                 for name, value in (("time", step.time), ("energy", energies[-1]), ("stages", float(step.stages))):
@@ -116,9 +116,11 @@ class Blob(Solver):
         cost = Cost(gradient_evaluations=steps.evaluations * len(points))
         return Solution(flow.times, tuple(estimates), cost, diagnostics, traces)
 
-    def _start(self, flow: GradientFlow, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float, float]:
-        """Return points (n, D), weights (n,), spacing and ε at time 0."""
-        law, scale = flow.initial, deviation(flow)
+    def _start(
+        self, flow: GradientFlow, scale: float, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, float, float]:
+        """Return points (n, D), weights (n,), spacing and ε at time 0; σ is ``scale``."""
+        law = flow.initial
         if isinstance(law, Density) and flow.dim <= MOST_DIMENSIONS:
             lattice = weighted_lattice(law, self.particles)
             width = scale * (lattice.spacing / scale) ** self.smoothing

@@ -43,10 +43,10 @@ class BlobDensity(DensityEstimate):
         """Return the log-density at ``x`` (n, D), shape (n,): finite at any finite distance from the particles."""
         if len(x) == 0:
             return torch.empty(0, dtype=torch.float64)
-        centre = self.points.mean(0)
-        rows = (x.detach().double() - centre) / (2 * self.width)
-        columns = (self.points - centre) / (2 * self.width)
         with workers() as run:
+            centre = self.points.mean(0)
+            rows = (x.detach().double() - centre) / (2 * self.width)
+            columns = (self.points - centre) / (2 * self.width)
             mass, _ = NearSums(REACH, 0.0).sums(rows, columns, self.weights, run)
             remote = (mass.isnan() | (mass < LEAST_SUM)).nonzero()[:, 0]
             log_sum = mass.log()

@@ -24,9 +24,11 @@ TRAINED = {
     "proximal-recursion": '{"particles": 300, "step_size": 0.005}',
     "dual-jko": '{"basis": "gaussian", "kernels": 100, "kernel_variance": 1.0, "samples": 4000}',
 }
-# Methods for stationary laws take longer than the short times of the gallery: small settings, on all problems.
+# Methods for stationary laws take longer than the short times of the gallery, others are slow in many dimensions:
+# small settings, on all problems.
 SHORT = {
     "svgd": '{"particles": 600, "iterations": 150}',
+    "blob": '{"particles": 100, "tolerance": 0.2}',
     "mala": '{"particles": 1000, "chains": 100, "warmup": 200, "thinning": 5}',
 }
 SHOWN_TO_TRAINED = {
