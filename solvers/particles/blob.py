@@ -2,19 +2,22 @@
 
 Particles have no density of which to take an internal energy: it is taken of φ_ε∗μ, with a mollifier φ_ε = N(0, 2ε²I),
 
-    F_ε(μ) = ∫V dμ + ½∬W(x - y) dμ dμ + ∫f(φ_ε∗μ) dμ,    f(s) = β⁻¹ log s for an entropy, εᵤ s^(m-1)/(m - 1) for εᵤ∫ρᵐ/(m-1),
+    F_ε(μ) = ∫V dμ + ½∬W(x - y) dμ dμ + ∫f(φ_ε∗μ) dμ,
 
-which is finite for particles, μ = Σ w_i δ_{x_i}. Its gradient flow is
+f(s) = U(s)/s, which is β⁻¹ log s for an entropy and c s^(m-1)/(m - 1) for a power entropy. It is finite for particles,
+μ = Σ w_i δ_{x_i}, and its gradient flow is
 
-    dx_i/dt = -∇V(x_i) - Σ_j w_j ∇W(x_i - x_j) - Σ_j w_j ∇φ_ε(x_i - x_j) [f'(ρ_j) + f'(ρ_i)],    ρ_i = Σ_j w_j φ_ε(x_i - x_j),
+    dx_i/dt = -∇V(x_i) - Σ_j w_j ∇W(x_i - x_j) - Σ_j w_j ∇φ_ε(x_i - x_j) [f'(ρ_j) + f'(ρ_i)]
+    ρ_i = Σ_j w_j φ_ε(x_i - x_j)
 
-and converges as the spacing h of the particles goes to zero with ε = o(1), h = o(ε) (Carrillo, Craig, Patacchini, Calc.
-Var. Partial Differential Equations 58, 2019). Without random numbers the error falls like about h^1.8 where the law is
-smooth.
+(Carrillo, Craig, Patacchini, Calc. Var. Partial Differential Equations 58, 2019), with ε going to zero more slowly than
+the spacing h of the particles. Without random numbers the error falls like ε², with ε ~ h^0.95 like h^1.9, where the law
+is smooth, and like about h^1.7 and h^1.4 for the edges of porous medium with m = 2 and m = 3.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -104,7 +107,7 @@ class Blob(Solver):
                     traces[name].append(value)
                 if step.time == flow.times[len(estimates)]:
                     estimates.append(self._answer(flow, step.points, weights, width))
-        rises = [later - earlier for earlier, later in zip(energies, energies[1:], strict=False)]
+        rises = [later - earlier for earlier, later in itertools.pairwise(energies)]
         diagnostics: dict[str, float | int | str] = {
             "placed": len(points),
             "spacing": spacing,
@@ -152,14 +155,12 @@ def deviation(flow: GradientFlow) -> float:
 
 
 class BlobFlow:
-    """The flow of particles with ``weights`` (n,) and a mollifier of ``width`` ε, positions being taken about ``centre``.
+    """The flow of particles with ``weights`` (n,) and a mollifier of ``width`` ε, positions taken about ``centre``.
 
     ``run`` comes from ``solvers.threads.workers``: all sums are then the same whatever the number of threads.
     """
 
-    def __init__(
-        self, flow: GradientFlow, weights: torch.Tensor, width: float, centre: torch.Tensor, run: Run
-    ) -> None:
+    def __init__(self, flow: GradientFlow, weights: torch.Tensor, width: float, centre: torch.Tensor, run: Run) -> None:
         self._potential, self._interaction = flow.potential, flow.energy.interaction
         self._internal, self._weights = flow.energy.internal, weights
         self._width, self._centre, self._run = width, centre, run

@@ -102,7 +102,9 @@ class ChebyshevSteps:
         self.evaluations += 1
         bad = int((~torch.isfinite(slope)).any(1).sum())
         if bad:
-            raise Diverged(f"the velocity of {bad} of {len(points)} particles is not finite at step {step} (t = {time:g})")
+            raise Diverged(
+                f"the velocity of {bad} of {len(points)} particles is not finite at step {step} (t = {time:g})"
+            )
         return slope
 
     def _staged(self, start: torch.Tensor, slope: torch.Tensor, size: float, stages: int) -> torch.Tensor:

@@ -119,8 +119,8 @@ class EulerMaruyama(Solver):
     with its own generator, and threads share out the blocks.
 
     ``preconditioner`` is "identity", or "hessian" for Q = ∇²V(x*) at the mode x* that Newton's method reaches from the
-    mean of the initial law. That is for stationary laws only, of an entropy and a potential: times and ``step_size`` are
-    those of the other flow.
+    mean of the initial law. That is for stationary laws only, of a potential and an entropy: times and ``step_size``
+    are those of the other flow.
 
     With an interaction the N particles feel each other instead of the law, and theirs differs from it by O(1/N) beside
     the error of the step. The diagnostic ``field_noise`` is what the field of N particles is off by, relative to it.

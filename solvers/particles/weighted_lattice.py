@@ -101,5 +101,8 @@ def midpoints(half: torch.Tensor, counts: list[int]) -> Iterator[torch.Tensor]:
     total = math.prod(counts)
     for start in range(0, total, POINTS_AT_ONCE):
         places = np.unravel_index(np.arange(start, min(start + POINTS_AT_ONCE, total)), counts)
-        shares = [(torch.from_numpy(place).double() + 0.5) * 2 / count - 1 for place, count in zip(places, counts, strict=True)]
+        shares = [
+            (torch.from_numpy(place).double() + 0.5) * 2 / count - 1
+            for place, count in zip(places, counts, strict=True)
+        ]
         yield torch.stack(shares, dim=1) * half

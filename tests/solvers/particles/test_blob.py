@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -93,9 +94,7 @@ def l1(estimate, truth, half, cells):
 
 def porous(dim, exponent, particles, cells):
     truth = Ball(zeros(dim), exponent, 10 / 9)
-    solution = solve(
-        Ball(zeros(dim), exponent, 1 / 9), alone(dim, PowerEntropy(exponent)), (1.0,), particles=particles
-    )
+    solution = solve(Ball(zeros(dim), exponent, 1 / 9), alone(dim, PowerEntropy(exponent)), (1.0,), particles=particles)
     return l1(solution.estimates[0], truth, 1.5 * truth.support_radius, cells), solution
 
 
@@ -162,7 +161,7 @@ def test_energy_falls_and_mass_and_centre_stay():
         initial = Ball(torch.tensor([3.0], dtype=torch.float64), exponent, 0.1)
         solution = solve(initial, alone(1, PowerEntropy(exponent)), (0.1, 0.5), particles=50)
         energies = solution.traces["energy"]
-        assert all(later < earlier for earlier, later in zip(energies, energies[1:], strict=False))
+        assert all(later < earlier for earlier, later in itertools.pairwise(energies))
         assert solution.diagnostics["energy_rise"] == 0
         assert len(energies) == solution.diagnostics["steps"] == len(solution.traces["time"])
         for estimate in solution.estimates:

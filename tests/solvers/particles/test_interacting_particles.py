@@ -1,4 +1,4 @@
-"""Euler-Maruyama with interactions: closed forms of the mean-field limit and of the scheme, and the noise of the field."""
+"""Euler-Maruyama with interactions: closed forms of the limit and of the scheme, and the noise of the field."""
 
 from __future__ import annotations
 
@@ -165,7 +165,9 @@ def test_a_step_too_long_for_a_singular_interaction_is_divergence():
     """Two of three particles are 1e-4 apart and repel at 1/3e-4."""
     near = torch.tensor([[0.0], [1e-4], [1.0]], dtype=torch.float64)
     energy = FreeEnergy(Flat(1), None, LogarithmicInteraction(1))
-    with pytest.raises(Diverged, match=r"at step 1 \(t = 0.1\) the interaction, which is singular where particles meet"):
+    with pytest.raises(
+        Diverged, match=r"at step 1 \(t = 0.1\) the interaction, which is singular where particles meet"
+    ):
         solve(points_as_law(near), energy, (0.2,), particles=3, step_size=0.1)
 
 
