@@ -5,8 +5,8 @@ For points y and weights a on columns, at rows x, all in units in which the kern
     mass(x) = Σ_j a_j exp(-|x - y_j|²),    moment(x) = Σ_j a_j (y_j - x) exp(-|x - y_j|²).
 
 Rows are grouped in space by halving the cloud across its longest side, again and again. A group keeps the columns
-within ``REACH`` of its box, beyond which a kernel is below 1e-17 (1e-26 with the reach of densities), and a margin, so that
-they still do when points have moved by half of it. About the middle of the box the square is expanded: a tile of
+within ``REACH`` of its box, beyond which a kernel is below 1e-17 (1e-26 with the reach of densities), and a margin, so
+that they still do when points have moved by half of it. About the middle of the box the square is expanded: a tile of
 exponents is one product of matrices, and its sums are a second one.
 """
 
