@@ -10,7 +10,7 @@ f(s) = U(s)/s, which is β⁻¹ log s for an entropy and c s^(m-1)/(m - 1) for a
     dx_i/dt = -∇V(x_i) - Σ_j w_j ∇W(x_i - x_j) - Σ_j w_j ∇φ_ε(x_i - x_j) [f'(ρ_j) + f'(ρ_i)]
     ρ_i = Σ_j w_j φ_ε(x_i - x_j)
 
-(Carrillo, Craig, Patacchini, Calc. Var. 58, 2019), with ε going to zero more slowly than the spacing h of the particles.
+(Carrillo, Craig, Patacchini, Calc. Var. 58, 2019), with ε going to zero more slowly than the spacing h of particles.
 Without random numbers the error falls like ε² where the law is smooth, which is h^1.9 with ε ~ h^0.95, and like about
 h^1.7 and h^1.4 for the edges of porous medium with m = 2 and m = 3.
 """
