@@ -5,6 +5,7 @@ BUILTIN = {
     "double-well": "problems.double_well:DoubleWell",
     "logistic-regression": "problems.logistic_regression:LogisticRegression",
     "gaussian-mixture": "problems.gaussian_mixture:GaussianMixtureFlow",
+    "two-moons": "problems.two_moons:TwoMoons",
     "nonlinear-filtering": "problems.nonlinear_filtering:NonlinearFiltering",
     "linear-filtering": "problems.linear_filtering:LinearFiltering",
     "porous-medium": "problems.porous_medium:PorousMedium",

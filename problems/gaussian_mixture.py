@@ -1,8 +1,9 @@
 """Flows that relax to a Gaussian mixture: V = -β⁻¹ log ρ*, from one wide Gaussian.
 
 The stationary law ρ* = Σ_k w_k N(m_k, I) is known exactly, the marginals ρ_t before it are not. What the problem asks
-for by default is ρ*, as in Mokrov et al. (NeurIPS 2021), section 5.1, and the solvers are given until ``times`` to come
-near. In one and two dimensions ρ_t itself can be asked for: a converged solution on grids.
+for by default is ρ*, as in Mokrov et al. (NeurIPS 2021), section 5.1, and Fan et al. (ICML 2022), section 4.1, and the
+solvers are given until ``times`` to come near. In one and two dimensions ρ_t itself can be asked for: a converged
+solution on grids.
 
 How near any solver can come is limited by the flow itself. The wells lie several standard deviations apart, and mass
 crosses between them at a rate that falls exponentially with the barrier (Kramers, Physica 7, 1940): at the published
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,7 +24,7 @@ import torch
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import MixturePotential
-from problems.problem import Problem, ProblemFamily
+from problems.problem import Evidence, Problem, ProblemFamily
 from problems.references.marginals_1d import reference_marginal
 from problems.references.marginals_2d import Marginals2D
 from problems.validation import (
@@ -52,6 +54,12 @@ PUBLISHED = {
 }
 """Key of the seed, number of centres and half-width of the cube of the centres, by dimension."""
 
+FAN = {2: 5.0, 4: 5.0, 8: 5.0, 17: 3.0, 24: 3.0, 32: 3.0, 64: 2.0, 128: 1.5}
+"""Half-width of the cube of the centres in Fan et al. (ICML 2022), by dimension: as their released runs have it."""
+FAN_COMPONENTS = 10
+
+KNOWN: Mapping[str, Mapping[int, object]] = {"mokrov2021": PUBLISHED, "fan2022": FAN}
+
 
 def published_centres(dim: int, experiment: int) -> torch.Tensor:
     """Return the centres (K, D) of experiment number ``experiment`` of Mokrov et al. (NeurIPS 2021), bit for bit.
@@ -78,6 +86,9 @@ class GaussianMixtureFlow(ProblemFamily):
     ``instance`` says where the centres come from:
 
     - ``"mokrov2021"``: instance number ``seed`` of the published comparison, in its dimensions 2, 4, …, 12, 13, 32, 64.
+    - ``"fan2022"``: 10 centres drawn uniformly from a cube, as in Fan et al. (ICML 2022) and in their dimensions 2, 4,
+      8, 17, 24, 32, 64 and 128, with the half-widths of their released runs. The law of their centres is known, not
+      what they drew: each instance is another draw.
     - ``"random"``: ``components`` centres drawn uniformly from the cube [-half_width, half_width]^D.
 
     ``truth`` says what answers are measured against:
@@ -104,7 +115,7 @@ class GaussianMixtureFlow(ProblemFamily):
     truth: str = "stationary"
 
     def __post_init__(self) -> None:
-        require_choice(self.name, "instance", self.instance, ("mokrov2021", "random"))
+        require_choice(self.name, "instance", self.instance, ("mokrov2021", "fan2022", "random"))
         require_choice(self.name, "truth", self.truth, ("stationary", "marginal"))
         require_times(self.name, self.times)
         require_counts(self.name, components=self.components)
@@ -120,9 +131,9 @@ class GaussianMixtureFlow(ProblemFamily):
             )
 
     def dims(self) -> tuple[int, ...] | None:
-        most = MARGINAL_DIM if self.truth == "marginal" else max(PUBLISHED)
-        if self.instance == "mokrov2021":
-            return tuple(dim for dim in PUBLISHED if dim <= most)
+        most = MARGINAL_DIM if self.truth == "marginal" else max(*FAN, *PUBLISHED)
+        if self.instance in KNOWN:
+            return tuple(dim for dim in KNOWN[self.instance] if dim <= most)
         return tuple(range(1, MARGINAL_DIM + 1)) if self.truth == "marginal" else None
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
@@ -133,11 +144,13 @@ class GaussianMixtureFlow(ProblemFamily):
                 f"truth='stationary' in any"
             )
         require_seed(self.name, seed)
+        if self.instance in KNOWN and dim not in KNOWN[self.instance]:
+            known = ", ".join(map(str, KNOWN[self.instance]))
+            raise ValueError(f"{self.name}: instance={self.instance!r} exists in dimensions {known}, got {dim}")
         if self.instance == "mokrov2021":
-            if dim not in PUBLISHED:
-                known = ", ".join(map(str, PUBLISHED))
-                raise ValueError(f"{self.name}: instance='mokrov2021' exists in dimensions {known}, got {dim}")
             centres = published_centres(dim, seed)
+        elif self.instance == "fan2022":
+            centres = _uniform(FAN_COMPONENTS, dim, FAN[dim], torch.float64, generator)
         else:
             centres = _uniform(self.components, dim, self.half_width, torch.float64, generator)
         count = len(centres)
@@ -149,6 +162,6 @@ class GaussianMixtureFlow(ProblemFamily):
         energy = FreeEnergy(MixturePotential(stationary, self.inverse_temperature), Entropy(self.inverse_temperature))
         flow = GradientFlow(initial, energy, self.times)
         if self.truth == "stationary":
-            return Problem(flow, MEASURES, truth=lambda time: stationary, stationary=True)
+            return Problem(flow, MEASURES, truth=lambda time: stationary, stationary=True, evidence=Evidence(0.0))
         marginal = Marginals2D(flow) if dim == 2 else functools.cache(functools.partial(reference_marginal, flow))
         return Problem(flow, MEASURES, truth=marginal)

@@ -114,6 +114,11 @@ class Gaussian(Density):
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.mean, self.covariance
 
+    def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        deviations = (directions @ self.cholesky).norm(dim=1, keepdim=True)
+        quantiles: torch.Tensor = (directions @ self.mean)[:, None] + deviations * torch.special.ndtri(levels)
+        return quantiles
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixture(Density):

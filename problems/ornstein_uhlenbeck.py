@@ -53,6 +53,18 @@ def published_instance(dim: int, experiment: int) -> Quadratic:
     return Quadratic(symmetrised(torch.linalg.inv(torch.from_numpy(covariance))), torch.from_numpy(centre))
 
 
+def fan_instance(dim: int, generator: torch.Generator) -> Quadratic:
+    """Return a potential ½ (x-b)ᵀC⁻¹(x-b) by the law of Fan et al. (ICML 2022): b (D,) first, then C's eigenvalues."""
+    centre = torch.randn(dim, generator=generator, dtype=torch.float64)
+    eigenvalues = 0.5 + 0.5 * torch.rand(dim, generator=generator, dtype=torch.float64)
+    return Quadratic(random_spd(1 / eigenvalues, generator), centre)
+
+
+def standard_gaussian(dim: int) -> Gaussian:
+    """Return N(0, I)."""
+    return Gaussian(torch.zeros(dim, dtype=torch.float64), torch.eye(dim, dtype=torch.float64))
+
+
 def _numbers(name: str, value: object, shape: tuple[int, ...]) -> torch.Tensor:
     """Return nested sequences of numbers as a float64 tensor; raises ``ValueError`` unless of this shape."""
     try:
@@ -73,6 +85,9 @@ class OrnsteinUhlenbeck(ProblemFamily):
     ``instance`` says where A, b and ρ0 come from:
 
     - ``"mokrov2021"``: instance number ``seed`` of the published comparison, in any dimension; ρ0 = N(0, I).
+    - ``"fan2022"``: as drawn in the released runs of Fan et al. (ICML 2022): b ~ N(0, I), A⁻¹ with eigenvalues uniform
+      on [½, 1] and Haar-distributed eigenvectors, in any dimension (theirs are 2, 6, 12, 16, 32 and 64); ρ0 = N(0, I).
+      Their law is known, not what they drew: each instance is another draw.
     - ``"random"``: A has Haar-distributed eigenvectors and eigenvalues spaced evenly in the logarithm over
       ``spectrum``, which is a name of ``SPECTRA`` or (smallest, largest); b ~ N(0, I). ρ0 is a mixture with
       ``initial_components`` equal weights, means drawn from N(0, 4I), and covariances with eigenvalues from ¼ to 1
@@ -97,7 +112,7 @@ class OrnsteinUhlenbeck(ProblemFamily):
     initial_covariance: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        require_choice(self.name, "instance", self.instance, ("mokrov2021", "random", "given"))
+        require_choice(self.name, "instance", self.instance, ("mokrov2021", "fan2022", "random", "given"))
         require_times(self.name, self.times)
         require_positive(self.name, inverse_temperature=self.inverse_temperature)
         require_counts(self.name, initial_components=self.initial_components)
@@ -133,8 +148,9 @@ class OrnsteinUhlenbeck(ProblemFamily):
         require_seed(self.name, seed)
         initial: Gaussian | GaussianMixture
         if self.instance == "mokrov2021":
-            potential = published_instance(dim, seed)
-            initial = Gaussian(torch.zeros(dim, dtype=torch.float64), torch.eye(dim, dtype=torch.float64))
+            potential, initial = published_instance(dim, seed), standard_gaussian(dim)
+        elif self.instance == "fan2022":
+            potential, initial = fan_instance(dim, generator), standard_gaussian(dim)
         elif self.instance == "random":
             potential, initial = self._random(dim, generator)
         else:

@@ -35,14 +35,19 @@ def hold() -> None:
 
 def arithmetic() -> str:
     """Return in one line what the bits of figures depend on besides the processor and the versions of packages."""
+    import numpy  # noqa: F401 - so that its BLAS is loaded, and found below
+    import threadpoolctl
     import torch
 
+    pools = threadpoolctl.threadpool_info()
+    kernels = sorted({pool["architecture"] for pool in pools if pool["internal_api"] == "openblas"})
     held = os.environ.get(VARIABLE)
     if not torch.backends.mkl.is_available():
         products = "torch without MKL"
     else:
         products = f"{VARIABLE} not set" if held is None else f"{VARIABLE}={held}"
-    return f"{torch.backends.cpu.get_cpu_capability()} instructions, {products}"
+    of_numpy = f", NumPy with OpenBLAS for {'/'.join(kernels)}" if kernels else ""
+    return f"{torch.backends.cpu.get_cpu_capability()} instructions, {products}{of_numpy}"
 
 
 @cache

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.measure import CATALOGUE
 from harness.outcome import FAILED, STATUSES
 from harness.report import summary
+from harness.report.published import marked
 from harness.report.summary import distinct, interval, significant, time_text
 
 
@@ -135,13 +136,20 @@ def lines(
     for label, group in others.groupby("label", sort=False):
         cells = {
             (row["size"], round(row["t"], 9)): {
-                "median": significant(row["median"]),
+                "median": marked(significant(row["median"]), row["source"]),
                 "range": interval(row["q25"], row["q75"]),
             }
             for row in group.to_dict("records")
         }
         keys = [(size, round(time, 9)) for size, time in columns]
-        found.append({"label": label, "kind": "published", "cells": [cells.get(key) for key in keys]})
+        found.append(
+            {
+                "label": label,
+                "kind": "published",
+                "source": group["source"].iloc[0],
+                "cells": [cells.get(key) for key in keys],
+            }
+        )
     return found
 
 
@@ -153,7 +161,10 @@ def figure_cell(row: dict[Any, Any], metric: str, best: dict[Any, float]) -> dic
         "median": significant(row["median"]),
         "range": interval(row["q25"], row["q75"]),
         "floor": "" if pd.isna(row["floor"]) or row["solver"] == "oracle" else significant(row["floor"]),
-        "published": "" if pd.isna(row["published_median"]) else significant(row["published_median"]),
+        "published": ""
+        if pd.isna(row["published_median"])
+        else marked(significant(row["published_median"]), row["published_source"]),
+        "source": row["published_source"],
         "published_range": interval(row["published_q25"], row["published_q75"]),
         "leads": bool(leads) and better(metric) != "neither" and row["solver"] not in ("oracle", "initial"),
         "counts": "" if row["figures"] == row["planned"] else counts_text(row),

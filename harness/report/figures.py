@@ -99,7 +99,7 @@ def panels(rows: pd.DataFrame, others: pd.DataFrame, metric: str, along: str) ->
     for axes in grid[::columns]:
         axes.set_ylabel(metric)
     entries = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    names = sorted(entries, key=lambda name: (name.startswith("floor"), published_figures.SOURCE in name))
+    names = sorted(entries, key=lambda name: (name.startswith("floor"), ", published (" in name))
     figure.legend([entries[name] for name in names], names, loc="outside right upper", frameon=False)
     return figure
 
@@ -122,10 +122,10 @@ def panel(axes: Axes, rows: pd.DataFrame, others: pd.DataFrame, along: str, show
         theirs = group[group["published_median"].notna()]
         if len(theirs):
             place = "published_seconds" if along == "seconds" else along
-            name = f"the same solvers, {published_figures.SOURCE}"
+            name = f"the same solvers, {theirs['published_source'].iloc[0]}"
             open_marks(axes, theirs[place], theirs["published_median"], colour, "D", name)
     for number, (label, group) in enumerate(others.groupby("label", sort=False)):
-        name = f"{label}, {published_figures.SOURCE}"
+        name = f"{label}, {group['source'].iloc[0]}"
         open_marks(axes, group[along], group["median"], PUBLISHED, OPEN[number % len(OPEN)], name)
 
 

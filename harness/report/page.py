@@ -89,7 +89,7 @@ def page(
         failures=failures(cells),
         measures=measures(frame),
         provenance=provenance(cells),
-        source=published_figures.SOURCE,
+        source=published_figures.sources(rows["published_source"], others["source"]),
         style=Markup(resource("page.css")),
         script=Markup(resource("page.js")),
         plots_script=Markup(resource("plots.js") + resource("draws_and_steps.js")),

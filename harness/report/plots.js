@@ -9,7 +9,6 @@
     return value === 0 || (size >= 1e-3 && size < 1e5) ? String(Number(value.toPrecision(3))) : value.toExponential(2);
   };
   const problems = JSON.parse(document.getElementById("plots").textContent);
-  const source = document.getElementById("plots").dataset.source;
   // Marks as Plotly names them, and as they look in the legend.
   const marks = [
     ["circle", "M11 1.5a4.5 4.5 0 1 0 .01 0Z"], ["square", "M7 2h8v8h-8Z"], ["triangle-up", "M11 1 16 10H6Z"],
@@ -92,9 +91,9 @@
         mark: series.label % marks.length })),
       ...now.floors.map((floor, index) => ({ key: floor.name, name: floor.name, colour: "var(--faint)", dash: dash(index) })),
       ...(now.series.some((series) => known(series.published_median))
-        ? [{ key: "published", name: `the same solvers, ${source}`, colour: "var(--soft)", open: 5 }] : []),
+        ? [{ key: "published", name: `the same solvers, ${now.series.find((series) => known(series.published_median)).published_source}`, colour: "var(--soft)", open: 5 }] : []),
       ...now.others.map((other, index) => ({
-        key: `published ${other.label}`, name: `${other.label}, ${source}`, colour: "var(--published)", open: open[index % open.length] })),
+        key: `published ${other.label}`, name: `${other.label}, ${other.source}`, colour: "var(--published)", open: open[index % open.length] })),
     ];
 
     const traces = (now, axis, colours) => {
@@ -143,7 +142,7 @@
             key: "published", under: key, x: first ? series[axis] : series.published_seconds, y: series.published_median,
             mode: "markers", marker: { color: colour, size: 13, symbol: "diamond-open", line: { width: 1.6 } },
             error_y: spread(series, "published_q25", "published_q75", "published_median", colour), customdata: series.size,
-            hovertemplate: `<b>${plain(label)}</b><br>${source}<br>D = %{customdata}<br>%{y:.3g}${first ? "" : ` after ${where}`}<extra></extra>`,
+            hovertemplate: `<b>${plain(label)}</b><br>${series.published_source}<br>D = %{customdata}<br>%{y:.3g}${first ? "" : ` after ${where}`}<extra></extra>`,
           });
         }
       });
@@ -153,7 +152,7 @@
           key: `published ${other.label}`, x: other[axis], y: other.median, mode: "markers",
           marker: { color: colours.published, size: 9, symbol: `${marks[open[index % open.length]][0]}-open`, line: { width: 1.6 } },
           error_y: spread(other, "q25", "q75", "median", colours.published), customdata: other.size,
-          hovertemplate: `<b>${plain(other.label)}</b><br>${source}<br>D = %{customdata}<br>%{y:.3g}${first ? "" : ` after ${where}`}<extra></extra>`,
+          hovertemplate: `<b>${plain(other.label)}</b><br>${other.source}<br>D = %{customdata}<br>%{y:.3g}${first ? "" : ` after ${where}`}<extra></extra>`,
         });
       });
       return found.map((trace) => ({

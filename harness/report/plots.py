@@ -55,6 +55,7 @@ def series_of(rows: pd.DataFrame, runs: pd.DataFrame, label: str, place: int) ->
     result: dict[str, Any] = {"label": place} | {name: numbers(rows[name]) for name in names}
     for name in ("median", "q25", "q75", "seconds"):
         result[f"published_{name}"] = numbers(rows[f"published_{name}"])
+    result["published_source"] = next(iter(rows["published_source"].dropna()), "")
     single = runs[runs["label"] == label]
     result["runs"] = [numbers(single[name]) for name in ("size", "seed", "solve_seconds", "value")]
     return result
@@ -78,7 +79,9 @@ def floor_of(rows: pd.DataFrame, name: str) -> dict[str, Any]:
 def other_of(rows: pd.DataFrame, label: str) -> dict[str, Any]:
     """Return the published figures of a method that the frame does not have."""
     rows = rows.sort_values("size")
-    return {"label": label} | {name: numbers(rows[name]) for name in ("size", "median", "q25", "q75", "seconds")}
+    return {"label": label, "source": rows["source"].iloc[0]} | {
+        name: numbers(rows[name]) for name in ("size", "median", "q25", "q75", "seconds")
+    }
 
 
 def number(value: Any) -> float | int | None:

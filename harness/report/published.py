@@ -1,4 +1,7 @@
-"""Published figures to lay beside our own: Mokrov et al., Large-Scale Wasserstein Gradient Flows, NeurIPS 2021.
+"""Published figures to lay beside our own, each with its source.
+
+Mokrov et al., Large-Scale Wasserstein Gradient Flows, NeurIPS 2021; Fan, Zhang, Taghvaei and Chen, Variational
+Wasserstein Gradient Flow, ICML 2022.
 
 A published figure stands beside one of ours only where problem, instance, settings, time and estimator agree.
 """
@@ -15,14 +18,19 @@ from typing import Any
 import pandas as pd
 
 SOURCE = "published (Mokrov et al. 2021)"
+FAN = "published (Fan et al. 2022)"
+READ_OFF = ", read off a plot"
 FOLDER = Path(__file__).parents[2] / "results" / "published"
 
 COLUMNS = [
     "problem", "problem_settings", "method", "solver", "solver_settings", "label", "size", "t", "metric",
-    "median", "q25", "q75", "min", "max", "runs", "seconds",
+    "median", "q25", "q75", "min", "max", "runs", "seconds", "source",
 ]  # fmt: skip
 
 RELEASED_MODEL = {"intercept": False, "prior_shape": 1.0, "prior_rate": 100.0}
+
+POROUS_STEP = 5e-4
+"""The step of the released porous-medium runs in three and six dimensions."""
 
 ALWAYS_THE_SAME = ("step_size", "regularisation")
 
@@ -65,6 +73,7 @@ def counterpart(method: str) -> Counterpart:
         "ICNN_jko": Counterpart("icnn-jko"),
         "dual_jko": Counterpart("dual-jko", {"reference": "published", "step_size": 0.1}, "symkl-published"),
         "SVGD": Counterpart("svgd"),
+        "variational": Counterpart("primal-dual-jko"),
     }
     if method not in named:
         raise ValueError(
@@ -81,8 +90,52 @@ def load(folder: str | Path = FOLDER) -> pd.DataFrame:
     ``FileNotFoundError`` for a folder that does not hold the files.
     """
     folder = Path(folder)
-    parts = [ornstein_uhlenbeck(folder), gaussian_mixture(folder), nonlinear_filtering(folder), posterior(folder)]
+    mokrov = [ornstein_uhlenbeck(folder), gaussian_mixture(folder), nonlinear_filtering(folder), posterior(folder)]
+    parts = [*(part.assign(source=SOURCE) for part in mokrov), variational(folder)]
     return pd.concat([part.reindex(columns=COLUMNS) for part in parts], ignore_index=True)
+
+
+def variational(folder: Path) -> pd.DataFrame:
+    """Return the figures of Fan et al. (2022) that some measure here has the estimator of, or near it.
+
+    Logarithms are undone, so that ``median`` holds a geometric mean over the instances; its half-width is no quartile
+    and is left out. On Ornstein-Uhlenbeck flows they fitted a Gaussian to particles, hence ``symkl-gaussian``; on
+    mixtures a mixture of 15 Gaussians, which no measure here does: those stand beside ``symkl``, from above. Seconds a
+    step are of no whole run and stand beside nothing.
+    """
+    table = read(folder, "variational_wgf")
+    logarithms = table["quantity"].str.startswith("log10 ")
+    settings = {
+        "ornstein-uhlenbeck": ("symkl-gaussian", {"instance": "fan2022", "inverse_temperature": 1.0}, 15, None),
+        "gaussian-mixture": ("symkl", {"instance": "fan2022", "truth": "stationary"}, None, None),
+        "porous-medium": ("free-energy", {"instance": "fan2022-released"}, None, 2 * POROUS_STEP),
+    }
+    parts = []
+    shown = table[table["quantity"].str.contains("SymKL|free energy")]
+    for problem, rows in shown.groupby("problem", sort=False):
+        metric, required, runs, time = settings[str(problem)]
+        parts.append(
+            rows.assign(
+                median=rows["value"].where(~logarithms, 10.0 ** rows["value"]),
+                metric=metric,
+                problem_settings=json.dumps(required),
+                runs=runs,
+                t=rows["t"] if time is None else time,
+                source=[FAN + (READ_OFF if how == "plot" else "") for how in rows["read"]],
+            )
+        )
+    return named(pd.concat(parts, ignore_index=True).rename(columns={"dim": "size"}))
+
+
+def marked(text: str, source: object) -> str:
+    """Return the text of a published figure, with ~ before it where it was read off a plot."""
+    return f"~{text}" if str(source).endswith(READ_OFF) else text
+
+
+def sources(*tables: pd.Series[Any]) -> str:
+    """Return the sources of some columns in words, each once; that of the first paper where there is none."""
+    found = dict.fromkeys(str(name).removesuffix(READ_OFF) for table in tables for name in table.dropna().unique())
+    return "; ".join(found) or SOURCE
 
 
 def ornstein_uhlenbeck(folder: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from harness.report import published as published_figures
 PROBLEM = ["problem", "problem_settings"]
 SOLVER = ["solver", "solver_settings", "label"]
 GROUP = [*PROBLEM, *SOLVER, "size"]
-BESIDE = ("median", "q25", "q75", "min", "max", "runs", "seconds", "method")
+BESIDE = ("median", "q25", "q75", "min", "max", "runs", "seconds", "method", "source")
 
 
 def cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from rich.table import Table
 from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
 from harness.report import summary
-from harness.report.published import SOURCE
+from harness.report.published import SOURCE, marked
 from harness.report.summary import interval, significant
 
 COLUMNS = ("solver", "D", "t", "median", "quartiles", "floor", "published", "ok", "seconds")
@@ -68,7 +68,7 @@ def printed(row: dict[Any, Any]) -> dict[str, str]:
         "median": significant(row["median"]),
         "quartiles": interval(row["q25"], row["q75"]),
         "floor": significant(row["floor"]),
-        "published": significant(row["published_median"]),
+        "published": marked(significant(row["published_median"]), row["published_source"]),
         "ok": f"{row['ok']}/{row['planned']}" + (f", {row['statuses']}" if row["statuses"] else ""),
         "seconds": significant(row["seconds"]),
     }

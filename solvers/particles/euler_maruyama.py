@@ -1,4 +1,4 @@
-"""Euler-Maruyama: independent particles that follow the stochastic differential equation of the flow.
+"""Euler-Maruyama: particles that follow the stochastic differential equation of the flow, each for itself.
 
 The law of dX = -∇V(X) dt + √(2/β) dW solves the Fokker-Planck equation ∂ρ = ∇·(ρ∇V) + β⁻¹Δρ. The scheme is
 
@@ -15,6 +15,9 @@ to relax. With a preconditioner Q the same scheme in y = Q^{½} x,
 
 follows another flow with the same stationary law (Roberts, Stramer, Methodol. Comput. Appl. Probab. 4, 2002), see
 ``solvers.preconditioning.curvature``.
+
+Without an internal energy there is no noise. With an interaction particles move together
+(``solvers/particles/interacting_particles.py``).
 """
 
 from __future__ import annotations
@@ -28,10 +31,12 @@ from typing import ClassVar
 import torch
 
 from problems.devices import DTYPES, placed
+from problems.flow import Entropy, InternalEnergy
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
+from solvers.particles.interacting_particles import InteractingParticles
 from solvers.preconditioning.curvature import PRECONDITIONERS, preconditioner_of, unsupported_preconditioner
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
 from solvers.threads import block_generators, block_size, workers
@@ -114,12 +119,20 @@ class EulerMaruyama(Solver):
     with its own generator, and threads share out the blocks.
 
     ``preconditioner`` is "identity", or "hessian" for Q = ∇²V(x*) at the mode x* that Newton's method reaches from the
-    mean of the initial law. That is for stationary laws only: times and ``step_size`` are those of the other flow.
+    mean of the initial law. That is for stationary laws only, of a potential and an entropy: times and ``step_size``
+    are those of the other flow.
+
+    With an interaction the N particles feel each other instead of the law, and theirs differs from it by O(1/N) beside
+    the error of the step. The diagnostic ``field_noise`` is what the field of N particles is off by, relative to it.
+    An interaction that is singular moves particles that come close by far in a step: that diverges where it is farther
+    than they are spread, for which a smaller step helps.
 
     Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "euler-maruyama"
+    internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (Entropy, None)
+    interacts: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 10_000
     step_size: float = 1e-3
@@ -140,16 +153,29 @@ class EulerMaruyama(Solver):
         step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
+        energy = problem.flow.energy
+        if self.preconditioner != "identity" and (energy.internal is None or energy.interaction is not None):
+            return f"preconditioner {self.preconditioner!r} is for flows of a potential and an entropy alone"
         return unsupported_preconditioner(self.preconditioner, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
         counts = step_counts(flow.times, self.step_size)
-        noise_scale = math.sqrt(2 * self.step_size / flow.inverse_temperature)
+        noise_scale = 0.0
+        if flow.energy.internal is not None:
+            noise_scale = math.sqrt(2 * self.step_size / flow.inverse_temperature)
+        cost = Cost(gradient_evaluations=self.particles * counts[-1])
+        size = block_size(self.particles, flow.dim, BLOCK_ELEMENTS, device)
+        if flow.energy.interaction is not None:
+            points = flow.initial.sample(self.particles, generator)
+            streams = block_generators(math.ceil(self.particles / size), generator, device)
+            together = InteractingParticles(flow.energy, self.step_size, noise_scale, device, DTYPES[self.dtype])
+            observed, noise = together.follow(points, size, streams, counts)
+            return Solution(flow.times, tuple(map(Particles, observed)), cost, {"field_noise": noise})
         preconditioner = preconditioner_of(self.preconditioner, flow)
         drift = drift_of(preconditioner.potential_in(flow.potential), self.step_size, device, DTYPES[self.dtype])
         initial = preconditioner.to_coordinates(flow.initial.sample(self.particles, generator))
-        blocks = initial.split(block_size(self.particles, flow.dim, BLOCK_ELEMENTS, device))
+        blocks = initial.split(size)
         streams = block_generators(len(blocks), generator, device)
 
         def follow_block(block: tuple[torch.Tensor, torch.Generator]) -> list[torch.Tensor]:
@@ -161,7 +187,7 @@ class EulerMaruyama(Solver):
         estimates = tuple(
             Particles(preconditioner.from_coordinates(torch.cat(points))) for points in zip(*paths, strict=True)
         )
-        return Solution(flow.times, estimates, Cost(gradient_evaluations=self.particles * counts[-1]))
+        return Solution(flow.times, estimates, cost)
 
 
 def follow(

@@ -28,6 +28,7 @@ TRAINED = {
 SHORT = {
     "barenblatt-jko": '{"step_size": 0.02}',
     "svgd": '{"particles": 600, "iterations": 150}',
+    "blob": '{"particles": 100, "tolerance": 0.2}',
     "mala": '{"particles": 1000, "chains": 100, "warmup": 200, "thinning": 5}',
 }
 SHOWN_TO_TRAINED = {

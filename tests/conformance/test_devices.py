@@ -28,6 +28,7 @@ SETTINGS = {
     "barenblatt-jko": '{"step_size": 0.02}',
     "euler-maruyama": '{"particles": 500}',
     "bootstrap-filter": '{"particles": 500}',
+    "blob": '{"particles": 50}',
     "icnn-jko": '{"iterations": 20, "width": 8, "batch_size": 64, "pool_size": 512, "step_size": 0.1}',
     "proximal-recursion": '{"particles": 60, "step_size": 0.02}',
     "dual-jko": '{"basis": "gaussian", "kernels": 20, "kernel_variance": 1.0, "samples": 200}',

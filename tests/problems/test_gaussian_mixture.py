@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from problems.gaussian_mixture import PUBLISHED, GaussianMixtureFlow, published_centres
+from problems.gaussian_mixture import FAN, PUBLISHED, GaussianMixtureFlow, published_centres
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import Quadratic
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
@@ -72,6 +72,29 @@ def test_random_instances_follow_the_generator_and_the_settings():
     assert 1.3 < float(one.abs().max()) <= 2.0
 
 
+@pytest.mark.parametrize("dim", FAN)
+def test_fan_instances(dim):
+    """Ten unit Gaussians in a cube, from N(0, 16 I); another draw for every generator."""
+    family = GaussianMixtureFlow(instance="fan2022")
+    problem = family.build(dim, 0, generator(1))
+    means = problem.truth(4.0).means
+    assert means.shape == (10, dim)
+    assert 0.7 * FAN[dim] < float(means.abs().max()) <= FAN[dim]
+    assert torch.equal(problem.flow.initial.covariance, 16 * torch.eye(dim, dtype=torch.float64))
+    assert not torch.equal(means, family.build(dim, 1, generator(2)).truth(4.0).means)
+    assert problem.stationary
+    assert problem.evidence.log_value == 0
+
+
+def test_dimensions_that_were_not_published_are_refused():
+    with pytest.raises(ValueError, match="instance='fan2022' exists in dimensions 2, 4, 8, 17, 24, 32, 64, 128, got 6"):
+        GaussianMixtureFlow(instance="fan2022").build(6, 0, generator())
+    with pytest.raises(ValueError, match="instance='mokrov2021' exists in dimensions 2, 4, 6"):
+        GaussianMixtureFlow().build(3, 0, generator())
+    assert GaussianMixtureFlow(instance="fan2022").dims() == tuple(FAN)
+    assert GaussianMixtureFlow(instance="fan2022", truth="marginal").dims() == (2,)
+
+
 def test_dimensions():
     assert GaussianMixtureFlow().dims() == (2, 4, 6, 8, 10, 12, 13, 32, 64)
     assert GaussianMixtureFlow(instance="random").dims() is None
@@ -80,7 +103,7 @@ def test_dimensions():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"instance": "venus"}, "instance must be one of 'mokrov2021', 'random'; got 'venus'"),
+        ({"instance": "venus"}, "instance must be one of 'mokrov2021', 'fan2022', 'random'; got 'venus'"),
         ({"components": 9}, "components must be left at 5, got 9: only instance='random' uses it"),
         ({"half_width": 3.0}, "only instance='random' uses it, not instance='mokrov2021'"),
         ({"instance": "random", "components": 0}, "components must be a whole number >= 1, got 0"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
+from false_alarms import sigmas
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, published_instance
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
@@ -185,6 +186,19 @@ def test_random_initial_laws_do_not_commute_with_the_potential(components):
         assert float(commutator.norm()) > 0.05 * float(precision.norm() * covariance.norm())
 
 
+@pytest.mark.parametrize("dim", [2, 16, 64])
+def test_fan_instances(dim):
+    """The stationary covariance has eigenvalues in [½, 1], of mean ¾; the start is N(0, I)."""
+    problem = build(dim, seed=3, instance="fan2022")
+    eigenvalues = 1 / torch.linalg.eigvalsh(problem.flow.potential.precision)
+    assert 0.5 <= float(eigenvalues.min()) < float(eigenvalues.max()) <= 1
+    assert abs(float(eigenvalues.mean()) - 0.75) < sigmas(3) * 0.5 / math.sqrt(12 * dim)
+    assert torch.equal(problem.flow.initial.covariance, torch.eye(dim, dtype=torch.float64))
+    again, other = (build(dim, seed=seed, instance="fan2022").flow.potential for seed in (3, 4))
+    assert torch.equal(again.precision, problem.flow.potential.precision)
+    assert not torch.equal(other.centre, problem.flow.potential.centre)
+
+
 def test_random_instances_come_from_the_generator():
     same = [build(3, 4, instance="random").flow.potential.precision for _ in range(2)]
     assert torch.equal(*same)
@@ -214,7 +228,7 @@ def test_given_instance():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"instance": "mokrov"}, "instance must be one of 'mokrov2021', 'random', 'given'; got 'mokrov'"),
+        ({"instance": "mokrov"}, "instance must be one of 'mokrov2021', 'fan2022', 'random', 'given'; got 'mokrov'"),
         ({"inverse_temperature": 0.0}, "inverse_temperature must be a finite number > 0, got 0.0"),
         ({"inverse_temperature": -1}, "inverse_temperature must be a finite number > 0, got -1"),
         ({"inverse_temperature": math.nan}, "inverse_temperature must be a finite number > 0, got nan"),

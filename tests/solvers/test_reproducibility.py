@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -97,6 +98,18 @@ def test_a_value_of_the_users_own_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
 def test_what_the_arithmetic_hangs_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert arithmetic() == f"{torch.backends.cpu.get_cpu_capability()} instructions, {VARIABLE}={os.environ[VARIABLE]}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert arithmetic().startswith(f"{capability} instructions, {VARIABLE}={os.environ[VARIABLE]}")
     monkeypatch.delenv(VARIABLE)
-    assert arithmetic().endswith(f"{VARIABLE} not set")
+    assert arithmetic().startswith(f"{capability} instructions, {VARIABLE} not set")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the kernels' names are those of x86")
+@pytest.mark.parametrize("kernels", ["Nehalem", "Sandybridge"])
+def test_the_kernels_that_numpy_uses_are_said(kernels: str) -> None:
+    program = "from solvers.reproducibility import arithmetic; print(arithmetic())"
+    environment = os.environ | {"OPENBLAS_CORETYPE": kernels}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    if "OpenBLAS" not in done.stdout:
+        pytest.skip("this NumPy has no OpenBLAS")
+    assert done.stdout.strip().endswith(f", NumPy with OpenBLAS for {kernels}")

@@ -9,12 +9,13 @@ from harness.report import published
 
 def test_every_method_has_a_counterpart_here():
     frame = published.load()
-    assert frame[["problem", "method", "solver", "label", "metric", "median"]].notna().all().all()
+    assert frame[["problem", "method", "solver", "label", "metric", "median", "source"]].notna().all().all()
     assert set(frame["problem"]) == {
         "ornstein-uhlenbeck",
         "gaussian-mixture",
         "nonlinear-filtering",
         "logistic-regression",
+        "porous-medium",
     }
 
 
@@ -28,6 +29,7 @@ def test_every_method_has_a_counterpart_here():
             {"particles": 400, "step_size": 1e-3, "regularisation": 0.05},
             "symkl-published",
         ),
+        ("variational", "primal-dual-jko", {}, "symkl"),
         ("bbf_50000", "bootstrap-filter particles=50000", {"particles": 50000}, "symkl"),
         ("ICNN_jko", "icnn-jko", {}, "symkl"),
         ("dual_jko", "dual-jko reference=published", {"reference": "published", "step_size": 0.1}, "symkl-published"),
@@ -66,6 +68,43 @@ def test_figures_of_known_rows():
     assert (row["median"], row["seconds"]) == (0.00426188, 15.9204)
     row = frame.loc[("gaussian-mixture", "ICNN_jko", 2, 4.0)].squeeze()
     assert row["median"] == 0.0557961
+
+
+def test_figures_of_the_second_paper_have_its_name_and_say_what_was_read_off_a_plot():
+    frame = published.load()
+    theirs = frame[frame["source"].str.startswith(published.FAN)].set_index(["problem", "size"])
+    printed = theirs.loc[("ornstein-uhlenbeck", 2)].squeeze()
+    assert (printed["metric"], printed["t"], printed["runs"], printed["source"]) == (
+        "symkl-gaussian",
+        0.9,
+        15,
+        "published (Fan et al. 2022)",
+    )
+    assert printed["median"] == pytest.approx(10**-3.34)
+    read = theirs.loc[("porous-medium", 6)].squeeze()
+    assert (read["median"], read["t"], read["metric"]) == (3.65, 0.001, "free-energy")
+    assert theirs.loc["gaussian-mixture"]["t"].isna().all()
+    assert theirs["source"].str.endswith("read off a plot").sum() == 8
+    assert set(frame.loc[~frame.index.isin(frame.index[-14:]), "source"]) == {published.SOURCE}
+
+
+def test_the_two_papers_are_kept_apart():
+    frame = published.load()
+    instance = {"instance": "fan2022", "inverse_temperature": 1.0, "truth": "stationary"}
+    for problem, count in (("ornstein-uhlenbeck", 6), ("gaussian-mixture", 6)):
+        theirs = published.comparable(frame, problem, json.dumps(instance))
+        assert len(theirs) == count
+        assert theirs["source"].str.startswith(published.FAN).all()
+    assert published.comparable(frame, "porous-medium", json.dumps({"instance": "fan2022"})).empty
+
+
+def test_sources_in_words():
+    first = pd.Series([published.SOURCE, None])
+    second = pd.Series([published.FAN + published.READ_OFF, published.FAN])
+    assert published.sources(first, second) == "published (Mokrov et al. 2021); published (Fan et al. 2022)"
+    assert published.sources(pd.Series([None])) == published.SOURCE
+    assert published.marked("0.32", second[0]) == "~0.32"
+    assert published.marked("0.32", published.FAN) == "0.32"
 
 
 def test_released_runs_go_before_the_printed_table():

@@ -315,13 +315,22 @@ def test_the_metric_is_for_stationary_laws_with_a_hessian():
     assert solver.unsupported(stationary) is None
 
 
-def test_interaction_is_refused():
-    problem = ornstein_uhlenbeck(2)
-    solver = EulerMaruyama()
-    assert solver.unsupported(problem) is None
-    energy = dataclasses.replace(problem.flow.energy, interaction=QuadraticInteraction(2))
-    interacting = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, energy=energy))
-    assert "no interaction" in solver.refusal(interacting)
+def test_the_metric_is_for_a_potential_and_an_entropy_alone():
+    problem = dataclasses.replace(ornstein_uhlenbeck(2), stationary=True)
+    for change in ({"interaction": QuadraticInteraction(2)}, {"internal": None}):
+        energy = dataclasses.replace(problem.flow.energy, **change)
+        changed = dataclasses.replace(problem, flow=dataclasses.replace(problem.flow, energy=energy))
+        assert EulerMaruyama().refusal(changed) is None
+        refusal = EulerMaruyama(preconditioner="hessian").refusal(changed)
+        assert refusal == "preconditioner 'hessian' is for flows of a potential and an entropy alone"
+
+
+def test_without_entropy_particles_slide_down_the_potential():
+    potential = Quadratic(2 * eye(1), torch.ones(1, dtype=torch.float64))
+    flow = GradientFlow(Gaussian(torch.zeros(1, dtype=torch.float64), eye(1)), FreeEnergy(potential, None), (0.2,))
+    [estimate] = run(Problem(flow, (), None), particles=100, step_size=0.1, dtype="float64").estimates
+    start = flow.initial.sample(100, generator(0))
+    torch.testing.assert_close(estimate.points, 1 + 0.8**2 * (start - 1))
 
 
 @pytest.mark.parametrize(
