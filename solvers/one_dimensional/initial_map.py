@@ -2,7 +2,8 @@
 
 A law with edges becomes one piece for each interval of its support, a map of (1 - y²)^p: p = 1/(m - 1) under ∫ρᵐ,
 ½ where masses repel like charges (the semicircle's), and else what the initial density itself has at its edges. Other
-laws are maps of the normal law, or for m < 1 of the one with the tails that ∫ρᵐ makes at once.
+laws are maps of the normal law, or for m < 1 of the one with the tails that ∫ρᵐ makes at once. For m > 1 they are maps
+of (1 - y²)^p as well, which fronts form like, and lose the outermost 1e-10 of their mass on either side.
 
 Half the nodes are evenly spread over the reference law's own coordinate, half over where the law is: what separates two
 bumps, almost without mass, is seen, too.
@@ -35,6 +36,8 @@ EDGE_SHARE = 1e-3
 DEPTH = 45.0
 # Largest power of an edge: the cells there would have less mass than float64 holds.
 STEEPEST = 10.0
+# Mass left out at either end of a law without edges that is to have some.
+CUT = 1e-10
 # Least distance of nodes over the support's width: they are to stay apart in float64.
 APART = 1e-12
 
@@ -46,14 +49,14 @@ def initial_map(law: Density, internal: InternalEnergy | None, interaction: Inte
     """
     mean, covariance = law.moments()
     origin, width = float(mean[0]), math.sqrt(float(covariance[0, 0]))
-    if isinstance(law, Gaussian):
+    if isinstance(law, Gaussian) and not front_law(internal):
         reference = tail_law(internal)
         y = reference.nodes(nodes)
         return ReferenceMap(Mesh(reference, (1.0,), (y,)), width * np.linspace(-REACH, REACH, nodes), origin)
     density = _Centred(law, origin)
     pieces = bounded_support(density, width, law.support_radius)
     if pieces is None:
-        return _unbounded(density, width, tail_law(internal), nodes, origin)
+        return _unbounded(density, width, front_law(internal) or tail_law(internal), nodes, origin)
     return _bounded(density, pieces, edge_law(internal, interaction, density, pieces), nodes, origin)
 
 
@@ -64,14 +67,19 @@ def tail_law(internal: InternalEnergy | None) -> ReferenceLaw:
     return NormalLaw()
 
 
+def front_law(internal: InternalEnergy | None) -> ReferenceLaw | None:
+    """Return the reference law of what ∫ρᵐ makes for m > 1, or ``None`` where it makes no edges that are resolved."""
+    if isinstance(internal, PowerEntropy) and internal.exponent >= 1 + 1 / STEEPEST:
+        return EdgeLaw(1 / (internal.exponent - 1))
+    return None
+
+
 def edge_law(
     internal: InternalEnergy | None, interaction: Interaction | None, density: _Centred, pieces: list[tuple[float, float]]
 ) -> ReferenceLaw:
     """Return the reference law of a law with edges, on ``pieces`` about its mean."""
     if internal is not None:
-        if isinstance(internal, PowerEntropy) and internal.exponent >= 1 + 1 / STEEPEST:
-            return EdgeLaw(1 / (internal.exponent - 1))
-        return tail_law(internal)
+        return front_law(internal) or tail_law(internal)
     if interaction is not None and interaction.singular:
         return EdgeLaw(0.5)
     found = []
@@ -167,7 +175,13 @@ def _unbounded(density: _Centred, width: float, reference: ReferenceLaw, nodes: 
             break
         reach += 0.5
     places = width * np.sinh(np.linspace(-reach, reach, FINER * nodes))
-    return _map(reference, [places], [density.log_masses(places)], nodes, origin)
+    log_masses = density.log_masses(places)
+    if reference.bounded:
+        masses = np.exp(log_masses - log_masses.max())
+        kept = np.minimum(np.cumsum(masses), np.cumsum(masses[::-1])[::-1]) > CUT * masses.sum()
+        log_masses = log_masses[kept]
+        places = places[np.append(kept, False) | np.append(False, kept)]
+    return _map(reference, [places], [log_masses], nodes, origin)
 
 
 def _map(
@@ -203,9 +217,9 @@ def _piece(reference: ReferenceLaw, places: Reals, masses: Reals, count: int) ->
     y, x = coordinate[kept], places[kept]
     if reference.bounded:
         y[0], y[-1], x[0], x[-1] = -1.0, 1.0, places[0], places[-1]
-        ends = x[0], x[-1]
-    else:
-        ends = float(np.interp(-3.7, y, x)), float(np.interp(3.7, y, x))
+    ends = [float(np.interp(level, scores[kept], x)) for level in (-3.7, 3.7)]
+    if reference.bounded and ends[1] - ends[0] > 0.5 * (x[-1] - x[0]):
+        ends = [x[0], x[-1]]
     where = np.clip((x - ends[0]) / (ends[1] - ends[0]), 0, 1)
     mixed = 0.5 * (y - y[0]) / (y[-1] - y[0]) + 0.5 * where
     goal = np.linspace(0, mixed[-1], count)

@@ -68,6 +68,16 @@ class MappedEnergy:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "coefficients", internal_coefficients(self.energy.internal, self.mesh))
 
+    def stiffened(self, share: float) -> MappedEnergy:
+        """Return F with at least this share of the mean internal energy for its mass in every cell."""
+        assert self.coefficients is not None
+        found = MappedEnergy(self.energy, self.mesh, self.origin)
+        masses = self.mesh.cell_masses
+        least = share * float(self.coefficients.sum()) / float(masses.sum()) * masses
+        stiff = np.where(np.abs(least) > np.abs(self.coefficients), least, self.coefficients)
+        object.__setattr__(found, "coefficients", stiff)
+        return found
+
     @property
     def nodal(self) -> bool:
         """Whether the points are the nodes."""

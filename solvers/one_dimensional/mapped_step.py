@@ -16,6 +16,10 @@ from solvers.solver import Diverged
 MOST_ITERATIONS = 300
 # Of the law's width: how far from the minimiser, in the root mean square, a step may be left.
 NEAR = 1e-11
+NEARLY = 1e-4
+# Iterations after which Newton's method starts again, and the least share of the typical internal energy in a cell.
+DIRECT = 40
+LEAST_SHARE = 1e-16
 SUFFICIENT = 1e-4
 SHORTEST = 1e-12
 ROUNDING = 4e-16
@@ -36,18 +40,43 @@ def objective(energy: MappedEnergy, step_size: float, before: Reals, values: Rea
 def minimise(energy: MappedEnergy, step_size: float, before: Reals) -> tuple[Reals, int, float]:
     """Return the minimiser (n,), the number of iterations and the distance left, over the law's width.
 
+    Where nodes with next to no mass are swept together, Newton's method from ``before`` (n,) takes many short steps: it
+    then starts again from minimisers with more internal energy there, less and less of it.
+
     Raises ``Diverged`` where the objective or a derivative is not finite, or nothing lower is found.
     """
     weights = energy.mesh.around
     mean = float((weights * before).sum() / weights.sum())
     width = float(np.sqrt((weights * (before - mean) ** 2).sum()))
     width = max(width, 1e-15 * float(np.abs(before).max()), 1e-300)
-    values = before
+    values, count, left = descend(energy, step_size, before, before, width, NEAR, DIRECT)
+    if left > NEAR and count >= DIRECT and energy.coefficients is not None:
+        values, share = before, 1.0
+        while share > LEAST_SHARE:
+            share *= 0.1
+            stiff = energy.stiffened(share)
+            values, more, _ = descend(stiff, step_size, before, values, width, NEARLY, MOST_ITERATIONS)
+            count += more
+    if left > NEAR and count >= DIRECT:
+        values, more, left = descend(energy, step_size, before, values, width, NEAR, MOST_ITERATIONS)
+        count += more
+        if more >= MOST_ITERATIONS:
+            raise Diverged(f"did not converge in {count} iterations ({left:.3g} of the law's width left)")
+    return values, count, left
+
+
+def descend(
+    energy: MappedEnergy, step_size: float, before: Reals, values: Reals, width: float, near: float, most: int
+) -> tuple[Reals, int, float]:
+    """Return values (n,) after at most so many iterations from ``values`` (n,), their number, and the distance left.
+
+    Raises ``Diverged`` where the objective or a derivative is not finite, or nothing lower is found.
+    """
+    weights, left, last = energy.mesh.around, np.inf, np.inf
     level, size = objective(energy, step_size, before, values)
     if not np.isfinite(level):
         raise Diverged("starts from quantiles that do not increase, or where the potential is not finite")
-    last = np.inf
-    for iteration in range(1, MOST_ITERATIONS + 1):
+    for iteration in range(1, most + 1):
         found = energy.derivatives(values, step_size, before)
         if not (np.isfinite(found.gradient).all() and np.isfinite(found.diagonal).all()):
             raise Diverged("meets derivatives of the potential that are not finite")
@@ -55,21 +84,22 @@ def minimise(energy: MappedEnergy, step_size: float, before: Reals) -> tuple[Rea
         decrement = float(-(found.gradient * direction).sum())
         left = float(np.sqrt(step_size * max(0.0, decrement))) / width
         rounding = ROUNDING * size
-        if left <= NEAR or (decrement <= 100 * rounding and decrement >= 0.1 * last):
-            length = longest(values, direction) if energy.keeps_apart else 1.0
+        length = longest(values, direction) if energy.keeps_apart else 1.0
+        if left <= near or (decrement <= 100 * rounding and decrement >= 0.1 * last):
             return values + length * direction, iteration, left
         last = decrement
-        length = longest(values, direction) if energy.keeps_apart else 1.0
+        # Where a few gaps would close, the others first go all the way all the same.
+        trial = values + direction if length == 1.0 else with_gaps_kept(values, direction, weights)
         while True:
-            trial = values + length * direction
             lower, trial_size = objective(energy, step_size, before, trial)
             if lower <= level - SUFFICIENT * length * decrement + 10 * rounding:
                 break
+            trial = values + length * direction
             length *= 0.5
             if length < SHORTEST:
                 raise Diverged(f"found no lower objective ({left:.3g} of the law's width from the minimum)")
         values, level, size = trial, lower, trial_size
-    raise Diverged(f"did not converge in {MOST_ITERATIONS} iterations ({left:.3g} of the law's width left)")
+    return values, most, left
 
 
 def newton_direction(found: Derivatives, masses: Reals) -> Reals:
@@ -122,6 +152,17 @@ def solve(
     plain, of_sides = solved[:, 0], solved[:, 1:]
     inner = np.eye(sides.shape[1]) + factors[1] @ (sides.T @ of_sides)
     return np.asarray(-scale * (plain - of_sides @ np.linalg.solve(inner, factors[1] @ (sides.T @ plain))))
+
+
+def with_gaps_kept(values: Reals, direction: Reals, masses: Reals) -> Reals:
+    """Return values (n,) moved all the way, but for gaps that lose more than nine tenths: those keep a tenth.
+
+    The node in the middle of the ``masses`` (n,) goes where it would.
+    """
+    gaps = np.diff(values)
+    middle = int(np.searchsorted(np.cumsum(masses), 0.5 * masses.sum()))
+    moved = np.concatenate([[0.0], np.cumsum(np.maximum(gaps + np.diff(direction), 0.1 * gaps))])
+    return np.asarray(values[middle] + direction[middle] + (moved - moved[middle]))
 
 
 def longest(values: Reals, direction: Reals) -> float:
