@@ -114,6 +114,10 @@ class Gaussian(Density):
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.mean, self.covariance
 
+    def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        deviations: torch.Tensor = (directions @ self.cholesky).norm(dim=1, keepdim=True)
+        return (directions @ self.mean)[:, None] + deviations * torch.special.ndtri(levels)
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixture(Density):

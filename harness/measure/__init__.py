@@ -51,6 +51,27 @@ CATALOGUE = {
     "sliced-w2": Entry(
         "harness.measure.transport:SlicedW2", "Wasserstein-2 distance of one-dimensional projections of draws"
     ),
+    "w2": Entry(
+        "harness.measure.wasserstein:W2",
+        "Wasserstein-2 distance from exact quantiles of the truth: exact on the line, else a lower bound",
+    ),
+    "l1": Entry("harness.measure.overlap:L1", "∫ |fit - true| of the densities, from 0 to 2"),
+    "hellinger": Entry(
+        "harness.measure.overlap:Hellinger", "(½ ∫ (√fit - √true)²)^½ of the densities, from 0 to 1; not squared"
+    ),
+    "free-energy": Entry(
+        "harness.measure.free_energy:FreeEnergyOfFit",
+        "∫Vρ + ∫U(ρ) + ½∬Wρρ of the fit; the true law's is right, less is not better",
+        has_target=True,
+    ),
+    "energy-gap": Entry("harness.measure.free_energy:EnergyGap", "|F(fit) - F(true)| / |F(true)| of the free energy F"),
+    "support-radius": Entry(
+        "harness.measure.support:SupportRadius",
+        "|R_fit/R_true - 1| of the support's radius, by the second moment; of bounded supports",
+    ),
+    "mass-outside": Entry(
+        "harness.measure.support:MassOutside", "mass of the fit where the true density is zero; of bounded supports"
+    ),
     "c2st": Entry(
         "harness.measure.classifier:C2ST",
         "accuracy at which a classifier tells draws of fit and truth apart; .5 is best",

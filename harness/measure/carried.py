@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.symkl import type_name, without_true_density
+from harness.measure.symkl import type_name, without_divergence
 from problems.laws import Density
 from solvers.estimates import ParticleDensity
 
@@ -47,7 +47,7 @@ class CarriedSymKL(Measure):
             return "the particles are weighted"
         if len(estimate.points) < 2:
             return "one particle says nothing of the shape of a density"
-        return without_true_density(subject.truth)
+        return without_divergence(subject.truth)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         truth, estimate = subject.truth, subject.estimate

@@ -11,7 +11,7 @@ import torch
 
 from harness.measure.kde import KernelDensity, SingularPoints
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.symkl import log_ratio, sample_mean, too_few, type_name, without_true_density
+from harness.measure.symkl import log_ratio, sample_mean, too_few, type_name, without_divergence
 from problems.laws import Density
 from solvers.dual.unnormalised_density import UnnormalisedDensity, in_blocks
 from solvers.estimates import ParticleDensity, Particles
@@ -52,10 +52,10 @@ class PublishedSymKL(Measure):
 
     def unsuited(self, subject: Subject) -> str | None:
         if isinstance(subject.estimate, UnnormalisedDensity):
-            return without_true_density(subject.truth)
+            return without_divergence(subject.truth)
         if not isinstance(subject.estimate, Particles):
             return f"the published estimator is for particles, not for {type_name(subject.estimate)}"
-        return without_true_density(subject.truth) or too_few(subject.estimate)
+        return without_divergence(subject.truth) or too_few(subject.estimate)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         truth, particles = subject.truth, subject.estimate

@@ -44,14 +44,16 @@ class SymKL(Measure):
       particles as given.
 
     The value is infinite, with standard error 0, where one law is found to have mass that the other excludes; the
-    estimator's name then says so. Raises ``Diverged`` when the fit's log-density is NaN.
+    estimator's name then says so. Between laws of bounded support it is infinite unless the supports are the same to
+    the last digit, which draws may or may not show: there is no figure beside a truth of bounded support, and ``l1``,
+    ``hellinger`` and ``w2`` are for it. Raises ``Diverged`` when the fit's log-density is NaN.
     """
 
     name: ClassVar[str] = "symkl"
     version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
-        missing = without_true_density(subject.truth)
+        missing = without_divergence(subject.truth)
         if missing is not None:
             return missing
         if isinstance(subject.estimate, Particles):
@@ -135,6 +137,10 @@ def _quadrature(grid: GridLaw, other: DensityEstimate | Density) -> Figure:
     p, q = np.exp(log_p), np.exp(log_q)
     both = np.isfinite(log_p) & np.isfinite(log_q)
     excluded = width * float(np.sum((p + q)[~both])) + _outer_mass(grid, other)
+    # An empty cell's log-density is that of a floor, which may decide nothing: what the other has there is excluded.
+    for law, density in ((grid, q), (other, p)):
+        if isinstance(law, GridLaw):
+            excluded += width * float(np.sum(density[both & law.empty(x[:, 0]).numpy()]))
     estimator = f"quadrature on {len(x)} cells"
     if excluded > NEGLIGIBLE_MASS:
         return Figure(math.inf, 0.0, f"{estimator}; mass {excluded:.3g} lies where the other density is zero")
@@ -167,6 +173,17 @@ def without_true_density(truth: Law | None) -> str | None:
         return "the true law is not known"
     if not isinstance(truth, Density):
         return f"the truth ({type(truth).__name__}) has no density"
+    return None
+
+
+def without_divergence(truth: Law | None) -> str | None:
+    """Return why the divergence from the truth is not known or never finite, or ``None`` where it may be."""
+    missing = without_true_density(truth)
+    if missing is not None:
+        return missing
+    assert truth is not None
+    if truth.support_radius is not None:
+        return "the truth has bounded support, from which SymKL is infinite; l1, hellinger and w2 are finite"
     return None
 
 

@@ -110,6 +110,11 @@ class GridLaw(Density):
         outside = (x < self.lower) | (x > self.upper)
         return torch.where(outside, -torch.inf, torch.where(x.isnan(), torch.nan, inside))
 
+    def empty(self, x: torch.Tensor) -> torch.Tensor:
+        """Return whether each point of ``x`` (n,) lies in a cell that holds nothing, shape (n,)."""
+        cell, _ = self._locate(x)
+        return self.masses[cell] <= EMPTY_CELL
+
     def cumulative(self, x: torch.Tensor) -> torch.Tensor:
         """Return the mass below each point of ``x`` (n,), shape (n,)."""
         cell, s = self._locate(x)
@@ -127,6 +132,10 @@ class GridLaw(Density):
         share = ((level - self._cumulative[cell]) / self._positive[cell]).clamp(0, 1)
         a, b = (end[cell] for end in self._ends)
         return self.lower + self.width * (cell + _invert_parabola_integral(share, a, b))
+
+    def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        upward = self.quantile(levels), -self.quantile(1 - levels)
+        return torch.stack([float(direction.abs()) * upward[int(direction < 0)] for direction in directions[:, 0]])
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean (1,) and the variance (1, 1) of the piecewise parabolic density."""
