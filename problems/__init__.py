@@ -7,4 +7,5 @@ BUILTIN = {
     "gaussian-mixture": "problems.gaussian_mixture:GaussianMixtureFlow",
     "nonlinear-filtering": "problems.nonlinear_filtering:NonlinearFiltering",
     "linear-filtering": "problems.linear_filtering:LinearFiltering",
+    "aggregation": "problems.aggregation:Aggregation",
 }

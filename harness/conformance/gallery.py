@@ -28,6 +28,11 @@ VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"instance": "random", "observation_times": (0.05, 0.05, 0.15), "observed": "tanh", "noise": "student"},
     ),
     "linear-filtering": ({"observation_times": (0.05, 0.05, 0.15)},),
+    "aggregation": (
+        {"kernel": "log-gas"},
+        {"kernel": "disc", "initial": "disc", "charge": 0.25},
+        {"kernel": "shell"},
+    ),
 }
 """Settings that make a family a different kind of problem; other families are taken as they are by default."""
 
