@@ -2,11 +2,11 @@
 
     log-gas   D = 1     W(z) = ½z² - log|z|                             semicircle of radius √2
     disc      D = 2     W(z) = ½|z|² - log|z|, V(x) = -g log|x|          uniform on √g < r < √(1 + g)
-    shell     any D     W(z) = ¼|z|⁴ - ½|z|²                             sphere of radius² D/(2(D + 1)), in D = 1 two points
+    shell     any D     W(z) = ¼|z|⁴ - ½|z|²                             sphere of radius² D/(2(D + 1))
 
-(Carrillo, Craig, Wang, Wei, Found. Comput. Math. 22, 2022, §4.2.3, §4.3.1, §4.3.2.) All are known exactly at every time:
-``problems.references.log_gas`` and ``problems.references.ring_laws``. The ring of Fan, Zhang, Taghvaei, Chen (ICML 2022)
-is the shell in the plane from N(0, ¼ I), with steps of .05: what the defaults are.
+(Carrillo, Craig, Wang, Wei, Found. Comput. Math. 22, 2022, §4.2.3, §4.3.1, §4.3.2; a sphere in D = 1 is two points.)
+All are known exactly at every time: ``problems.references.log_gas`` and ``problems.references.ring_laws``. The ring of
+Fan, Zhang, Taghvaei, Chen (ICML 2022) is the shell in the plane from N(0, ¼ I), with steps of .05: the defaults.
 """
 
 from __future__ import annotations
@@ -144,11 +144,11 @@ class Aggregation(ProblemFamily):
         if self.kernel == "disc":
             return (
                 lambda t: Charges(centre, size, self.initial == "normal", self.charge, t),
-                lambda law: law.free_energy(),  # type: ignore[attr-defined]
+                lambda law: law.free_energy(),
             )
         return (
             functools.cache(functools.partial(gathering, centre, size)),
-            lambda law: law.free_energy(),  # type: ignore[attr-defined]
+            lambda law: law.free_energy(),
         )
 
     def _at_rest(self, centre: torch.Tensor) -> Law:

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
-from scipy.special import ndtr, ndtri, wofz
+from scipy.special import betaincinv, ndtri, wofz
 
 from problems.arrays import Complexes, Reals
 from problems.laws import Density, Gaussian
@@ -72,7 +72,8 @@ class Semicircle(Density):
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         inside = 1 - ((x[:, 0].double() - self.mean) / self.radius).square()
-        return 0.5 * inside.clamp(min=0).log() + math.log(2 / (math.pi * self.radius))
+        log_density: torch.Tensor = 0.5 * inside.clamp(min=0).log() + math.log(2 / (math.pi * self.radius))
+        return log_density
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return (
@@ -81,14 +82,10 @@ class Semicircle(Density):
         )
 
     def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        from scipy.special import betaincinv
-
         places = self.radius * torch.from_numpy(2 * betaincinv(1.5, 1.5, levels.double().numpy()) - 1)
         return self.mean * directions.double() + places
 
     def radial_quantiles(self, levels: torch.Tensor) -> torch.Tensor:
-        from scipy.special import betaincinv
-
         return self.radius * torch.from_numpy(np.sqrt(betaincinv(0.5, 1.5, levels.double().numpy())))
 
 
@@ -231,13 +228,13 @@ class FreeGaussian(Density):
         """Return log ρ at ``x`` (n,) where v is so small that ρ = g(u) / (1 + s Re G'(u)), x = u + s Re G(u)."""
         u = x.copy()
         for _ in range(ITERATIONS):
-            transform, slope = self._transform(u + 0j)
+            transform, slope = self._transform(u.astype(np.complex128))
             moved = u - (u + self.added * transform.real - x) / (1 + self.added * slope.real)
             if not (np.abs(moved - u) > 1e-14 * np.abs(u)).any():
                 break
             u = moved
         log_normal = -0.5 * u * u / self.variance - 0.5 * math.log(2 * math.pi * self.variance)
-        return np.asarray(log_normal - np.log1p(self.added * self._transform(u + 0j)[1].real))
+        return np.asarray(log_normal - np.log1p(self.added * self._transform(u.astype(np.complex128))[1].real))
 
     def _log_inside(self, x: Reals, u: Reals, log_v: Reals) -> Reals:
         """Return log v at ``x`` (n,), by Newton's method in u and log v from near them, (n,) each.

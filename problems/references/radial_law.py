@@ -6,7 +6,6 @@ a sphere of radius 1 in D dimensions is the Beta law of (1 + s)/2 with both para
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 import numpy as np
@@ -41,7 +40,8 @@ class RadialLaw(Law):
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         ranks = torch.rand(n, generator=generator, dtype=torch.float64)
         normal = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
-        return self.centre + self.radii(ranks)[:, None] * normal / normal.norm(dim=1, keepdim=True)
+        points: torch.Tensor = self.centre + self.radii(ranks)[:, None] * normal / normal.norm(dim=1, keepdim=True)
+        return points
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.centre, self.second_moment() / self.dim * torch.eye(self.dim, dtype=torch.float64)
@@ -53,11 +53,6 @@ class RadialLaw(Law):
         middles = (torch.arange(RANKS, dtype=torch.float64) + 0.5) / RANKS
         places = marginal_places(self.radii(middles).numpy(), self.dim, levels.double().numpy())
         return (directions.double() @ self.centre)[:, None] + torch.from_numpy(places)
-
-    def density_on_spheres(self, radius: torch.Tensor, log_rate: torch.Tensor) -> torch.Tensor:
-        """Return the log-density where dM/dr has this logarithm, at ``radius`` (n,), shape (n,)."""
-        sphere = math.log(2) + 0.5 * self.dim * math.log(math.pi) - math.lgamma(self.dim / 2)
-        return log_rate - sphere - (self.dim - 1) * radius.log()
 
 
 def marginal_places(radii: Reals, dim: int, levels: Reals) -> Reals:
@@ -74,4 +69,4 @@ def marginal_places(radii: Reals, dim: int, levels: Reals) -> Reals:
         below = betainc(shape, shape, 0.5 * (1 + share)) if dim > 1 else np.where(share >= 1, 1.0, 0.5)
         less = below.mean(1) < upper
         low, high = np.where(less, middle, low), np.where(less, high, middle)
-    return np.where(levels < 0.5, -1.0, 1.0) * 0.5 * (low + high)
+    return np.asarray(np.where(levels < 0.5, -0.5, 0.5) * (low + high))

@@ -42,7 +42,9 @@ CUT = 1e-10
 APART = 1e-12
 
 
-def initial_map(law: Density, internal: InternalEnergy | None, interaction: Interaction | None, nodes: int) -> ReferenceMap:
+def initial_map(
+    law: Density, internal: InternalEnergy | None, interaction: Interaction | None, nodes: int
+) -> ReferenceMap:
     """Return the law as a map of about so many ``nodes``, at least half of them.
 
     Raises ``ValueError`` for a law whose density is nowhere finite and positive.
@@ -75,7 +77,10 @@ def front_law(internal: InternalEnergy | None) -> ReferenceLaw | None:
 
 
 def edge_law(
-    internal: InternalEnergy | None, interaction: Interaction | None, density: _Centred, pieces: list[tuple[float, float]]
+    internal: InternalEnergy | None,
+    interaction: Interaction | None,
+    density: _Centred,
+    pieces: list[tuple[float, float]],
 ) -> ReferenceLaw:
     """Return the reference law of a law with edges, on ``pieces`` about its mean."""
     if internal is not None:
@@ -99,14 +104,16 @@ class _Centred:
 
     def log(self, x: Reals) -> Reals:
         points = torch.from_numpy(np.ascontiguousarray(x.ravel() + self.origin))[:, None]
-        return self.law.log_prob(points).double().numpy().reshape(x.shape)
+        return np.asarray(self.law.log_prob(points).double().numpy().reshape(x.shape))
 
     def log_masses(self, places: Reals) -> Reals:
         """Return the log-masses between ``places`` (k,), (k - 1,)."""
         half = 0.5 * np.diff(places)
         log_density = self.log(places[:-1, None] + half[:, None] * (1 + GAUSS_NODES))
         peak = np.maximum(log_density.max(axis=1), -700.0)
-        return peak + np.log(np.maximum((half[:, None] * GAUSS_WEIGHTS * np.exp(log_density - peak[:, None])).sum(1), 1e-300))
+        return peak + np.log(
+            np.maximum((half[:, None] * GAUSS_WEIGHTS * np.exp(log_density - peak[:, None])).sum(1), 1e-300)
+        )
 
 
 def bounded_support(density: _Centred, width: float, radius: float | None) -> list[tuple[float, float]] | None:
@@ -119,7 +126,7 @@ def bounded_support(density: _Centred, width: float, radius: float | None) -> li
     height = density.log(grid)
     inside = height > -np.inf
     if np.isnan(height).any() or not inside.any() or height.max() == np.inf:
-        raise ValueError("quantile-jko: the density of the initial law is not finite, or zero wherever it was looked at")
+        raise ValueError("quantile-jko: the density of the initial law is not finite, or zero all over")
     if inside[0] or inside[-1]:
         return None
     changes = np.flatnonzero(inside[1:] != inside[:-1])
@@ -202,7 +209,7 @@ def _map(
 
 
 def _piece(reference: ReferenceLaw, places: Reals, masses: Reals, count: int) -> tuple[Reals, Reals]:
-    """Return nodes y and values x, each (n,), n about ``count``, of the law of ``masses`` (k - 1,) between ``places``."""
+    """Return nodes y and values x, each (n,), n about ``count``, by ``masses`` (k - 1,) between ``places`` (k,)."""
     below = np.concatenate([[0.0], np.cumsum(masses)])
     above = np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
     scale = ndtri(np.minimum(below, above))
@@ -234,7 +241,7 @@ def _piece(reference: ReferenceLaw, places: Reals, masses: Reals, count: int) ->
 
 
 def _apart(values: Reals, least: float) -> list[int]:
-    """Return the numbers of those of increasing ``values`` (n,) that are this far from the last one chosen, ends kept."""
+    """Return the numbers of those of increasing ``values`` (n,) that are this far from the last chosen, ends kept."""
     chosen = [0]
     for number in range(1, len(values) - 1):
         if values[number] - values[chosen[-1]] > least and values[-1] - values[number] > least:

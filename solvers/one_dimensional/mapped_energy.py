@@ -7,8 +7,8 @@ With T at the nodes of a mesh (``solvers.one_dimensional.mesh``), h_j the gaps, 
     G_j(h) = ε A_j (h / Δ_j)^(1-m) / (m - 1)      of a power entropy
 
 (in the coordinates of Blanchet, Calvez, Carrillo, SIAM J. Numer. Anal. 46, 2008), and a step of size a from T_k
-minimises Σ_q w_q (x_q - x_{k,q})²/2a + F(T). The points are two a cell where there is an internal energy, else the nodes
-themselves, which then move each on its own. W enters
+minimises Σ_q w_q (x_q - x_{k,q})²/2a + F(T). The points are two a cell where there is an internal energy, else the
+nodes themselves, which then move each on its own. W enters
 
 - by moments where it is a polynomial of degree ≤ 4: its Hessian is one of rank 3 beside the tridiagonal one;
 - as -s log|z| by log((T_i - T_j)/(y_i - y_j)), which is smooth up to the diagonal, where it is log T': what the

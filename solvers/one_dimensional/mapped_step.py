@@ -105,7 +105,8 @@ def descend(
 def newton_direction(found: Derivatives, masses: Reals) -> Reals:
     """Return -H⁻¹g (n,), with what makes H indefinite left out of it where it is.
 
-    Rows and columns are scaled by the square roots of the ``masses`` (n,), which span many orders of magnitude.
+    Rows and columns are scaled by the square roots of the ``masses`` (n,), which span many orders of magnitude. Raises
+    ``Diverged`` where there is no direction of descent.
     """
     scale = 1 / np.sqrt(np.maximum(masses, 1e-300))
     for diagonal, beside, factors, dense in (
@@ -140,7 +141,9 @@ def solve(
         if factors is not None:
             sides = factors[0] * scale[:, None]
             full += sides @ factors[1] @ sides.T
-        return np.asarray(-scale * cho_solve(cho_factor(full, lower=True, check_finite=False), right, check_finite=False))
+        return np.asarray(
+            -scale * cho_solve(cho_factor(full, lower=True, check_finite=False), right, check_finite=False)
+        )
     bands = np.zeros((2, len(diagonal)))
     bands[0, 1:] = beside * scale[1:] * scale[:-1]
     bands[1] = diagonal * scale * scale

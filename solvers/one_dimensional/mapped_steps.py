@@ -7,7 +7,6 @@ Order 2 is the implicit midpoint in Wasserstein space: half a step to (x + T(x))
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from problems.arrays import Reals

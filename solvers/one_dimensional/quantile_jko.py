@@ -124,9 +124,7 @@ class QuantileSteps(Propagation):
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         for step in range(1, count + 1):
             order, before = self.settings.order, values
-            objective = QuantileObjective(
-                self.flow.potential, self.flow.inverse_temperature, step_size / order, before
-            )
+            objective = QuantileObjective(self.flow.potential, self.flow.inverse_temperature, step_size / order, before)
             try:
                 values, iterations, decrement = minimise(objective)
                 if order == 2:

@@ -143,7 +143,7 @@ class TailLaw(ReferenceLaw):
 
     def nodes(self, count: int) -> Reals:
         ranks = ndtr(-np.abs(np.linspace(-REACH, REACH, count)))
-        return np.sign(np.linspace(-REACH, REACH, count)) * -self.place_below(ranks)
+        return np.asarray(np.sign(np.linspace(-REACH, REACH, count)) * -self.place_below(ranks), dtype=np.float64)
 
     def log_density(self, y: Reals) -> Reals:
         log_z = float(gammaln(self.power) - gammaln(self.power - 0.5)) - 0.5 * math.log(math.pi)

@@ -91,9 +91,9 @@ class ReferenceMap(DensityEstimate):
             if done:
                 break
         for end, outside in ((0, x < values[0]), (-1, x > values[-1])):
-            slope = float(spline(nodes[end], 1))
-            if slope > 0:
-                y = np.where(outside, nodes[end] + (x - values[end]) / slope, y)
+            end_slope = float(spline(nodes[end], 1))
+            if end_slope > 0:
+                y = np.where(outside, nodes[end] + (x - values[end]) / end_slope, y)
         return y
 
     def _piece_of(self, x: Reals) -> Reals:
