@@ -68,7 +68,8 @@ class Semicircle(Density):
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         # The first coordinate of a uniform point of the disc.
         radius, turn = torch.rand(2, n, generator=generator, dtype=torch.float64)
-        return (self.mean + self.radius * radius.sqrt() * torch.cos(2 * math.pi * turn))[:, None]
+        places: torch.Tensor = self.mean + self.radius * radius.sqrt() * torch.cos(2 * math.pi * turn)
+        return places[:, None]
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         inside = 1 - ((x[:, 0].double() - self.mean) / self.radius).square()

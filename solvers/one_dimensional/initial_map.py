@@ -111,9 +111,8 @@ class _Centred:
         half = 0.5 * np.diff(places)
         log_density = self.log(places[:-1, None] + half[:, None] * (1 + GAUSS_NODES))
         peak = np.maximum(log_density.max(axis=1), -700.0)
-        return peak + np.log(
-            np.maximum((half[:, None] * GAUSS_WEIGHTS * np.exp(log_density - peak[:, None])).sum(1), 1e-300)
-        )
+        shares = (half[:, None] * GAUSS_WEIGHTS * np.exp(log_density - peak[:, None])).sum(1)
+        return np.asarray(peak + np.log(np.maximum(shares, 1e-300)))
 
 
 def bounded_support(density: _Centred, width: float, radius: float | None) -> list[tuple[float, float]] | None:

@@ -47,6 +47,8 @@ class Derivatives:
     factors: tuple[Reals, Reals] | None = None
     dense: Reals | None = None
     safe_dense: Reals | None = None
+    noise: float = 0.0
+    """What rounding of the places does to V, in units of the last place: Σ w |x V'(x)|."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +161,11 @@ class MappedEnergy:
         place = torch.from_numpy(self.origin + x)[:, None]
         slope = (x - start) / step_size
         curvature = np.zeros(len(x))
+        noise = 0.0
         if not isinstance(self.energy.potential, Flat):
-            slope = slope + self.energy.potential.gradient(place).double().numpy()[:, 0]
+            of_potential_here = self.energy.potential.gradient(place).double().numpy()[:, 0]
+            slope = slope + of_potential_here
+            noise = float((w * np.abs(of_potential_here * (self.origin + x))).sum())
             curvature = curvature + self.energy.potential.hessian(place).double().numpy()[:, 0, 0]
         factors = None
         if self.quartic or self.quadratic:
@@ -179,7 +184,7 @@ class MappedEnergy:
         gradient = self.spread_gradient(w * slope)
         diagonal, beside = self.spread_curvature(w * (curvature + 1 / step_size))
         safe, safe_beside = self.spread_curvature(w * (np.maximum(curvature, 0) + 1 / step_size))
-        found = Derivatives(gradient, diagonal, beside, safe, safe_beside, factors)
+        found = Derivatives(gradient, diagonal, beside, safe, safe_beside, factors, noise=noise)
         if self.coefficients is not None:
             self._add_internal(found, np.diff(values))
         if self.repulsion:

@@ -83,7 +83,7 @@ def descend(
         direction = newton_direction(found, weights)
         decrement = float(-(found.gradient * direction).sum())
         left = float(np.sqrt(step_size * max(0.0, decrement))) / width
-        rounding = ROUNDING * size
+        rounding = ROUNDING * (size + found.noise)
         length = longest(values, direction) if energy.keeps_apart else 1.0
         if left <= near or (decrement <= 100 * rounding and decrement >= 0.1 * last):
             return values + length * direction, iteration, left

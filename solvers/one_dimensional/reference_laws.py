@@ -153,4 +153,4 @@ class TailLaw(ReferenceLaw):
         return np.asarray(stdtr(self._degrees, y * math.sqrt(self._degrees)))
 
     def place_below(self, mass: Reals) -> Reals:
-        return np.asarray(stdtrit(self._degrees, mass)) / math.sqrt(self._degrees)
+        return np.asarray(stdtrit(self._degrees, mass) / math.sqrt(self._degrees), dtype=np.float64)
