@@ -35,7 +35,7 @@ _INTEGRATION = np.stack(
     ],
     axis=1,
 )
-CELLS = 400
+CELLS = 1000
 TOLERANCE = 1e-12
 ROUNDS = 16
 ITERATIONS = 100

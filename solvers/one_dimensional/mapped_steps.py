@@ -33,6 +33,10 @@ class MappedSteps(Propagation):
         self.iterations, self.distance = 0, 0.0
 
     def start(self) -> Estimate:
+        """Return the map of the initial law.
+
+        Raises ``Diverged`` where its density is not finite.
+        """
         law, energy = self.flow.initial, self.flow.energy
         assert isinstance(law, Density)
         try:
