@@ -113,7 +113,7 @@ def test_particles_follow_the_charges():
     angles = turns + 2.4 * torch.arange(20, dtype=torch.float64)[:, None]
     start = 0.5 * ranks.sqrt()[:, None, None] * torch.stack([angles.cos(), angles.sin()], 2)
     found = followed(problem.flow, start.reshape(-1, 2), 0.5, 10).norm(dim=1).reshape(20, 24).mean(1)
-    torch.testing.assert_close(found, problem.truth(0.5).radial_quantiles(ranks), atol=1e-2, rtol=0)
+    torch.testing.assert_close(found, problem.truth(0.5).radial_quantiles(ranks), atol=2e-2, rtol=0)
 
 
 def test_marginals_of_rings_and_discs():
