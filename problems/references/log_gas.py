@@ -94,7 +94,7 @@ class Semicircle(Density):
 class FreeGaussian(Density):
     """N(``mean``, ``variance``) convolved freely with the semicircle law of variance ``added``.
 
-    Density and quantiles are right to about 1e-11 of the law's width; the moments are exact.
+    Density and quantiles are right to about 1e-10 of the law's width; the moments are exact.
 
     Raises ``ValueError`` unless both variances are finite and > 0 and ``mean`` is finite.
     """
