@@ -10,4 +10,5 @@ BUILTIN = {
     "linear-filtering": "problems.linear_filtering:LinearFiltering",
     "porous-medium": "problems.porous_medium:PorousMedium",
     "mckean-vlasov": "problems.mckean_vlasov:McKeanVlasov",
+    "aggregation": "problems.aggregation:Aggregation",
 }

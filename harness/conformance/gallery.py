@@ -29,6 +29,11 @@ VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     ),
     "linear-filtering": ({"observation_times": (0.05, 0.05, 0.15)},),
     "porous-medium": ({"instance": "fan2022"}, {"instance": "random", "confinement": 1.0}),
+    "aggregation": (
+        {"kernel": "log-gas"},
+        {"kernel": "disc", "initial": "disc", "charge": 0.25},
+        {"kernel": "shell"},
+    ),
 }
 """Settings that make a family a different kind of problem; other families are taken as they are by default."""
 

@@ -9,7 +9,11 @@ Numer. Anal. 46, 2008). With T known at nodes z_i of normal mass w_i, and ω_j t
 
     F(T) = Σ_i w_i [ (T_i - T_{k,i})² / 2h + V(T_i) ] - β⁻¹ Σ_j ω_j log((T_{j+1} - T_j) / Δ).
 
-Its Hessian is tridiagonal: Newton's method with a line search that keeps T increasing takes O(nodes) a step.
+Its Hessian is tridiagonal: Newton's method with a line search that keeps T increasing takes O(nodes) a step. Other
+free energies, power entropies and interactions, take maps of other laws than the normal one, by which edges and heavy
+tails are straight (``solvers.one_dimensional.mapped_energy``).
+
+Order 2 is the implicit midpoint in Wasserstein space, half a step of the scheme and as far again: T = 2 T_{½} - T_k.
 """
 
 from __future__ import annotations
@@ -23,11 +27,14 @@ import torch
 from scipy.linalg import LinAlgError, solveh_banded
 
 from problems.arrays import Reals
-from problems.flow import GradientFlow
+from problems.flow import Entropy, GradientFlow, PowerEntropy
+from problems.interactions import LogarithmicInteraction
 from problems.potentials import Potential
-from problems.validation import require_counts, require_positive
+from problems.problem import Problem
+from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Estimate
 from solvers.filtering import Filter, Propagation, equal_steps
+from solvers.one_dimensional.mapped_steps import MappedSteps
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, node_masses
 from solvers.solver import Cost, Diverged, step_counts
 
@@ -43,32 +50,62 @@ SHORTEST = 1e-10
 class QuantileJKO(Filter):
     """QuantileJKO takes exact JKO steps of at most ``step_size`` on the line, on ``nodes`` normal scores in [-8, 8].
 
-    What is left is the error of the JKO scheme, of order h² in SymKL, and that of the nodes, of order nodes⁻² in the
-    log-density: orders of magnitude smaller with the default. Between the times asked for and those of observations,
-    steps are equal and as long as ``step_size`` allows.
+    What is left is the error of the JKO scheme, of order h² in SymKL (h⁴ with ``order`` 2), and that of the nodes, of
+    order nodes⁻² in the log-density: orders of magnitude smaller with the default. Between the times asked for and
+    those of observations, steps are equal and as long as ``step_size`` allows. A power entropy, no internal energy at
+    all and interactions take nodes that suit the edges or tails of the law; interactions that are neither polynomials
+    of degree 4 nor a logarithm take nodes² in time and memory, as the logarithm does.
 
     Diagnostics: ``newton_iterations`` in all, and the largest ``newton_decrement``, which bounds how far above its
-    minimum any step's objective was left.
+    minimum any step's objective was left; for energies other than an entropy and a potential the largest
+    ``distance_left`` instead, from the minimiser, over the law's standard deviation.
 
     Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "quantile-jko"
+    internal_energies: ClassVar = (Entropy, PowerEntropy, None)
+    interacts: ClassVar[bool] = True
     needs_density: ClassVar[bool] = True
     most_dimensions: ClassVar[int | None] = 1
-    orders: ClassVar[tuple[int, ...]] = (1,)
+    orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05
     nodes: int = 1200
+    order: int = 1
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size)
         require_counts(self.name, at_least=LEAST_NODES, nodes=self.nodes)
+        require_choice(self.name, "order", self.order, (1, 2))
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
 
+    def unsupported(self, problem: Problem) -> str | None:
+        flow = problem.flow
+        internal, interaction = flow.energy.internal, flow.energy.interaction
+        if diffuses(flow):
+            return None
+        if problem.observations is not None:
+            return "observations are taken in only where the free energy is an entropy and a potential"
+        if isinstance(internal, PowerEntropy) and (why := internal.without_step(1)) is not None:
+            return why
+        if isinstance(interaction, LogarithmicInteraction):
+            if interaction.repulsion < 0:
+                return "a logarithm that attracts has no JKO steps here: masses run into one point"
+        elif interaction is not None and interaction.singular:
+            return f"of singular interactions the logarithm only, not {type(interaction).__name__}"
+        return None
+
     def propagation(self, flow: GradientFlow, generator: torch.Generator, device: torch.device) -> Propagation:
-        return QuantileSteps(self, flow)
+        if diffuses(flow):
+            return QuantileSteps(self, flow)
+        return MappedSteps(self.name, flow, self.step_size, self.order, self.nodes)
+
+
+def diffuses(flow: GradientFlow) -> bool:
+    """Return whether the flow is diffusion in a potential, without interaction."""
+    return isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
 
 
 class QuantileSteps(Propagation):
@@ -86,9 +123,14 @@ class QuantileSteps(Propagation):
         values = estimate.values
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         for step in range(1, count + 1):
-            objective = QuantileObjective(self.flow.potential, self.flow.inverse_temperature, step_size, values)
+            order, before = self.settings.order, values
+            objective = QuantileObjective(self.flow.potential, self.flow.inverse_temperature, step_size / order, before)
             try:
                 values, iterations, decrement = minimise(objective)
+                if order == 2:
+                    values = 2 * values - before
+                    if not np.diff(values).min() > 0:
+                        raise Diverged("folds the line, which steps of order 2 do when too long: lower step_size")
             except Diverged as error:
                 raise Diverged(f"{self.settings.name}: the step to t = {start + step * step_size:g} {error}") from error
             self.iterations += iterations

@@ -54,7 +54,8 @@ def test_what_each_solver_solves(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(solvers.BUILTIN) <= set(rows)
     assert rows["oracle"] == ["yes", "yes", "yes", "yes", "yes", "any"]
     assert rows["mala"] == ["yes", "yes", "any"]
-    assert rows["quantile-jko"] == ["yes", "yes", "at", "most", "1", "1"]
+    # of every free energy, on the line, at order 1 or 2
+    assert rows["quantile-jko"] == ["yes", "yes", "yes", "yes", "yes", "at", "most", "1", "1", "or", "2", "(order)"]
     assert rows["gaussian-jko"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
     assert rows["gaussian-variational"] == ["yes", "yes", "any", "1", "or", "2", "(order)"]
 

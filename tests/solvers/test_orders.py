@@ -34,6 +34,7 @@ SETTINGS = [
     ("gaussian-variational", {"order": 1}, 1.0),
     ("gaussian-variational", {"order": 2}, 1.0),
     ("quantile-jko", {"nodes": 2400}, 1.0),
+    ("quantile-jko", {"nodes": 9600, "order": 2}, 1.0),
     ("euler-maruyama", {"particles": 1, "dtype": "float64"}, COLD),
     ("bootstrap-filter", {"particles": 1, "dtype": "float64"}, COLD),
     ("chang-cooper", {"cells": 1000}, 1.0),
