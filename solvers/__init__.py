@@ -10,6 +10,7 @@ BUILTIN = {
     "icnn-jko": "solvers.icnn.icnn_jko:ICNNJKO",
     "svgd": "solvers.samplers.svgd:SVGD",
     "bootstrap-filter": "solvers.particles.bootstrap_filter:BootstrapFilter",
+    "finite-volume": "solvers.grids.finite_volume:FiniteVolume",
     "quantile-jko": "solvers.one_dimensional.quantile_jko:QuantileJKO",
     "dual-jko": "solvers.dual.dual_jko:DualJKO",
     "proximal-recursion": "solvers.particles.proximal_recursion:ProximalRecursion",
