@@ -27,12 +27,16 @@ from problems.references.convolution import Convolution
 EMPTY = 1e-16
 EMPTY_FAST = 1e-10  # for m < 1, where U' is not just a logarithm there
 
+# Below this share of the highest density there is next to no mass.
+THIN = 1e-4
+
 
 class State(NamedTuple):
     """A density on the cells, and what the scheme says of it.
 
     ``rate`` is dρ/dt, ``energy`` E and ``scale`` the size of the parts that it is the sum of, ``speed`` the sum of the
-    largest |u|/h along each axis, and ``stiffness`` a bound of the diffusive eigenvalues of the linearised rate.
+    largest |u|/h along each axis where there is mass, ``pace`` the same where there is more than next to none, and
+    ``stiffness`` a bound of the diffusive eigenvalues of the linearised rate.
     """
 
     density: Reals
@@ -40,6 +44,7 @@ class State(NamedTuple):
     energy: float
     scale: float
     speed: float
+    pace: float
     stiffness: float
 
 
@@ -115,14 +120,18 @@ class FiniteVolumes:
             parts[2] = 0.5 * float((density * attracted).sum())
             # W∗ρ is right to rounding of the largest W, not of its own size.
             rounding = float(density.sum()) * self.convolution.largest
-        speed, stiffness = 0.0, 0.0
+        speed, pace, stiffness = 0.0, 0.0, 0.0
+        thin = THIN * float(density.max(initial=0.0))
         for axis, (velocity, carried) in enumerate(faces):
-            speed += float(np.abs(velocity).max(initial=0.0)) / self.widths[axis]
+            size = np.abs(velocity)
+            # What carries no mass, outside of a support, may be as fast as it likes.
+            speed += float(size.max(initial=0.0, where=carried > 0)) / self.widths[axis]
+            pace += float(size.max(initial=0.0, where=carried > thin)) / self.widths[axis]
             if derivative is not None:
                 stiffness += self._stiffness(density, derivative, carried, axis)
         volume = self.volume
         scale = volume * (sum(map(abs, parts)) + rounding)
-        return State(density, rate, volume * sum(parts), scale, speed, stiffness)
+        return State(density, rate, volume * sum(parts), scale, speed, pace, stiffness)
 
     def _parts(self, density: Reals) -> tuple[Reals, Reals | None, Reals | None]:
         """Return ξ = V + U'(ρ) + W∗ρ of a density (m,) or (m, n), of its shape, and U'(ρ) and W∗ρ by themselves."""

@@ -27,10 +27,10 @@ GRIDS = 3
 
 @dataclass(frozen=True, eq=False)
 class Marginals:
-    """The solution on the finest grid, at each time: densities, E, and the errors of both by the coarser grids.
+    """The solution on the finest grid, at each time: densities and E, and by the coarser grids how far they are off.
 
-    ``errors`` are in L1, ``orders`` those that they have been worked out by, ``energy_errors`` those of E. ``trace``
-    is that of the steps on the finest grid, ``starting_energy`` E at time 0.
+    ``errors`` are in L1, ``orders`` those that they have been worked out by, ``energy_limits`` what E is extrapolated
+    to by them. ``trace`` is that of the steps on the finest grid.
     """
 
     scheme: FiniteVolumes
@@ -38,9 +38,8 @@ class Marginals:
     energies: tuple[float, ...]
     errors: tuple[float, ...]
     orders: tuple[float, ...]
-    energy_errors: tuple[float, ...]
+    energy_limits: tuple[float, ...]
     trace: Trace
-    starting_energy: float
 
     def law(self, index: int) -> GridLaw | CellLaw2D:
         """Return the law at the time number ``index``."""
@@ -63,7 +62,7 @@ def marginals(flow: GradientFlow, box: Box, shape: Sequence[int], limiter: float
         watch = walls_watched(scheme, (HEAVY_GIVEN if heavy(flow) else GIVEN) * factor)
         densities = list(march(scheme, coarsened(density, factor), flow.times, trace, watch))
         found.append((scheme, densities, [scheme.state(each).energy for each in densities], trace))
-    errors, orders, energy_errors = [], [], []
+    errors, orders, limits = [], [], []
     for index in range(len(flow.times)):
         fine, middle, coarse = (densities[index] for _, densities, _, _ in found)
         last, before = (
@@ -74,7 +73,7 @@ def marginals(flow: GradientFlow, box: Box, shape: Sequence[int], limiter: float
         errors.append(last / (2**order - 1))
         orders.append(order)
         energies = [each[2][index] for each in found]
-        energy_errors.append(abs(energies[0] - energies[1]) / (2**order - 1))
+        limits.append(energies[0] + (energies[0] - energies[1]) / (2**order - 1))
     scheme, densities, of_finest, trace = found[0]
     return Marginals(
         scheme,
@@ -82,9 +81,8 @@ def marginals(flow: GradientFlow, box: Box, shape: Sequence[int], limiter: float
         tuple(of_finest),
         tuple(errors),
         tuple(orders),
-        tuple(energy_errors),
+        tuple(limits),
         trace,
-        trace.energies[0],
     )
 
 

@@ -2,8 +2,8 @@
 
 A stabilised step is one of RKL2, Runge-Kutta-Legendre of order 2 with s stages (Meyer, Balsara, Aslam, J. Comput. Phys.
 257, 2014): stable for diffusive eigenvalues to (s² + s - 2)/2 over the step, so that s stages go about s²/4 times as
-far as a step of Euler's. Its size dt comes from dt Σ max|u|/h ≤ ½, which is also what keeps Euler's method positive:
-no mass crosses more than half a cell. And its error, estimated by ⅘(ρ₀ - ρ₁) + ⅖dt(ρ₀' + ρ₁') (Sommeijer, Shampine,
+far as a step of Euler's. Its size dt comes from dt Σ max|u|/h ≤ ½ where there is more than next to no mass, so that it
+crosses no more than half a cell; everywhere it is what keeps Euler's method positive. And its error, estimated by ⅘(ρ₀ - ρ₁) + ⅖dt(ρ₀' + ρ₁') (Sommeijer, Shampine,
 Verwer, J. Comput. Appl. Math. 88, 1998), must be small against that in space. A step is taken back where a cell is
 negative or E has risen; when shorter ones don't help, SSP-RK3 does, three convex steps of Euler's method (Shu & Osher,
 J. Comput. Phys. 77, 1988), each within the bound of positivity.
@@ -95,12 +95,14 @@ def _advance(
     """Return the state after a step, the step's size, and a size to try next."""
     if not (math.isfinite(start.energy) and math.isfinite(start.speed) and math.isfinite(start.stiffness)):
         raise Stuck(f"finite volumes: values are not finite at t = {now:g}")
-    bound = COURANT / start.speed if start.speed > 0 else math.inf
+    bound = COURANT / start.pace if start.pace > 0 else math.inf
     if not math.isfinite(proposed):
         # Nothing is known of the error yet.
         proposed = min(bound, 4 / start.stiffness if start.stiffness > 0 else math.inf)
     step = min(proposed, bound, remaining)
     for attempt in range(HALVINGS):
+        if attempt == 3 and start.speed > 0:
+            step = min(step, COURANT / start.speed)
         needed = 1.05 * step * start.stiffness
         stages = _stages(needed)
         if stages > MOST_STAGES:
@@ -111,7 +113,7 @@ def _advance(
         elif attempt < 3:
             density, cost = _rkl2(scheme, start, step, stages), stages
         else:
-            step = MILD / (1.05 * start.stiffness)
+            step = min(step, MILD / (1.05 * start.stiffness))
             density, cost = _ssp_rk3(scheme, start, step), 3
         trace.evaluations += cost
         if density.min() >= 0:

@@ -107,7 +107,7 @@ class FiniteVolume(Solver):
                 "error_l1": found.errors[-1],
                 "observed_order": found.orders[-1],
                 "free_energy": found.energies[-1],
-                "error_energy": found.energy_errors[-1],
+                "error_energy": abs(found.energies[-1] - found.energy_limits[-1]),
                 "mass_defect": max(abs(mass - 1) for mass in trace.masses),
                 "smallest_density": min(float(density.min()) for density in found.densities),
                 "steps": len(trace.times) - 1,
