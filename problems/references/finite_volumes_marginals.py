@@ -1,7 +1,7 @@
 """Marginals of a flow by finite volumes on three grids, the finer two of which say how far the finest is off.
 
-With differences d₁ and d₂ of consecutive grids in L1, seen on the cells of the coarser, the order is that of d₁/d₂, at
-least 1 and at most the scheme's 2, and what the finest lacks d₂ / (2^order - 1) (Richardson 1911).
+With differences d₁ and d₂ of consecutive grids in L1, seen on the cells of the coarser, the order is log₂(d₁/d₂), at
+least 1 and at most the scheme's 2, and the finest is off by d₂ / (2^order - 1) (Richardson 1911). So it is for E.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Marginals:
     """The solution on the finest grid, at each time: densities and E, and by the coarser grids how far they are off.
 
     ``errors`` are in L1, ``orders`` those that they have been worked out by, ``energy_limits`` what E is extrapolated
-    to by them. ``trace`` is that of the steps on the finest grid.
+    to. ``trace`` is that of the steps on the finest grid.
     """
 
     scheme: FiniteVolumes
@@ -69,11 +69,12 @@ def marginals(flow: GradientFlow, box: Box, shape: Sequence[int], limiter: float
             scheme.volume * float(np.abs(coarsened(finer, 2) - rougher).sum())
             for scheme, finer, rougher in ((found[1][0], fine, middle), (found[2][0], middle, coarse))
         )
-        order = min(2.0, max(1.0, math.log2(before / last))) if last > 0 and before > 0 else 2.0
+        order = _order(before, last)
         errors.append(last / (2**order - 1))
         orders.append(order)
-        energies = [each[2][index] for each in found]
-        limits.append(energies[0] + (energies[0] - energies[1]) / (2**order - 1))
+        of_fine, of_middle, of_coarse = (energies[index] for _, _, energies, _ in found)
+        change = of_fine - of_middle
+        limits.append(of_fine + change / (2 ** _order(of_middle - of_coarse, change) - 1))
     scheme, densities, of_finest, trace = found[0]
     return Marginals(
         scheme,
@@ -84,6 +85,11 @@ def marginals(flow: GradientFlow, box: Box, shape: Sequence[int], limiter: float
         tuple(limits),
         trace,
     )
+
+
+def _order(before: float, last: float) -> float:
+    """Return the order by which one change became the next, from 1 to 2; 2 where they have different signs."""
+    return min(2.0, max(1.0, math.log2(before / last))) if before * last > 0 else 2.0
 
 
 def coarsened(density: Reals, factor: int) -> Reals:
