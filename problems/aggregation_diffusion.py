@@ -105,6 +105,7 @@ class GatheringLaws:
     interaction: GaussianAttraction
     at_rest: float
     solutions: dict[float, tuple[Marginals, int]] = field(default_factory=dict)
+    laws: dict[float, Law] = field(default_factory=dict)
     resting: list[RadialEquilibrium] = field(default_factory=list)
 
     def __call__(self, time: float) -> Law:
@@ -114,8 +115,10 @@ class GatheringLaws:
         """
         if time >= self.at_rest:
             return self._equilibrium()
-        found, index = self._solution(time)
-        return found.law(index)
+        if time not in self.laws:
+            found, index = self._solution(time)
+            self.laws[time] = found.law(index)
+        return self.laws[time]
 
     def free_energy(self, time: float) -> float:
         """Return F of the law at ``time`` > 0; by finite volumes it is the limit of three grids."""

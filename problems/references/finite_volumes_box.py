@@ -31,6 +31,7 @@ GROWTH = 0.3
 # Gauss's rule of so many places takes the initial mass of a cell, in parts so many that an axis has this many places.
 PLACES = 3
 LEAST_PLACES = {1: 3072, 2: 384}
+MOST_PLACES = {1: 100_000, 2: 1600}
 CAUGHT = 5e-3
 # Of a grid that a box is looked for on, which may cut through the edge of a law.
 CAUGHT_SCOUTING = 5e-2
@@ -62,32 +63,47 @@ def initial_density(
 
     Raises ``ValueError`` where cells and box do not catch the mass to half a per cent, or five when ``scouting``.
     """
+    tolerance = CAUGHT_SCOUTING if scouting else CAUGHT
+    parts = [1 if scouting else -(-LEAST_PLACES[len(shape)] // (PLACES * size)) for size in shape]
+    extent = float(np.prod(np.subtract(upper, lower)))
+    while True:
+        density = _means(law, lower, upper, shape, parts)
+        total = float(density.sum()) * extent / math.prod(shape)
+        if abs(total - 1) < tolerance:
+            return density / total
+        # More places for a law that is narrow, or has edges.
+        parts = [2 * count for count in parts]
+        if any(PLACES * count * size > MOST_PLACES[len(shape)] for count, size in zip(parts, shape, strict=True)):
+            break
+    raise ValueError(
+        f"finite volumes: {' x '.join(map(str, shape))} cells of the box from {_corner(lower)} to {_corner(upper)} "
+        f"catch mass {total:.6g} of the initial law, which must be 1: widen the box, or take more cells if the law "
+        f"is narrow"
+    )
+
+
+def _means(
+    law: Density, lower: Sequence[float], upper: Sequence[float], shape: Sequence[int], parts: Sequence[int]
+) -> Reals:
+    """Return mean densities on cells by Gauss's rule on so many ``parts`` of a cell along each axis."""
     places, weights = np.polynomial.legendre.leggauss(PLACES)
-    axes, counts = [], []
-    for low, high, size in zip(lower, upper, shape, strict=True):
-        parts = 1 if scouting else -(-LEAST_PLACES[len(shape)] // (PLACES * size))
-        half = (high - low) / (2 * parts * size)
-        middles = low + half * (2 * np.arange(parts * size) + 1)
+    axes, shares = [], []
+    for low, high, size, count in zip(lower, upper, shape, parts, strict=True):
+        half = (high - low) / (2 * count * size)
+        middles = low + half * (2 * np.arange(count * size) + 1)
         axes.append((middles[:, None] + half * places).reshape(size, -1))
-        counts.append(np.tile(0.5 * weights, parts) / parts)
+        shares.append(np.tile(0.5 * weights, count) / count)
     if len(shape) == 1:
         points = torch.from_numpy(axes[0].reshape(-1, 1))
-        density = (law.log_prob(points).double().exp().numpy().reshape(shape[0], -1) * counts[0]).sum(1)
-    else:
-        density = np.empty(tuple(shape))
-        across = axes[1].ravel()
-        for row, along in enumerate(axes[0]):
-            points = torch.from_numpy(np.stack(np.meshgrid(along, across, indexing="ij"), axis=-1).reshape(-1, 2))
-            found = law.log_prob(points).double().exp().numpy().reshape(len(along), shape[1], -1)
-            density[row] = ((found * counts[1]).sum(2) * counts[0][:, None]).sum(0)
-    total = float(density.sum()) * float(np.prod(np.subtract(upper, lower))) / math.prod(shape)
-    if not abs(total - 1) < (CAUGHT_SCOUTING if scouting else CAUGHT):
-        raise ValueError(
-            f"finite volumes: {' x '.join(map(str, shape))} cells of the box from {_corner(lower)} to {_corner(upper)} "
-            f"catch mass {total:.6g} of the initial law, which must be 1: widen the box, or take more cells if the law "
-            f"is narrow"
-        )
-    return density / total
+        found = law.log_prob(points).double().exp().numpy().reshape(shape[0], -1)
+        return np.asarray((found * shares[0]).sum(1))
+    density = np.empty(tuple(shape))
+    across = axes[1].ravel()
+    for row, along in enumerate(axes[0]):
+        points = torch.from_numpy(np.stack(np.meshgrid(along, across, indexing="ij"), axis=-1).reshape(-1, 2))
+        found = law.log_prob(points).double().exp().numpy().reshape(len(along), shape[1], -1)
+        density[row] = ((found * shares[1]).sum(2) * shares[0][:, None]).sum(0)
+    return density
 
 
 def walls_watched(scheme: FiniteVolumes, most: float) -> Callable[[float, Reals], None]:

@@ -19,8 +19,8 @@ from seeding import fixed_generator, generator
 
 def test_the_law_at_rest_is_what_finite_volumes_come_to() -> None:
     """From a small square, whose one cluster is at rest soon: L1 .04 at h = ⅛, .01 at 1/16, and F to 3e-5 and less."""
-    problem = AggregationDiffusion(half_width=1.0, times=(60.0,), stationary=True).build(2, 0, generator())
-    disc = problem.truth(60.0)
+    problem = AggregationDiffusion(half_width=1.0, times=(25.0,), stationary=True).build(2, 0, generator())
+    disc = problem.truth(25.0)
     assert isinstance(disc, RadialEquilibrium)
     assert problem.free_energy is not None
     errors = []
@@ -28,10 +28,10 @@ def test_the_law_at_rest_is_what_finite_volumes_come_to() -> None:
         box = (-1.5, -1.5), (1.5, 1.5)
         scheme, trace = FiniteVolumes(problem.flow.energy, *box, (cells, cells)), Trace()
         start = initial_density(problem.flow.initial, *box, scheme.shape)
-        (found,) = march(scheme, start, (60.0,), trace)
+        (found,) = march(scheme, start, (25.0,), trace)
         exact = initial_density(disc, *box, scheme.shape)
         errors.append(scheme.volume * float(np.abs(found - exact).sum()))
-        assert trace.energies[-1] == pytest.approx(problem.free_energy(60.0), abs=4e-5)
+        assert trace.energies[-1] == pytest.approx(problem.free_energy(25.0), abs=4e-5)
         assert max(np.diff(trace.energies)) < 1e-12
     assert errors[1] < 0.5 * errors[0] < 0.03
 
@@ -41,7 +41,7 @@ def test_early_laws_come_with_an_error() -> None:
     truth, law = problem.truth, problem.truth(10.0)
     assert isinstance(truth, GatheringLaws)
     assert isinstance(law, CellLaw2D)
-    assert truth(10.0).masses is law.masses, "worked out twice"
+    assert truth(10.0) is law, "worked out twice"
     assert 0.005 < truth.error(10.0) < 0.02
     # By an independent code: -.012300 on 64² cells, -.012323 on 128², -.012331 on 256² here.
     assert problem.free_energy(10.0) == pytest.approx(-0.012335, abs=1e-5)

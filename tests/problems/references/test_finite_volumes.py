@@ -177,7 +177,7 @@ def test_double_well_agrees_with_the_reference_of_the_fokker_planck_equation() -
     truth = reference_marginal(flow, 1.0, tolerance=1e-6)
     edges = law.edges()
     error = float((law.masses - truth.cumulative(edges).diff()).abs().sum())
-    assert error < 2e-3
+    assert error < 3e-3
     # What it declares is what it is off by.
     assert 0.5 * error < found.errors[0] < 2 * error
 
