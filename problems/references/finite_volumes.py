@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -86,15 +87,26 @@ class FiniteVolumes:
         """The number of axes."""
         return len(self.shape)
 
-    @property
+    @cached_property
     def widths(self) -> tuple[float, ...]:
         """The widths of a cell along the axes."""
         return tuple((u - l) / m for l, u, m in zip(self.lower, self.upper, self.shape, strict=True))  # noqa: E741
 
-    @property
+    @cached_property
     def volume(self) -> float:
         """The length or area of a cell."""
         return float(np.prod(self.widths))
+
+    @cached_property
+    def _places(self) -> list[tuple[tuple[slice, ...], ...]]:
+        """For each axis the indices of all but the last along it, all but the first, all but both, of first and last."""
+        spans = slice(None, -1), slice(1, None), slice(1, -1), slice(None, 1), slice(-1, None)
+        before, after = ([(slice(None),) * count for count in range(self.dim)] for _ in range(2))
+        return [tuple((*before[axis], span, *after[self.dim - 1 - axis]) for span in spans) for axis in range(self.dim)]
+
+    @cached_property
+    def _is_flat(self) -> bool:
+        return not self.potential.any()
 
     def centres(self) -> torch.Tensor:
         """Return the cell centres, shape (cells, D), the last axis running fastest."""
@@ -125,8 +137,8 @@ class FiniteVolumes:
         for axis, (velocity, carried) in enumerate(faces):
             size = np.abs(velocity)
             # What carries no mass, outside of a support, may be as fast as it likes.
-            speed += float(size.max(initial=0.0, where=carried > 0)) / self.widths[axis]
-            pace += float(size.max(initial=0.0, where=carried > thin)) / self.widths[axis]
+            speed += float((size * (carried > 0)).max(initial=0.0))
+            pace += float((size * (carried > thin)).max(initial=0.0))
             if derivative is not None:
                 stiffness += self._stiffness(density, derivative, carried, axis)
         volume = self.volume
@@ -136,33 +148,34 @@ class FiniteVolumes:
     def _parts(self, density: Reals) -> tuple[Reals, Reals | None, Reals | None]:
         """Return ξ = V + U'(ρ) + W∗ρ of a density (m,) or (m, n), of its shape, and U'(ρ) and W∗ρ by themselves."""
         derivative = energy_derivative(self.energy.internal, density, self.floor)
-        slope = self.potential if derivative is None else derivative + self.potential
+        if derivative is None:
+            slope = self.potential
+        else:
+            slope = derivative if self._is_flat else derivative + self.potential
         if self.convolution is None:
             return slope, derivative, None
         attracted = self.convolution(self.volume * density)
         return slope + attracted, derivative, attracted
 
     def _fluxes(self, density: Reals, slope: Reals) -> tuple[Reals, list[tuple[Reals, Reals]]]:
-        """Return dρ/dt, and for each axis the velocities and the densities at the faces between cells."""
+        """Return dρ/dt, and for each axis u/h and the carried densities at the faces between cells."""
         rate: Reals | None = None
         faces = []
-        for axis, width in enumerate(self.widths):
-            left, right, inner = _halves(self.dim, axis)
+        for axis, (left, right, inner, first, last) in enumerate(self._places):
             velocity = slope[left] - slope[right]
-            velocity *= 1 / width
+            velocity *= 1 / self.widths[axis] ** 2
             change = density[right] - density[left]
             half = self._half_slopes(change[left], change[right])
             east, west = density[left].copy(), density[right].copy()
-            east[_from(self.dim, axis, 1, None)] += half
-            west[_from(self.dim, axis, 0, -1)] -= half
+            east[right] += half
+            west[left] -= half
             carried = np.where(velocity > 0, east, west)
             flux = velocity * carried
-            flux *= 1 / width
             if rate is None:
                 rate = np.empty_like(density)
                 rate[inner] = flux[left] - flux[right]
-                rate[_from(self.dim, axis, 0, 1)] = -flux[_from(self.dim, axis, 0, 1)]
-                rate[_from(self.dim, axis, -1, None)] = flux[_from(self.dim, axis, -1, None)]
+                rate[first] = -flux[first]
+                rate[last] = flux[last]
             else:
                 rate[left] -= flux
                 rate[right] += flux
@@ -172,18 +185,20 @@ class FiniteVolumes:
 
     def _half_slopes(self, a: Reals, b: Reals) -> Reals:
         """Return half the generalised minmod of the changes ``a`` and ``b`` to both sides of the inner cells."""
-        mean = 0.25 * (a + b)
-        low, high = np.minimum(a, b), np.maximum(a, b)
-        low *= 0.5 * self.limiter
-        high *= 0.5 * self.limiter
-        # Both positive, or both negative; of different signs both terms are 0.
-        rising = np.maximum(np.minimum(low, mean), 0)
-        rising += np.minimum(np.maximum(high, mean), 0)
-        return rising
+        mean = a + b
+        mean *= 0.25
+        # Half of θ times the smaller where both have one sign; of different signs only 0 lies between the bounds.
+        most, least = np.minimum(a, b), np.maximum(a, b)
+        most *= 0.5 * self.limiter
+        least *= 0.5 * self.limiter
+        np.maximum(most, 0, out=most)
+        np.minimum(least, 0, out=least)
+        np.maximum(mean, least, out=mean)
+        return np.asarray(np.minimum(mean, most, out=mean))
 
     def _stiffness(self, density: Reals, derivative: Reals, carried: Reals, axis: int) -> float:
         """Return 4/h² times the largest ρ ΔU'(ρ)/Δρ at faces of an axis, or P'(ρ) = ρU''(ρ) at the highest ρ."""
-        left, right, _ = _halves(self.dim, axis)
+        left, right, *_ = self._places[axis]
         top = float(density.max(initial=0.0))
         rise, change = np.abs(derivative[right] - derivative[left]), np.abs(density[right] - density[left])
         largest = float((carried * rise / np.maximum(change, 1e-14 * top + 1e-300)).max(initial=0.0))
@@ -233,18 +248,6 @@ def _power(base: Reals, exponent: float) -> Reals:
     if exponent == 3:
         return base * base * np.abs(base)
     return np.asarray(np.maximum(base, 0) ** exponent)
-
-
-def _from(dim: int, axis: int, start: int, stop: int | None) -> tuple[slice, ...]:
-    """Return the index of the places from ``start`` to ``stop`` along an axis."""
-    index = [slice(None)] * dim
-    index[axis] = slice(start, stop)
-    return tuple(index)
-
-
-def _halves(dim: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...], tuple[slice, ...]]:
-    """Return the indices of all but the last, all but the first, and all but both along an axis."""
-    return _from(dim, axis, 0, -1), _from(dim, axis, 1, None), _from(dim, axis, 1, -1)
 
 
 def equal_cells(cells: int, lower: Sequence[float], upper: Sequence[float]) -> tuple[int, ...]:

@@ -24,8 +24,10 @@ TRAINED = {
     "proximal-recursion": '{"particles": 300, "step_size": 0.005}',
     "dual-jko": '{"basis": "gaussian", "kernels": 100, "kernel_variance": 1.0, "samples": 4000}',
 }
-# Methods for stationary laws take longer than the short times of the gallery: small settings, on all problems.
+# Methods for stationary laws take longer than the short times of the gallery, and grids in the plane longer than those
+# on the line: small settings, on all problems.
 SHORT = {
+    "finite-volume": '{"cells": 48}',
     "svgd": '{"particles": 600, "iterations": 150}',
     "mala": '{"particles": 1000, "chains": 100, "warmup": 200, "thinning": 5}',
 }

@@ -19,8 +19,8 @@ from seeding import fixed_generator, generator
 
 def test_the_law_at_rest_is_what_finite_volumes_come_to() -> None:
     """From a small square, whose one cluster is at rest soon: L1 .04 at h = ⅛, .01 at 1/16, and F to 3e-5 and less."""
-    problem = AggregationDiffusion(half_width=1.0, times=(25.0,), stationary=True).build(2, 0, generator())
-    disc = problem.truth(25.0)
+    problem = AggregationDiffusion(half_width=1.0, times=(15.0,), stationary=True).build(2, 0, generator())
+    disc = problem.truth(15.0)
     assert isinstance(disc, RadialEquilibrium)
     assert problem.free_energy is not None
     errors = []
@@ -28,10 +28,10 @@ def test_the_law_at_rest_is_what_finite_volumes_come_to() -> None:
         box = (-1.5, -1.5), (1.5, 1.5)
         scheme, trace = FiniteVolumes(problem.flow.energy, *box, (cells, cells)), Trace()
         start = initial_density(problem.flow.initial, *box, scheme.shape)
-        (found,) = march(scheme, start, (25.0,), trace)
+        (found,) = march(scheme, start, (15.0,), trace)
         exact = initial_density(disc, *box, scheme.shape)
         errors.append(scheme.volume * float(np.abs(found - exact).sum()))
-        assert trace.energies[-1] == pytest.approx(problem.free_energy(25.0), abs=4e-5)
+        assert trace.energies[-1] == pytest.approx(problem.free_energy(15.0), abs=4e-5)
         assert max(np.diff(trace.energies)) < 1e-12
     assert errors[1] < 0.5 * errors[0] < 0.03
 
@@ -46,7 +46,7 @@ def test_early_laws_come_with_an_error() -> None:
     # By an independent code: -.012300 on 64² cells, -.012323 on 128², -.012331 on 256² here.
     assert problem.free_energy(10.0) == pytest.approx(-0.012335, abs=1e-5)
     at_once = problem.truth(1e-5)
-    torch.testing.assert_close(at_once.moments()[1], 3 * torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-4)
+    torch.testing.assert_close(at_once.moments()[1], 3 * torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-3)
 
 
 def test_where_the_truth_is_known() -> None:
