@@ -61,9 +61,7 @@ def barenblatt(exponent: float, time: float, size: int = 1) -> Powers:
 
 
 def normal(mean: float, variance: float, size: int = 1) -> Gaussian:
-    return Gaussian(
-        torch.full((size,), mean, dtype=torch.float64), variance * torch.eye(size, dtype=torch.float64)
-    )
+    return Gaussian(torch.full((size,), mean, dtype=torch.float64), variance * torch.eye(size, dtype=torch.float64))
 
 
 def flat(internal: object, interaction: object = None, size: int = 1) -> FreeEnergy:
@@ -152,7 +150,9 @@ def test_rate_dissipates_at_least_what_is_proved() -> None:
     slope, bound = scheme._parts(density)[0], 0.0
     for axis, width in enumerate(scheme.widths):
         velocity = -np.diff(slope, axis=axis) / width
-        sides = np.stack([density.take(range(density.shape[axis] - 1), axis), density.take(range(1, density.shape[axis]), axis)])
+        sides = np.stack(
+            [density.take(range(density.shape[axis] - 1), axis), density.take(range(1, density.shape[axis]), axis)]
+        )
         # Face values are at least nothing, and where the slopes are zero the densities beside.
         bound += float((velocity**2 * sides.max(0)).sum()) * scheme.volume
     fall = (ahead - behind) / (2 * step)
@@ -226,7 +226,12 @@ def test_two_bumps_that_merge_are_the_same_shifted_turned_and_on_finer_cells() -
         return GaussianMixture(half, torch.stack([mean + shift, shift - mean]), narrow)
 
     found = []
-    for first, shift, cells in (((0.3, 0.3), 0.0, 48), ((-0.3, 0.3), 0.0, 48), ((0.3, 0.3), 0.5, 48), ((0.3, 0.3), 0.0, 96)):
+    for first, shift, cells in (
+        ((0.3, 0.3), 0.0, 48),
+        ((-0.3, 0.3), 0.0, 48),
+        ((0.3, 0.3), 0.5, 48),
+        ((0.3, 0.3), 0.0, 96),
+    ):
         box = (shift - 1.5,) * 2, (shift + 1.5,) * 2
         scheme = FiniteVolumes(flat(PowerEntropy(2.0), size=2), *box, (cells, cells))
         (density,) = march(scheme, initial_density(bumps(first, shift), *box, scheme.shape), (0.1,), Trace())
