@@ -49,8 +49,8 @@ class AggregationDiffusion(ProblemFamily):
 
     Instance 0 is about the origin, every other one about a standard normal point. By ``stationary`` the law at rest is
     asked for, which the flow comes near to after time 150. Otherwise the truth is known at times to 30, by finite
-    volumes (about a second, when first asked for; its declared error in L1 is .013 at 10, .021 at 20, .024 at 30), and from
-    400 on where the other settings are those by default.
+    volumes (about a second, when first asked for; its declared error in L1 is .013 at 10, .020 at 20, .024 at 30), and
+    from 400 on where the other settings are those by default.
 
     Raises ``ValueError`` for settings out of range, an exponent that is not above 1, and any dimension but 2.
     """

@@ -1,8 +1,8 @@
 """Laws in the plane given by the masses of equal cells: the density is a plane on every part of a cell, zero in some.
 
-Cells are halved twice along each axis, which moves the masses where the parabola through three of them has them; on each
-of the 16 parts the slopes are central differences, lessened where a corner would be negative (van Leer, J. Comput. Phys.
-32, 1979). So the density is right to O((width/4)²) where it is smooth, every cell has its mass, and none comes to
+Cells are halved twice along each axis, which moves the masses to where the parabola through three of them has them; on
+each of the 16 parts the slopes are central differences, lessened where a corner would be negative (van Leer, J. Comput.
+Phys. 32, 1979). So the density is right to O((width/4)²) where it is smooth, every cell has its mass, and none comes to
 cells that have none.
 """
 

@@ -99,7 +99,7 @@ class FiniteVolumes:
 
     @cached_property
     def _places(self) -> list[tuple[tuple[slice, ...], ...]]:
-        """For each axis the indices of all but the last along it, all but the first, all but both, of first and last."""
+        """For each axis the indices along it of all but the last, all but the first, all but both, the first, the last."""
         spans = slice(None, -1), slice(1, None), slice(1, -1), slice(None, 1), slice(-1, None)
         before, after = ([(slice(None),) * count for count in range(self.dim)] for _ in range(2))
         return [tuple((*before[axis], span, *after[self.dim - 1 - axis]) for span in spans) for axis in range(self.dim)]
@@ -148,10 +148,9 @@ class FiniteVolumes:
     def _parts(self, density: Reals) -> tuple[Reals, Reals | None, Reals | None]:
         """Return ξ = V + U'(ρ) + W∗ρ of a density (m,) or (m, n), of its shape, and U'(ρ) and W∗ρ by themselves."""
         derivative = energy_derivative(self.energy.internal, density, self.floor)
-        if derivative is None:
-            slope = self.potential
-        else:
-            slope = derivative if self._is_flat else derivative + self.potential
+        slope = self.potential
+        if derivative is not None:
+            slope = derivative if self._is_flat else derivative + slope
         if self.convolution is None:
             return slope, derivative, None
         attracted = self.convolution(self.volume * density)

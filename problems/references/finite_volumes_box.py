@@ -97,12 +97,12 @@ def _means(
         points = torch.from_numpy(axes[0].reshape(-1, 1))
         found = law.log_prob(points).double().exp().numpy().reshape(shape[0], -1)
         return np.asarray((found * shares[0]).sum(1))
-    density = np.empty(tuple(shape))
+    density: Reals = np.empty(tuple(shape))
     across = axes[1].ravel()
     for row, along in enumerate(axes[0]):
         points = torch.from_numpy(np.stack(np.meshgrid(along, across, indexing="ij"), axis=-1).reshape(-1, 2))
-        found = law.log_prob(points).double().exp().numpy().reshape(len(along), shape[1], -1)
-        density[row] = ((found * shares[1]).sum(2) * shares[0][:, None]).sum(0)
+        block = law.log_prob(points).double().exp().numpy().reshape(len(along), shape[1], -1)
+        density[row] = ((block * shares[1]).sum(2) * shares[0][:, None]).sum(0)
     return density
 
 
@@ -125,7 +125,7 @@ def find_box(flow: GradientFlow, limiter: float) -> Box:
     Raises ``ValueError`` where the initial law has no finite variance, or no box is large enough.
     """
     assert isinstance(flow.initial, Density)
-    lower, upper = (np.array(corner) for corner in _initial_box(flow.initial))
+    lower, upper = (corner.tolist() for corner in _initial_box(flow.initial))
     most = HEAVY_LOOKED_FOR if heavy(flow) else LOOKED_FOR
     for _ in range(WIDENINGS):
         shape = equal_cells(SCOUTING[flow.dim], lower, upper)
@@ -141,7 +141,7 @@ def find_box(flow: GradientFlow, limiter: float) -> Box:
             for _ in march(scheme, start, (flow.horizon,), Trace(), both):
                 pass
         except AtTheWall as wall:
-            more = GROWTH * (upper - lower)[wall.axis]
+            more = GROWTH * (upper[wall.axis] - lower[wall.axis])
             if wall.side == 0:
                 lower[wall.axis] -= more
             else:

@@ -1,12 +1,12 @@
-"""Time steps for finite volumes: long stabilised ones while they keep ρ ≥ 0 and let E fall, else steps that do by proof.
+"""Time steps for finite volumes: long stabilised ones while ρ ≥ 0 and E falls, else steps that keep that by proof.
 
 A stabilised step is one of RKL2, Runge-Kutta-Legendre of order 2 with s stages (Meyer, Balsara, Aslam, J. Comput. Phys.
 257, 2014): stable for diffusive eigenvalues to (s² + s - 2)/2 over the step, so that s stages go about s²/4 times as
-far as a step of Euler's. Its size dt comes from dt Σ max|u|/h ≤ ½ where there is more than next to no mass, so that it
-crosses no more than half a cell; everywhere it is what keeps Euler's method positive. And its error, estimated by ⅘(ρ₀ - ρ₁) + ⅖dt(ρ₀' + ρ₁') (Sommeijer, Shampine,
-Verwer, J. Comput. Appl. Math. 88, 1998), must be small against that in space. A step is taken back where a cell is
-negative or E has risen; when shorter ones don't help, SSP-RK3 does, three convex steps of Euler's method (Shu & Osher,
-J. Comput. Phys. 77, 1988), each within the bound of positivity.
+far as a step of Euler's. Its size dt comes from dt Σ max|u|/h ≤ ½, where there is more than next to no mass: it crosses
+no more than half a cell. And its error, estimated by ⅘(ρ₀ - ρ₁) + ⅖dt(ρ₀' + ρ₁') (Sommeijer, Shampine, Verwer, J.
+Comput. Appl. Math. 88, 1998), must be small against that in space. A step is taken back where a cell is negative or E
+has risen; when shorter ones don't help, SSP-RK3 does, three convex steps of Euler's method (Shu & Osher, J. Comput.
+Phys. 77, 1988), each within the bound of positivity, which is the same with all mass counted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from problems.arrays import Reals
 from problems.references.finite_volumes import FiniteVolumes, State
 
 COURANT = 0.5
-# The estimated error of a step in L1, in units of 1/cells²: the error in space at a moving edge is two or three of these,
-# and steps' own errors, overestimated there, don't show in it.
+# The estimated error of a step in L1, in units of 1/cells²: the error in space at a moving edge is two or three of
+# these, and what steps really add, overestimated there, doesn't show in it.
 LOCAL_ERROR = 1.0
 # Where eigenvalues times dt are no larger, the three stages of SSP-RK3 do, for advection too.
 MILD = 2.0

@@ -1,4 +1,4 @@
-"""The clusters' early laws by finite volumes, and the disc that they end in, which finite volumes find by themselves."""
+"""The clusters' early laws by finite volumes, and the disc that they end in, which finite volumes come to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seeding import fixed_generator, generator
 
 
 def test_the_law_at_rest_is_what_finite_volumes_come_to() -> None:
-    """From a small square, whose one cluster is at rest soon: L1 .04 at h = ⅛, .01 at 1/16, and F to 3e-5 and less."""
+    """From a small square, which is one cluster and soon at rest."""
     problem = AggregationDiffusion(half_width=1.0, times=(15.0,), stationary=True).build(2, 0, generator())
     disc = problem.truth(15.0)
     assert isinstance(disc, RadialEquilibrium)
