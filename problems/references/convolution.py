@@ -42,7 +42,10 @@ class Convolution:
 
     @classmethod
     def of(cls, interaction: Interaction, shape: Sequence[int], widths: Sequence[float]) -> Convolution:
-        """Return the convolution between cells of ``widths`` along each axis; raises ``ValueError`` where W̄ is NaN."""
+        """Return the convolution between cells of ``widths`` along each axis.
+
+        Raises ``ValueError`` where a value of W̄ is not finite.
+        """
         kernel = kernel_of(interaction, shape, widths)
         padded = tuple(fft.next_fast_len(2 * size - 1, real=True) for size in shape)
         wrapped = np.zeros(padded)
@@ -65,7 +68,10 @@ class Convolution:
 
 
 def kernel_of(interaction: Interaction, shape: Sequence[int], widths: Sequence[float]) -> Reals:
-    """Return W̄ at all differences of the centres of cells of ``widths``, shape (2m - 1,) or (2m - 1, 2n - 1)."""
+    """Return W̄ at all differences of the centres of cells of ``widths``, shape (2m - 1,) or (2m - 1, 2n - 1).
+
+    Raises ``ValueError`` where one is not finite.
+    """
     offsets = [width * np.arange(1 - size, size) for size, width in zip(shape, widths, strict=True)]
     centres = np.stack(np.meshgrid(*offsets, indexing="ij"), axis=-1).reshape(-1, len(shape))
     if not interaction.singular:

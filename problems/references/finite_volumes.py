@@ -99,7 +99,7 @@ class FiniteVolumes:
 
     @cached_property
     def _places(self) -> list[tuple[tuple[slice, ...], ...]]:
-        """For each axis the indices along it of all but the last, all but the first, all but both, the first, the last."""
+        """For each axis the indices of all but its last, all but its first, all but both, its first, its last."""
         spans = slice(None, -1), slice(1, None), slice(1, -1), slice(None, 1), slice(-1, None)
         before, after = ([(slice(None),) * count for count in range(self.dim)] for _ in range(2))
         return [tuple((*before[axis], span, *after[self.dim - 1 - axis]) for span in spans) for axis in range(self.dim)]
