@@ -2,6 +2,7 @@
 
 BUILTIN = {
     "ornstein-uhlenbeck": "problems.ornstein_uhlenbeck:OrnsteinUhlenbeck",
+    "aggregation-diffusion": "problems.aggregation_diffusion:AggregationDiffusion",
     "double-well": "problems.double_well:DoubleWell",
     "logistic-regression": "problems.logistic_regression:LogisticRegression",
     "gaussian-mixture": "problems.gaussian_mixture:GaussianMixtureFlow",

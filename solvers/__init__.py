@@ -11,6 +11,7 @@ BUILTIN = {
     "svgd": "solvers.samplers.svgd:SVGD",
     "bootstrap-filter": "solvers.particles.bootstrap_filter:BootstrapFilter",
     "blob": "solvers.particles.blob:Blob",
+    "finite-volume": "solvers.grids.finite_volume:FiniteVolume",
     "quantile-jko": "solvers.one_dimensional.quantile_jko:QuantileJKO",
     "dual-jko": "solvers.dual.dual_jko:DualJKO",
     "proximal-recursion": "solvers.particles.proximal_recursion:ProximalRecursion",

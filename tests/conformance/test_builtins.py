@@ -27,6 +27,7 @@ TRAINED = {
 # Methods that take longer over the gallery than a test may: small settings, on all problems.
 SHORT = {
     "barenblatt-jko": '{"step_size": 0.02}',
+    "finite-volume": '{"cells": 48}',
     "svgd": '{"particles": 600, "iterations": 150}',
     "blob": '{"particles": 100, "tolerance": 0.2}',
     "mala": '{"particles": 1000, "chains": 100, "warmup": 200, "thinning": 5}',

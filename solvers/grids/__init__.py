@@ -1,0 +1,1 @@
+"""Methods that follow a density on the cells of a grid."""
