@@ -146,7 +146,7 @@ def _known(
     x, width, (log_density,) = found
     below = np.concatenate([[0.0], np.cumsum(log_density.exp().numpy())])
     edges = np.concatenate([x[:, 0].numpy() - 0.5 * width, [float(x[-1, 0]) + 0.5 * width]])
-    return np.interp(levels.numpy(), below / below[-1], edges)[None]
+    return np.asarray(np.interp(levels.numpy(), below / below[-1], edges)[None])
 
 
 def _points(estimate: Estimate, draws: int, generator: torch.Generator) -> torch.Tensor:
