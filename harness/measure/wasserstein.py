@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from harness.measure.measure import Figure, Measure, Subject
+from harness.measure.two_densities import on_the_line
 from problems.arrays import Reals
 from problems.laws import Law
 from solvers.estimates import Estimate, Exact, GridDensity, Particles
@@ -39,10 +40,11 @@ RULE_END = 2.95
 class W2(Measure):
     """Wasserstein-2 distance (not squared) of the fit from the truth's exact quantiles.
 
-    - On the line: exact, by the fit's quantiles where it knows them (standard error 0), else by draws of it.
-    - Where fit and truth are exact laws, the same in all directions: exact, by their radii (standard error 0).
-    - Otherwise √D times the sliced distance along 128 random directions, against the truth's exact marginals: a lower
-      bound, equal where the fit is the truth moved and scaled.
+    - On the line: exact, by the fit's quantiles where it knows them or has a density (standard error 0), else by its
+      particles.
+    - Elsewhere √D times the sliced distance along 128 random directions, against the truth's exact marginals: a lower
+      bound, equal where the fit is the truth moved and scaled. Exact laws are drawn as all other answers are, so that
+      the truth's own figure is the floor of the others'.
     - Where only radii of the truth are known: by the mean and the distances from it, a lower bound that is blind to
       what depends on the direction.
 
@@ -69,13 +71,6 @@ class W2(Measure):
         truth, estimate = subject.truth, subject.estimate
         assert truth is not None
         levels, weights = rule()
-        law = estimate.law if isinstance(estimate, Exact | GridDensity) else None
-        if estimate.dim > 1 and law is not None:
-            radii = _radial(law, levels), _radial(truth, levels)
-            if radii[0] is not None and radii[1] is not None:
-                shift = float((law.moments()[0].double() - truth.moments()[0].double()).square().sum())
-                square = float(np.sum(weights * (radii[0] - radii[1]) ** 2))
-                return Figure(math.sqrt(shift + square), 0.0, "exact, by radii")
         directions = _directions(estimate.dim, generator)
         if _marginals(truth, directions[:1], _half()) is None:
             return _by_radii(truth, _points(estimate, draws, generator))
@@ -84,8 +79,7 @@ class W2(Measure):
             return _sliced(truth, _points(estimate, draws, generator), directions)
         true = _marginals(truth, directions, levels)
         assert true is not None
-        squares = np.sum(weights * (known - true) ** 2, axis=1)
-        return _rooted(estimate.dim, squares, 0.0, "exact, by quantiles" if estimate.dim == 1 else "exact marginals")
+        return Figure(math.sqrt(float(np.sum(weights * (known - true)[0] ** 2))), 0.0, "exact, by quantiles")
 
 
 def rule() -> tuple[torch.Tensor, Reals]:
@@ -133,13 +127,26 @@ def _radial(law: Law, levels: torch.Tensor) -> Reals | None:
 def _known(
     estimate: Estimate, directions: torch.Tensor, levels: torch.Tensor, generator: torch.Generator
 ) -> Reals | None:
-    """Return the quantiles (k, l) of a fit that knows its own without draws, or ``None``."""
+    """Return the quantiles (1, l) of a fit on the line, other than particles, that has some without draws, or ``None``.
+
+    They are its own, or of its density by the distribution function on a fine grid.
+    """
+    if estimate.dim > 1 or isinstance(estimate, Particles):
+        return None
     if isinstance(estimate, Exact | GridDensity):
-        return _marginals(estimate.law, directions, levels)
-    own = type(estimate).quantiles is not Estimate.quantiles
-    if estimate.dim == 1 and own and not isinstance(estimate, Particles):
+        own = _marginals(estimate.law, directions, levels)
+        if own is not None:
+            return own
+    elif type(estimate).quantiles is not Estimate.quantiles:
         return np.array(estimate.quantiles(levels.tolist(), generator))[None]
-    return None
+    density = estimate.density
+    found = None if density is None else on_the_line((density,), generator)
+    if found is None:
+        return None
+    x, width, (log_density,) = found
+    below = np.concatenate([[0.0], np.cumsum(log_density.exp().numpy())])
+    edges = np.concatenate([x[:, 0].numpy() - 0.5 * width, [float(x[-1, 0]) + 0.5 * width]])
+    return np.asarray(np.interp(levels.numpy(), below / below[-1], edges)[None])
 
 
 def _points(estimate: Estimate, draws: int, generator: torch.Generator) -> torch.Tensor:
