@@ -53,7 +53,7 @@ class FlowState:
     ) -> None:
         self.settings, self.flow, self.generator, self.device = settings, flow, generator, device
         self.pool = spread_draws(flow.initial, settings.pool_size, generator)
-        self.fresh = flow.initial.sample(JUDGED, generator)
+        self.fresh = spread_draws(flow.initial, JUDGED, generator)
         self.log_density: torch.Tensor | None = None
         if settings.density:
             assert isinstance(flow.initial, Density)

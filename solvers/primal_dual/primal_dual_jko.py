@@ -50,7 +50,7 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     map with ``start = "affine"`` (``solvers.primal_dual.affine_step``), at the map of the step before with "previous".
 
     With a ``density`` the answer has one, by the Jacobian of the maps, NaN where a map folds, and steps are judged by
-    it: one that has gained nothing over its start, by two standard errors, after ``patience`` tenths of its iterations
+    it: one that has gained nothing over its start, by three standard errors, after ``patience`` tenths of its iterations
     keeps the start, and no map is kept that does not gain. ``patience = 0`` takes every map as it comes out. Without a
     density the answer consists of the particles of the pool.
 

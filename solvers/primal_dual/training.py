@@ -1,7 +1,7 @@
 """The training of one JKO step: updates of the dual and of the map by turns, judged on particles that none has seen.
 
 A judgement compares the step's objective at the map so far, averaged over late iterations, and at the start: pairwise on
-the same particles, by their carried density, without the dual. A map is kept if it gains more than two standard errors,
+the same particles, by their carried density, without the dual. A map is kept if it gains more than three standard errors,
 and a step in which none has by the ``patience``-th tenth of its schedule ends there, at its start.
 """
 
@@ -19,7 +19,7 @@ from solvers.primal_dual.settings import PrimalDualSettings
 from solvers.solver import Diverged
 
 JUDGEMENTS = 10
-SIGNIFICANT = 2.0
+SIGNIFICANT = 3.0
 UPDATES_BETWEEN_CHECKS = 25
 
 Judge = Callable[[torch.Tensor], tuple[float, float]]
