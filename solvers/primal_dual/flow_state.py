@@ -92,7 +92,8 @@ class FlowState:
         whitening = self._whitening(inside)
         frame, reference = self.network.frame(whitening), self._reference(whitening)
         self.network.begin(self._size_of_step(whitening))
-        if settings.start == "affine" or not self.counts:
+        learnt_before = bool(self.counts) and self.traces["learnt"][-1] == 1
+        if not learnt_before:
             self.network.start_at(self.saddle.map_parameters, whitening, frame)
         terms = self._terms(frame, reference, inside)
         pool = frame.coordinates(self.pool).to(self.device, settings.torch_dtype)
