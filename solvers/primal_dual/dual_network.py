@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import softplus
 
-from solvers.primal_dual.perceptron import Pass, Perceptron
+from solvers.primal_dual.perceptron import Layers, Pass, Perceptron
 
 # Where a value is smaller than any that matters, and its logarithm still finite in float32.
 SMALLEST = 1e-30
@@ -55,6 +56,13 @@ def positive(output: str, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return g.log(), torch.sigmoid(v).div_(g)
 
 
+class DualWeights(NamedTuple):
+    """The parameters of a dual network as views: the perceptron's layers, and Q (D, D) or ``None``."""
+
+    layers: Layers
+    form: torch.Tensor | None
+
+
 @dataclass(frozen=True)
 class DualNetwork:
     """A dual network is v in ``dim`` dimensions: ``depth`` hidden layers of ``width`` units, and Q unless left out."""
@@ -76,9 +84,10 @@ class DualNetwork:
         """The number of parameters."""
         return self.perceptron.size + (self.dim**2 if self.quadratic else 0)
 
-    def form(self, flat: torch.Tensor) -> torch.Tensor | None:
-        """Return Q (D, D), a view of the parameters ``flat`` (size,), or ``None`` where there is none."""
-        return flat[self.perceptron.size :].view(self.dim, self.dim) if self.quadratic else None
+    def weights(self, flat: torch.Tensor) -> DualWeights:
+        """Return views of the parameters ``flat`` (size,)."""
+        form = flat[self.perceptron.size :].view(self.dim, self.dim) if self.quadratic else None
+        return DualWeights(self.perceptron.layers(flat), form)
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:
         """Return random parameters (size,), float64, at which g = 1."""
@@ -92,37 +101,32 @@ class DualPass:
     """A dual pass holds the memory for ``points`` points that go through a dual network and back."""
 
     def __init__(self, network: DualNetwork, points: int, like: torch.Tensor) -> None:
-        self.network = network
-        self.perceptron = network.perceptron
-        self.inner = Pass(self.perceptron, points, like)
+        self.inner = Pass(network.perceptron, points, like)
         self.along = like.new_empty(points, network.dim)
         self.weighted = like.new_empty(points, network.dim)
         self.points = like.new_empty(0)
 
-    def forward(self, flat: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Return v (points,) at ``z`` (points, D) for the parameters ``flat`` (size,)."""
+    def forward(self, weights: DualWeights, z: torch.Tensor) -> torch.Tensor:
+        """Return v (points,) at ``z`` (points, D)."""
         self.points = z
-        value = self.inner.forward(self.perceptron.layers(flat), z)[:, 0]
-        form = self.network.form(flat)
-        if form is None:
+        value = self.inner.forward(weights.layers, z)[:, 0]
+        if weights.form is None:
             return value
-        torch.mm(z, form, out=self.along)
+        torch.mm(z, weights.form, out=self.along)
         torch.mul(self.along, z, out=self.weighted)
         return torch.add(value, self.weighted.sum(1), alpha=0.5)
 
-    def backward(self, flat: torch.Tensor, bar: torch.Tensor, into: torch.Tensor) -> None:
-        """Write the derivatives of Σ ``bar`` (points,) · v by the parameters ``into`` (size,)."""
-        self.inner.backward(self.perceptron.layers(flat), bar[:, None], self.perceptron.layers(into), False)
-        form = self.network.form(into)
-        if form is not None:
+    def backward(self, weights: DualWeights, bar: torch.Tensor, into: DualWeights) -> None:
+        """Write the derivatives of Σ ``bar`` (points,) · v by the parameters ``into`` views like theirs."""
+        self.inner.backward(weights.layers, bar[:, None], into.layers, False)
+        if into.form is not None:
             torch.mul(self.points, bar[:, None], out=self.weighted)
-            torch.mm(self.points.T, self.weighted, out=form)
-            form.mul_(0.5)
+            torch.mm(self.points.T, self.weighted, out=into.form)
+            into.form.mul_(0.5)
 
-    def input_bar(self, flat: torch.Tensor, bar: torch.Tensor) -> torch.Tensor:
+    def input_bar(self, weights: DualWeights, bar: torch.Tensor) -> torch.Tensor:
         """Return ``bar`` (points,) times ∇v, (points, D)."""
-        slope = self.inner.backward(self.perceptron.layers(flat), bar[:, None], None, True)
-        form = self.network.form(flat)
-        if form is None:
+        slope = self.inner.backward(weights.layers, bar[:, None], None, True)
+        if weights.form is None:
             return slope
-        return slope.addcmul_(self.points @ (form + form.T), bar[:, None], value=0.5)
+        return slope.addcmul_(self.points @ (weights.form + weights.form.T), bar[:, None], value=0.5)

@@ -290,10 +290,10 @@ class FlowState:
         energy = terms.energy
         assert energy is not None
         own, others = z.to(self.reference_pool), self.reference_pool
-        flat, output = self.saddle.dual_parameters, self.dual.output
+        weights, output = self.saddle.dual_weights, self.dual.output
         found = []
         for points in (own, others):
-            values = [DualPass(self.dual, len(block), block).forward(flat, block).clone() for block in points.split(512)]
+            values = [DualPass(self.dual, len(block), block).forward(weights, block).clone() for block in points.split(512)]
             log_g, _ = positive(output, torch.cat(values))
             log_h = log_g + torch.cat([terms.log_reference(block) for block in points.split(512)])
             found.append((log_h.double(), log_g.double()))

@@ -27,8 +27,8 @@ class MapPass(Protocol):
     def forward(self, prepared: Any, y: torch.Tensor) -> torch.Tensor:
         """Return the value o (points, D) at ``y`` (points, D)."""
 
-    def backward(self, prepared: Any, bar: torch.Tensor, into: torch.Tensor) -> None:
-        """Write the derivatives of Σ ⟨``bar`` (points, D), o⟩ by what is ``prepared`` ``into`` (slope_size,)."""
+    def backward(self, prepared: Any, bar: torch.Tensor) -> None:
+        """Write the derivatives of Σ ⟨``bar`` (points, D), o⟩ by what is ``prepared`` into the pass's own slope."""
 
 
 class MapNetwork(Protocol):
@@ -59,8 +59,8 @@ class MapNetwork(Protocol):
     def project(self, flat: torch.Tensor) -> None:
         """Move the parameters ``flat`` (size,) to the nearest that are allowed, in place."""
 
-    def passes(self, points: int, like: torch.Tensor) -> MapPass:
-        """Return the memory of passes of ``points`` points."""
+    def passes(self, points: int, slope: torch.Tensor) -> MapPass:
+        """Return the memory of passes of ``points`` points, whose derivatives go into ``slope`` (slope_size,)."""
 
     def map(self, frame: Frame, flat: torch.Tensor, implicitness: float) -> SmoothMap:
         """Return the map of the whole step for parameters ``flat`` (size,), copied."""
@@ -104,9 +104,9 @@ class ResidualNetwork:
     def project(self, flat: torch.Tensor) -> None:
         """Leave the parameters: all are allowed."""
 
-    def passes(self, points: int, like: torch.Tensor) -> MapPass:
-        """Return the memory of passes of ``points`` points."""
-        return _ResidualPass(self, points, like)
+    def passes(self, points: int, slope: torch.Tensor) -> MapPass:
+        """Return the memory of passes of ``points`` points, whose derivatives go into ``slope`` (slope_size,)."""
+        return _ResidualPass(self, points, slope)
 
     def map(self, frame: Frame, flat: torch.Tensor, implicitness: float) -> SmoothMap:
         """Return the map of the whole step for parameters ``flat`` (size,), copied."""
@@ -115,15 +115,15 @@ class ResidualNetwork:
 
 
 class _ResidualPass:
-    def __init__(self, network: ResidualNetwork, points: int, like: torch.Tensor) -> None:
-        self.network, self.inner = network, Pass(network.perceptron, points, like)
-        self.value = like.new_empty(points, network.perceptron.sizes[0])
+    def __init__(self, network: ResidualNetwork, points: int, slope: torch.Tensor) -> None:
+        self.network, self.inner = network, Pass(network.perceptron, points, slope)
+        self.value, self.slopes = slope.new_empty(points, network.perceptron.sizes[0]), network.perceptron.layers(slope)
 
     def forward(self, prepared: Any, y: torch.Tensor) -> torch.Tensor:
         return torch.add(y, self.inner.forward(prepared, y), alpha=self.network.scale, out=self.value)
 
-    def backward(self, prepared: Any, bar: torch.Tensor, into: torch.Tensor) -> None:
-        self.inner.backward(prepared, bar.mul_(self.network.scale), self.network.perceptron.layers(into), False)
+    def backward(self, prepared: Any, bar: torch.Tensor) -> None:
+        self.inner.backward(prepared, bar.mul_(self.network.scale), self.slopes, False)
 
 
 class ConvexNetwork:
@@ -172,9 +172,9 @@ class ConvexNetwork:
         """Set weights that must be ≥ 0 and are not to 0, in place."""
         self.architecture.weights(flat).project()
 
-    def passes(self, points: int, like: torch.Tensor) -> MapPass:
-        """Return the memory of passes of ``points`` points."""
-        return _ConvexPass(points, self.architecture.dim, like)
+    def passes(self, points: int, slope: torch.Tensor) -> MapPass:
+        """Return the memory of passes of ``points`` points, whose derivatives go into ``slope`` (slope_size,)."""
+        return _ConvexPass(points, self.architecture.dim, slope)
 
     def map(self, frame: Frame, flat: torch.Tensor, implicitness: float) -> SmoothMap:
         """Return the map of the whole step for parameters ``flat`` (size,), copied."""
@@ -183,18 +183,18 @@ class ConvexNetwork:
 
 
 class _ConvexPass:
-    def __init__(self, points: int, dim: int, like: torch.Tensor) -> None:
-        self.no_bar = like.new_zeros(1, points, dim, dim)
+    def __init__(self, points: int, dim: int, slope: torch.Tensor) -> None:
+        self.no_bar, self.into = slope.new_zeros(1, points, dim, dim), slope
         self.tape: Tape | None = None
 
     def forward(self, prepared: Any, y: torch.Tensor) -> torch.Tensor:
         value, _, self.tape = derivatives(prepared, y[None])
         return value[0]
 
-    def backward(self, prepared: Any, bar: torch.Tensor, into: torch.Tensor) -> None:
+    def backward(self, prepared: Any, bar: torch.Tensor) -> None:
         assert self.tape is not None
-        into.zero_()
-        pullback(prepared, self.tape, bar[None], self.no_bar, prepared.like(into))
+        self.into.zero_()
+        pullback(prepared, self.tape, bar[None], self.no_bar, prepared.like(self.into))
 
 
 def map_network(kind: str, dim: int, width: int, depth: int, activation: str, rank: int) -> MapNetwork:

@@ -69,10 +69,12 @@ class Block:
 
     def __init__(self, dual: DualNetwork, network: MapNetwork, points: int, like: torch.Tensor) -> None:
         self.both, self.alone = DualPass(dual, 2 * points, like), DualPass(dual, points, like)
-        self.through = network.passes(points, like)
+        self.map_slope = like.new_zeros(network.slope_size)
+        self.through = network.passes(points, self.map_slope)
         self.joined = like.new_empty(2 * points, dual.dim)
         self.bar = like.new_empty(2 * points)
-        self.dual_slope, self.map_slope = like.new_zeros(dual.size), like.new_zeros(network.slope_size)
+        self.dual_slope = like.new_zeros(dual.size)
+        self.dual_slopes = dual.weights(self.dual_slope)
 
 
 class SaddlePoint:
@@ -88,6 +90,7 @@ class SaddlePoint:
     ) -> None:
         self.network, self.dual, self.run, self.batch_size = network, dual, run, batch_size
         self.map_parameters, self.dual_parameters = parameters
+        self.dual_weights = dual.weights(self.dual_parameters)
         rates = None if network.rates is None else network.rates.to(self.map_parameters)
         self.map_adam = Adam(self.map_parameters, rates, FORGETTING)
         self.dual_adam = Adam(self.dual_parameters)
@@ -106,14 +109,14 @@ class SaddlePoint:
         Returns a number that is finite if the derivatives are.
         """
         assert terms.energy is not None
-        energy, flat, output = terms.energy, self.dual_parameters, self.dual.output
+        energy, weights, output = terms.energy, self.dual_weights, self.dual.output
         prepared, share = self.network.prepare(self.map_parameters), 1 / self.batch_size
 
         def differentiate(part: tuple[Block, torch.Tensor, torch.Tensor]) -> None:
             block, own, others = part
             count = len(own)
             torch.cat([terms.dual_coordinates(block.through.forward(prepared, own)), others], out=block.joined)
-            log_g, rise = positive(output, block.both.forward(flat, block.joined))
+            log_g, rise = positive(output, block.both.forward(weights, block.joined))
             if energy.exponent == 1:
                 torch.mul(rise, -share, out=block.bar)
                 block.bar[count:].mul_(log_g[count:].exp_()).neg_()
@@ -121,7 +124,7 @@ class SaddlePoint:
                 weight = energy.weight(log_g + terms.log_reference(block.joined))
                 torch.mul(weight, rise, out=block.bar).mul_(-share)
                 block.bar[count:].mul_(log_g[count:].exp_()).neg_()
-            block.both.backward(flat, block.bar, block.dual_slope)
+            block.both.backward(weights, block.bar, block.dual_slopes)
 
         self.run(differentiate, zip(self.blocks, self.split(y), self.split(reference), strict=True))
         slope = self.blocks[0].dual_slope
@@ -150,7 +153,7 @@ class SaddlePoint:
             bar = torch.mm(slope, terms.target)
             if terms.energy is not None:
                 bar.add_(self._spread(terms, block, o))
-            block.through.backward(prepared, bar.mul_(share), block.map_slope)
+            block.through.backward(prepared, bar.mul_(share))
 
         self.run(differentiate, list(enumerate(parts)))
         total = self.blocks[0].map_slope
@@ -166,9 +169,9 @@ class SaddlePoint:
         energy = terms.energy
         assert energy is not None
         z = terms.dual_coordinates(o)
-        log_g, rise = positive(self.dual.output, block.alone.forward(self.dual_parameters, z))
+        log_g, rise = positive(self.dual.output, block.alone.forward(self.dual_weights, z))
         weight = energy.weight(log_g + terms.log_reference(z)).mul_(energy.unit)
-        slope = block.alone.input_bar(self.dual_parameters, rise.mul_(weight))
+        slope = block.alone.input_bar(self.dual_weights, rise.mul_(weight))
         if not terms.box:
             slope.addcmul_(z, weight[:, None], value=-1)
         return slope if terms.turn is None else slope @ terms.turn
