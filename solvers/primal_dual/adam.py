@@ -21,9 +21,7 @@ class Adam:
     ``rates`` (size,) are relative to the rate of a step. The average forgets at ``forgetting`` a step; 1 keeps none.
     """
 
-    def __init__(
-        self, parameters: torch.Tensor, rates: torch.Tensor | None = None, forgetting: float = 1.0
-    ) -> None:
+    def __init__(self, parameters: torch.Tensor, rates: torch.Tensor | None = None, forgetting: float = 1.0) -> None:
         self.parameters, self.rates, self.forgetting = parameters, rates, forgetting
         self.mean, self.square = torch.zeros_like(parameters), torch.zeros_like(parameters)
         self.root = torch.zeros_like(parameters)
@@ -37,6 +35,10 @@ class Adam:
         self.square.zero_()
         if self.forgetting < 1:
             self.average.copy_(self.parameters)
+
+    def settle(self) -> None:
+        """Make the average the parameters."""
+        self.parameters.copy_(self.average)
 
     def step(self, slope: torch.Tensor, rate: float) -> None:
         """Move the parameters against ``slope`` (size,)."""

@@ -28,7 +28,6 @@ from problems.interactions import Interaction, QuadraticInteraction
 from problems.linear_algebra import symmetrised
 from problems.potentials import Flat, Potential, Quadratic
 from solvers.gaussian.flow_among_gaussians import NotConvex, implicit_step
-from solvers.solver import Diverged
 
 # Particles that V and W are averaged over where they are not quadratic, and the accuracy of log τ.
 AVERAGED, PAIRED = 4096, 1024

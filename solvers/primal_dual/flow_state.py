@@ -213,7 +213,11 @@ class FlowState:
             exponent = VariationalEnergy.of(internal, 0.0).exponent
             value = self.internal_value if self.log_density is None else self._internal_energy()
             pressure = (exponent - 1) * (value or 0.0)
-        sizes = (float(shift.square().mean().sqrt()), float(force.square().mean().sqrt()), self._step_size * pressure / spread)
+        sizes = (
+            float(shift.square().mean().sqrt()),
+            float(force.square().mean().sqrt()),
+            self._step_size * pressure / spread,
+        )
         return min(max(*sizes, SMALLEST_STEP), LARGEST_STEP)
 
     def _terms(self, frame: Frame, reference: Reference, interaction: Interaction | None) -> StepTerms:
@@ -263,9 +267,7 @@ class FlowState:
         if parameters is not None:
             return self.network.map(frame, parameters, implicitness), self.network.map(frame, parameters, 1.0)
         between, identity = whitening.affine, torch.eye(self.flow.dim, dtype=torch.float64)
-        whole = AffineMap(
-            identity + (between.matrix - identity) / implicitness, between.shift / implicitness
-        )
+        whole = AffineMap(identity + (between.matrix - identity) / implicitness, between.shift / implicitness)
         return whole, between
 
     def _note_dual(self, terms: StepTerms, frame: Frame, reference: Reference, between: InvertibleMap) -> None:
@@ -290,10 +292,12 @@ class FlowState:
         energy = terms.energy
         assert energy is not None
         own, others = z.to(self.reference_pool), self.reference_pool
-        weights, output = self.saddle.dual_weights, self.dual.output
+        weights, output = self.saddle.averaged_dual, self.dual.output
         found = []
         for points in (own, others):
-            values = [DualPass(self.dual, len(block), block).forward(weights, block).clone() for block in points.split(512)]
+            values = [
+                DualPass(self.dual, len(block), block).forward(weights, block).clone() for block in points.split(512)
+            ]
             log_g, _ = positive(output, torch.cat(values))
             log_h = log_g + torch.cat([terms.log_reference(block) for block in points.split(512)])
             found.append((log_h.double(), log_g.double()))

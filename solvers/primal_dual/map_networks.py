@@ -69,7 +69,7 @@ class MapNetwork(Protocol):
 class ResidualNetwork:
     """o = y + δ MLP(y), with ``depth`` hidden layers of ``width`` units; affine without any."""
 
-    rates = None
+    rates: torch.Tensor | None = None
 
     def __init__(self, dim: int, width: int, depth: int, activation: str) -> None:
         self.perceptron = Perceptron((dim, *[width] * depth, dim), activation)
@@ -131,7 +131,8 @@ class ConvexNetwork:
 
     def __init__(self, dim: int, width: int, depth: int, rank: int) -> None:
         self.architecture = Architecture(dim, width, depth, rank)
-        self.size, self.rates = self.architecture.size, self.architecture.rates()
+        self.size = self.architecture.size
+        self.rates: torch.Tensor | None = self.architecture.rates()
         self.slope_size = fold(self.architecture.weights(torch.zeros(self.size))).size
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:

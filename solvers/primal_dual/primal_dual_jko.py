@@ -123,13 +123,13 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
                 try:
                     state.take_step()
                 except Diverged as error:
-                    raise Diverged(
-                        f"step {step} of {counts[-1]} (t = {step * self.step_size:g}): {error}"
-                    ) from error
+                    raise Diverged(f"step {step} of {counts[-1]} (t = {step * self.step_size:g}): {error}") from error
                 if step in counts:
                     answers[step] = state.pool
                 if kept is not None:
-                    kept.save(step, state.pool if step in counts and not self.density else torch.zeros(0), state.state())
+                    kept.save(
+                        step, state.pool if step in counts and not self.density else torch.zeros(0), state.state()
+                    )
         for step in counts:
             if self.density:
                 assert isinstance(flow.initial, Density)

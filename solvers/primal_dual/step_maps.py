@@ -1,8 +1,8 @@
 """The maps of steps as invertible maps: affine ones, perceptrons on top of an affine map, gradients of convex networks.
 
-Where a step is taken by its implicit midpoint, x_θ = T_θ(x) with θ = ½, the map is T(x) = x + (T_θ(x) - x)/θ. A map with
-a perceptron need not be invertible. It says where it is by the determinant of its Jacobian, which is worked out exactly:
-log det is NaN where that is not positive, and an estimate with such points is defective.
+Where a step is taken by its implicit midpoint, x_θ = T_θ(x) with θ = ½, the map is T(x) = x + (T_θ(x) - x)/θ. A map
+with a perceptron need not be invertible. It says where it is by the determinant of its Jacobian, which is worked out
+exactly: log det is NaN where that is not positive, and an estimate with such points is defective.
 """
 
 from __future__ import annotations
@@ -230,9 +230,7 @@ class InteractionMap(SmoothMap):
 
     def jacobian(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         dim = x.shape[1]
-        hessians = torch.stack(
-            [self.interaction.hessian(self._apart(point - self.sources)).mean(0) for point in x]
-        )
+        hessians = torch.stack([self.interaction.hessian(self._apart(point - self.sources)).mean(0) for point in x])
         return self.value(x), torch.eye(dim, dtype=x.dtype) - self.step_size * hessians
 
     @staticmethod

@@ -1,8 +1,8 @@
 """The training of one JKO step: updates of the dual and of the map by turns, judged on particles that none has seen.
 
-A judgement compares the step's objective at the map so far, averaged over late iterations, and at the start: pairwise on
-the same particles, by their carried density, without the dual. A map is kept if it gains more than three standard errors,
-and a step in which none has by the ``patience``-th tenth of its schedule ends there, at its start.
+A judgement compares the step's objective at the map so far, averaged over late iterations, and at the start: pairwise
+on the same particles, by their carried density, without the dual. A map is kept if it gains more than three standard
+errors, and a step in which none has by the ``patience``-th tenth of its schedule ends there, at its start.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def train_dual(
         found = saddle.update_dual(terms, next(own), next(others), share * settings.dual_learning_rate)
         if update % UPDATES_BETWEEN_CHECKS == 0 or update == settings.iterations - 1:
             require_finite(found, update + 1, "dual network")
+    saddle.dual_adam.settle()
 
 
 def train(
@@ -87,11 +88,15 @@ def train(
         if gain > max(best_gain, SIGNIFICANT * error):
             best, best_gain = saddle.map_adam.average.clone(), gain
         if best is None and iteration * JUDGEMENTS >= settings.patience * settings.iterations:
-            return Trained(iteration, None, 0.0)
+            break
+    saddle.dual_adam.settle()
+    saddle.map_adam.settle()
     if judge is None or not settings.patience:
-        kept = saddle.map_adam.average.clone()
-        return Trained(settings.iterations, kept, judge(kept)[0] if judge is not None else 0.0)
-    return Trained(settings.iterations, best, best_gain)
+        kept = saddle.map_parameters.clone()
+        return Trained(iteration, kept, judge(kept)[0] if judge is not None else 0.0)
+    if best is not None:
+        saddle.map_parameters.copy_(best)
+    return Trained(iteration, best, best_gain)
 
 
 def require_finite(found: torch.Tensor, iteration: int, what: str) -> None:
