@@ -1,8 +1,8 @@
 """Training iterations of primal-dual JKO, against a straightforward version with automatic differentiation.
 
 The plain iteration does what the published method does: modules of linear layers, three updates of the dual and one of
-the map by ``torch.optim.Adam``, each on fresh draws of the law and of the reference. Both train the same networks on the
-same objective. Neither pushes draws through the maps of earlier steps.
+the map by ``torch.optim.Adam``, each on fresh draws of the law and of the reference. Both train the same networks on
+the same objective. Neither pushes draws through the maps of earlier steps.
 """
 
 from __future__ import annotations

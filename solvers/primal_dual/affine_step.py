@@ -6,10 +6,10 @@ Among maps x ↦ m⁺ + S(x - m), S symmetric positive definite, of a law of mea
 
     U(S) = -β⁻¹ log det S  for an entropy,     U(S) = G det(S)^{-(m-1)}  for a power entropy of value G = ∫U(ρ_k),
 
-since ρ becomes ρ/det S along an affine map. In a quadratic V (and W) the step from a Gaussian law, and from a Barenblatt
-profile under a power entropy, is affine (Otto, Comm. Partial Differential Equations 26, 2001): nothing is then left to
-learn. The slope of U is -τS⁻¹, of temperature τ = (m-1) G det(S)^{-(m-1)} for a power, so that its step is that of an
-entropy at the temperature that fits: a scalar equation in log τ of which the left side rises and the right one falls.
+since ρ becomes ρ/det S along an affine map. In a quadratic V (and W) the step from a Gaussian law, and from a
+Barenblatt profile under a power entropy, is affine (Otto, Comm. Partial Differential Equations 26, 2001): nothing is
+then left to learn. The slope of U is -τS⁻¹, of temperature τ = (m-1) G det(S)^{-(m-1)} for a power, so that its step is
+that of an entropy at the temperature that fits: one equation in log τ whose left side rises and whose right one falls.
 """
 
 from __future__ import annotations

@@ -16,24 +16,21 @@ from problems.laws import Density
 from solvers.maps import InvertibleMap
 from solvers.particles.particle_pool import spread_draws
 from solvers.primal_dual.affine_step import best_affine
-from solvers.primal_dual.dual_network import DualPass, positive
-from solvers.primal_dual.judging import Judged, free_energy_values, gain_of, objective_values
+from solvers.primal_dual.dual_value import dual_value
+from solvers.primal_dual.judging import Judged, free_energy_values, judge_of
 from solvers.primal_dual.map_records import map_of, record_of
 from solvers.primal_dual.references import Reference, box_reference, gaussian_reference, reference_draws
 from solvers.primal_dual.saddle_point import SaddlePoint, StepTerms
 from solvers.primal_dual.settings import PrimalDualSettings
-from solvers.primal_dual.step_maps import AffineMap, Frame, InteractionMap
+from solvers.primal_dual.step_maps import Frame, InteractionMap, whole_affine
+from solvers.primal_dual.step_scale import LOOKED_AT, SMALLEST_STEP, size_of_step, slopes_at
 from solvers.primal_dual.training import Judge, train, train_dual
 from solvers.primal_dual.variational import VariationalEnergy
 from solvers.solver import Diverged
 from solvers.threads import Run
 
-# Particles on which steps are judged, those that stand for ρ in W∗ρ, those on which slopes are looked at, and draws of
-# the reference law.
-JUDGED, SOURCES, LOOKED_AT, REFERENCE_DRAWS = 8192, 1024, 4096, 32_768
-GRADIENT_BLOCK = 512
-# Least and largest size of a step, in standard deviations of the law, that networks are scaled to.
-SMALLEST_STEP, LARGEST_STEP = 1e-6, 1.0
+# Particles on which steps are judged, those that stand for ρ in W∗ρ, and draws of the reference law.
+JUDGED, SOURCES, REFERENCE_DRAWS = 8192, 1024, 32_768
 
 
 class FlowState:
@@ -91,7 +88,7 @@ class FlowState:
             self._measure_internal_energy()
         whitening = self._whitening(inside)
         frame, reference = self.network.frame(whitening), self._reference(whitening)
-        self.network.begin(self._size_of_step(whitening))
+        self.network.begin(size_of_step(whitening, self.pool, self.flow.potential, self._step_size, self._pressure()))
         learnt_before = bool(self.counts) and self.traces["learnt"][-1] == 1
         if not learnt_before:
             self.network.start_at(self.saddle.map_parameters, whitening, frame)
@@ -99,10 +96,15 @@ class FlowState:
         pool = frame.coordinates(self.pool).to(self.device, settings.torch_dtype)
         if terms.energy is not None and not self.counts:
             train_dual(self.saddle, terms, settings, pool, self.reference_pool, self.generator)
-        judge = self._judge(frame, whitening, inside) if settings.density else None
+        judge = self._judge(frame, whitening, inside)
         trained = train(self.saddle, terms, settings, pool, self.reference_pool, self.generator, judge)
         self.evaluations += trained.iterations * settings.batch_size + 2 * LOOKED_AT
-        step, between = self._maps(frame, whitening, trained.parameters)
+        if trained.parameters is None:
+            between: InvertibleMap = whitening.affine
+            step: InvertibleMap = whole_affine(whitening.affine, settings.implicitness)
+        else:
+            between = self.network.map(frame, trained.parameters, 1.0)
+            step = self.network.map(frame, trained.parameters, settings.implicitness)
         self._note_dual(terms, frame, reference, between)
         self._move(step)
         if reference.box and bool((reference.coordinates(self.pool).abs() > 3**0.5).any()):
@@ -151,26 +153,14 @@ class FlowState:
             raise Diverged("the particles lie in a plane, or their spread is not finite")
         if self.settings.start != "affine":
             return Frame(mean, factor, mean, factor)
-        self._require_finite_slopes(self.pool)
-        internal, scale, exponent = self.flow.energy.internal, 0.0, 1.0
-        if isinstance(internal, Entropy):
-            scale = 1 / internal.inverse_temperature
-        elif internal is not None:
-            exponent = VariationalEnergy.of(internal, 0.0).exponent
-            scale = (exponent - 1) * self._internal_energy()
+        slopes_at(self.pool, self.flow.potential)
+        internal = self.flow.energy.internal
+        exponent = 1.0 if internal is None else VariationalEnergy.of(internal, 0.0).exponent
         energy = type(self.flow.energy)(self.flow.potential, internal, interaction)
-        found = best_affine(self.pool, energy, exponent, scale, self._step_size)
+        found = best_affine(self.pool, energy, exponent, self._pressure(), self._step_size)
         if found is None:
             return Frame(mean, factor, mean, factor)
         return Frame(mean, factor, found.moved, found.matrix @ factor)
-
-    def _require_finite_slopes(self, points: torch.Tensor) -> torch.Tensor:
-        blocks = points[:LOOKED_AT].split(GRADIENT_BLOCK)
-        slopes = torch.cat([self.flow.potential.gradient(block) for block in blocks])
-        bad = int((~torch.isfinite(slopes)).any(1).sum())
-        if bad:
-            raise Diverged(f"the gradient of the potential is not finite at {bad} of {len(slopes)} particles")
-        return slopes
 
     def _internal_energy(self) -> float:
         """Return ∫U(ρ_k): by the density that particles carry, else by the dual."""
@@ -193,32 +183,33 @@ class FlowState:
         train_dual(self.saddle, terms, self.settings, pool, self.reference_pool, self.generator)
         self.internal_value = self._dual_value(terms, reference.coordinates(self.pool))[0]
 
+    def _pressure(self) -> float:
+        """Return the mean of P(ρ)/ρ, 0 where there is no internal energy."""
+        internal = self.flow.energy.internal
+        if isinstance(internal, Entropy):
+            return 1 / internal.inverse_temperature
+        return 0.0 if internal is None else (VariationalEnergy.of(internal, 0.0).exponent - 1) * self._internal_energy()
+
+    def _judge(self, frame: Frame, whitening: Frame, interaction: Interaction | None) -> Judge | None:
+        if self.log_density is None:
+            return None
+        law = Judged(self.fresh, self.log_density, self.pool[:SOURCES])
+        implicitness = self.settings.implicitness
+
+        def maps_of(parameters: torch.Tensor) -> tuple[InvertibleMap, InvertibleMap | None]:
+            whole = None if implicitness == 1 else self.network.map(frame, parameters, implicitness)
+            return self.network.map(frame, parameters, 1.0), whole
+
+        return judge_of(law, whitening.affine, maps_of, self.flow, interaction, self._step_size)
+
+    def _dual_value(self, terms: StepTerms, z: torch.Tensor) -> tuple[float, float]:
+        own = z.to(self.reference_pool)
+        return dual_value(self.dual, self.saddle.averaged_dual, terms, own, self.reference_pool)
+
     def _reference(self, whitening: Frame) -> Reference:
         if self.settings.reference == "box":
             return box_reference(self.pool, self.settings.box_scale)
         return gaussian_reference(whitening)
-
-    def _size_of_step(self, whitening: Frame) -> float:
-        """Return how far a step moves, in standard deviations: δ, which the values of networks are multiplied by."""
-        places = whitening.affine.push(self.pool[:LOOKED_AT])
-        slopes = self._require_finite_slopes(places)
-        shift = whitening.coordinates(places) - whitening.coordinates(self.pool[:LOOKED_AT])
-        force = self._step_size * slopes @ whitening.inverse.T
-        spread = float(torch.linalg.matrix_norm(whitening.source)) ** 2 / self.flow.dim
-        internal = self.flow.energy.internal
-        pressure = 0.0
-        if isinstance(internal, Entropy):
-            pressure = 1 / internal.inverse_temperature
-        elif internal is not None:
-            exponent = VariationalEnergy.of(internal, 0.0).exponent
-            value = self.internal_value if self.log_density is None else self._internal_energy()
-            pressure = (exponent - 1) * (value or 0.0)
-        sizes = (
-            float(shift.square().mean().sqrt()),
-            float(force.square().mean().sqrt()),
-            self._step_size * pressure / spread,
-        )
-        return min(max(*sizes, SMALLEST_STEP), LARGEST_STEP)
 
     def _terms(self, frame: Frame, reference: Reference, interaction: Interaction | None) -> StepTerms:
         offset, turn = reference.within(frame)
@@ -244,32 +235,6 @@ class FlowState:
             reference.box,
         )
 
-    def _judge(self, frame: Frame, whitening: Frame, interaction: Interaction | None) -> Judge:
-        """Return what compares maps with the affine start of the step, on particles that no training sees."""
-        assert self.log_density is not None
-        law, h = Judged(self.fresh, self.log_density, self.pool[:SOURCES]), self._step_size
-        start = objective_values(law, whitening.affine, self.flow, interaction, h)
-
-        def judge(parameters: torch.Tensor) -> tuple[float, float]:
-            now = objective_values(law, self.network.map(frame, parameters, 1.0), self.flow, interaction, h)
-            if self.settings.implicitness < 1:
-                whole = self.network.map(frame, parameters, self.settings.implicitness)
-                now = torch.where(whole.forward(self.fresh)[1].isnan(), torch.nan, now)
-            return gain_of(start, now)
-
-        return judge
-
-    def _maps(
-        self, frame: Frame, whitening: Frame, parameters: torch.Tensor | None
-    ) -> tuple[InvertibleMap, InvertibleMap]:
-        """Return the map of the whole step and that to its intermediate point, of a network or the affine start."""
-        implicitness = self.settings.implicitness
-        if parameters is not None:
-            return self.network.map(frame, parameters, implicitness), self.network.map(frame, parameters, 1.0)
-        between, identity = whitening.affine, torch.eye(self.flow.dim, dtype=torch.float64)
-        whole = AffineMap(identity + (between.matrix - identity) / implicitness, between.shift / implicitness)
-        return whole, between
-
     def _note_dual(self, terms: StepTerms, frame: Frame, reference: Reference, between: InvertibleMap) -> None:
         """Note how far the dual is from the energy that it stands for, and how far ∫h from 1, at the law of T_θ."""
         internal = self.flow.energy.internal
@@ -286,25 +251,6 @@ class FlowState:
             if math.isfinite(gap):
                 self._note("dual_gap", gap)
         self._note("dual_residual", residual)
-
-    def _dual_value(self, terms: StepTerms, z: torch.Tensor) -> tuple[float, float]:
-        """Return the dual's estimate of ∫U for a law of draws with coordinates ``z`` (n, D), and |E_γ[wg]/E_ρ[w] - 1|."""
-        energy = terms.energy
-        assert energy is not None
-        own, others = z.to(self.reference_pool), self.reference_pool
-        weights, output = self.saddle.averaged_dual, self.dual.output
-        found = []
-        for points in (own, others):
-            values = [
-                DualPass(self.dual, len(block), block).forward(weights, block).clone() for block in points.split(512)
-            ]
-            log_g, _ = positive(output, torch.cat(values))
-            log_h = log_g + torch.cat([terms.log_reference(block) for block in points.split(512)])
-            found.append((log_h.double(), log_g.double()))
-        (log_h, _), (other_h, other_g) = found
-        value = energy.of_law(log_h).mean() - energy.of_reference(other_h, other_g).mean()
-        residual = (energy.weight(other_h) * other_g.exp()).mean() / energy.weight(log_h).mean() - 1
-        return float(value), abs(float(residual))
 
     def state(self) -> dict[str, Any]:
         """Return what the next steps depend on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,3 +50,28 @@ def gain_of(start: torch.Tensor, now: torch.Tensor) -> tuple[float, float]:
     """Return by how much the mean of ``now`` (n,) is below that of ``start`` (n,), and the standard error of that."""
     differences = start - now
     return float(differences.mean()), float(differences.std()) / math.sqrt(len(differences))
+
+
+def judge_of(
+    law: Judged,
+    start: InvertibleMap,
+    maps_of: Callable[[torch.Tensor], tuple[InvertibleMap, InvertibleMap | None]],
+    flow: GradientFlow,
+    interaction: Interaction | None,
+    step_size: float,
+) -> Callable[[torch.Tensor], tuple[float, float]]:
+    """Return what gives the gain over the map ``start``, and its error, of the maps of a network's parameters.
+
+    ``maps_of`` gives the map to the intermediate point and, if it is another, that of the whole step, which has to be
+    invertible, too. A map that folds at some particle gains NaN.
+    """
+    before = objective_values(law, start, flow, interaction, step_size)
+
+    def judge(parameters: torch.Tensor) -> tuple[float, float]:
+        between, whole = maps_of(parameters)
+        now = objective_values(law, between, flow, interaction, step_size)
+        if whole is not None:
+            now = torch.where(whole.forward(law.points)[1].isnan(), torch.nan, now)
+        return gain_of(before, now)
+
+    return judge

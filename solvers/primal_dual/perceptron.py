@@ -2,8 +2,9 @@
 
     z_0 = x,    a_l = z_{l-1} W_l + b_l,    z_l = s(a_l) for l < L,    the value is a_L.
 
-With ā_L the derivative by the value, ā_{l-1} = (ā_l W_lᵀ) ⊙ s'(a_{l-1}), and W̄_l = z_{l-1}ᵀ ā_l, b̄_l = Σ ā_l, x̄ = ā_1 W_1ᵀ
-(Rumelhart, Hinton, Williams, Nature 323, 1986). The Jacobian goes forward: J_l = W_lᵀ diag(s'(a_{l-1})) J_{l-1}.
+With ā_L the derivative by the value, ā_{l-1} = (ā_l W_lᵀ) ⊙ s'(a_{l-1}), W̄_l = z_{l-1}ᵀ ā_l, b̄_l = Σ ā_l and
+x̄ = ā_1 W_1ᵀ (Rumelhart, Hinton, Williams, Nature 323, 1986). The Jacobian goes forward, J_1 = W_1ᵀ and
+J_l = W_lᵀ diag(s'(a_{l-1})) J_{l-1}.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], None]] = {
     "celu": _celu,
     "prelu": _leaky,
 }
-"""Each replaces a by s(a) and puts s'(a) into the second tensor; "prelu" with its usual first slope of ¼, not learnt."""
+"""Each replaces a by s(a) and puts s'(a) into the second tensor; "prelu" with its usual first slope, ¼, not learnt."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """JKO steps as saddle points of a map and a density (Fan, Zhang, Taghvaei, Chen, ICML 2022).
 
-The step ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + F(ρ) of F(ρ) = ∫Vρ + ∫U(ρ) + ½∬W(x-y)ρ(x)ρ(y) is one in the map T that takes
-ρ_k there. Its term ∫U needs the density of T(X), which the variational form of U replaces by the best of all h ≥ 0:
+The step ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + F(ρ) of F(ρ) = ∫Vρ + ∫U(ρ) + ½∬W(x-y)ρ(x)ρ(y) is one in the map T that
+takes ρ_k there. Its term ∫U needs the density of T(X), which the variational form of U replaces by the best h ≥ 0:
 
     min over T, max over h ≥ 0 of
     E_{x~ρ_k}[ ‖T(x)-x‖²/2h + V(T(x)) + ½(W∗ρ)(T(x)) + U'(h(T(x))) ] - E_γ[ P(h)/γ ],   P(h) = hU'(h) - U(h),
@@ -50,17 +50,17 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     map with ``start = "affine"`` (``solvers.primal_dual.affine_step``), at the map of the step before with "previous".
 
     With a ``density`` the answer has one, by the Jacobian of the maps, NaN where a map folds, and steps are judged by
-    it: one that has gained nothing over its start, by three standard errors, after ``patience`` tenths of its iterations
-    keeps the start, and no map is kept that does not gain. ``patience = 0`` takes every map as it comes out. Without a
-    density the answer consists of the particles of the pool.
+    it: one that has gained nothing over its start, by three standard errors, after ``patience`` tenths of its
+    iterations keeps the start, and no map is kept that does not gain. ``patience = 0`` takes every map as it comes out.
+    Without a density the answer consists of the particles of the pool.
 
     The published runs have map and dual of 64 units, depth 2, ``patience = 0``, ``decay = False``,
-    ``dual_quadratic = False``, ``start = "previous"``, no density and, for Ornstein-Uhlenbeck flows, activation "prelu",
-    output "square", rates 5e-3, 500 iterations; for mixtures "sigmoid" and 1e-3; for porous media ``reference = "box"``,
-    ``map = "affine"`` (what their map of one hidden layer is), a "celu" dual of width 16 and 1e-3.
+    ``dual_quadratic = False``, ``start = "previous"``, no density and, for Ornstein-Uhlenbeck flows, activation
+    "prelu", output "square", rates 5e-3, 500 iterations; for mixtures "sigmoid" and 1e-3; for porous media
+    ``reference = "box"``, ``map = "affine"`` (what their map of one hidden layer is), a "celu" dual of width 16, 1e-3.
 
     Diagnostics: ``dual_gap``, the largest difference between ∫U by the carried density and by the dual, in units of the
-    mean pressure, not below 0 but for the noise of draws; ``dual_residual``, how far h is from the total it should have;
+    mean pressure, not below 0 but for the noise of draws; ``dual_residual``, how far h is from the total it should be;
     ``learnt_steps``, in how many steps a network was kept. Traces: these, ``gain`` over the start, ``free_energy``,
     ``iterations`` and ``seconds`` of every step.
 
@@ -137,7 +137,9 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
             else:
                 estimates.append(Particles(answers[step]))
         traces = {name: values for name, values in state.traces.items() if len(values) == counts[-1]}
-        worst = {name: max(traces[name]) for name in ("dual_gap", "dual_residual") if name in traces}
+        worst: dict[str, float | int | str] = {
+            name: max(traces[name]) for name in ("dual_gap", "dual_residual") if name in traces
+        }
         return Solution(
             flow.times,
             tuple(estimates),

@@ -32,7 +32,8 @@ class Reference:
 
     def coordinates(self, x: torch.Tensor) -> torch.Tensor:
         """Return z at ``x`` (n, D), shape (n, D)."""
-        return torch.linalg.solve(self.factor, (x - self.mean).T).T
+        z: torch.Tensor = torch.linalg.solve(self.factor, (x - self.mean).T).T
+        return z
 
     def within(self, frame: Frame) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return b (D,) and P (D, D) of z = b + P o for the values o of a frame; ``None`` where P is the identity."""

@@ -103,7 +103,8 @@ class SaddlePoint:
 
     def split(self, batch: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the parts of a batch (n, D) that the blocks work on."""
-        return batch.split(self.counts)
+        parts: tuple[torch.Tensor, ...] = batch.split(self.counts)
+        return parts
 
     def update_dual(self, terms: StepTerms, y: torch.Tensor, reference: torch.Tensor, rate: float) -> torch.Tensor:
         """Take a step of Adam up the objective in h, at points ``y`` and of the ``reference`` law, both (B, D).

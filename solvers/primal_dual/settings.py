@@ -46,8 +46,8 @@ class PrimalDualSettings:
     iterations: int = 300
     inner_updates: int = 3
     batch_size: int = 1024
-    learning_rate: float = 5e-3
-    dual_learning_rate: float = 5e-3
+    learning_rate: float = 2e-2
+    dual_learning_rate: float = 4e-2
     decay: bool = True
     start: str = "affine"
     patience: int = 3

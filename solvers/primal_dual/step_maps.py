@@ -133,6 +133,12 @@ class AffineMap(InvertibleMap):
         return AffineMap(inverse, -inverse @ self.shift).push(y), self.log_det.expand(len(y))
 
 
+def whole_affine(between: AffineMap, implicitness: float) -> AffineMap:
+    """Return the map of the whole step whose map to the intermediate point is ``between``."""
+    identity = torch.eye(len(between.shift), dtype=between.shift.dtype)
+    return AffineMap(identity + (between.matrix - identity) / implicitness, between.shift / implicitness)
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """A frame gives points x the coordinates y in which a network works, and its values o their places again.
@@ -148,7 +154,8 @@ class Frame:
     @cached_property
     def inverse(self) -> torch.Tensor:
         """A⁻¹, shape (D, D)."""
-        return torch.linalg.inv(self.source)
+        inverse: torch.Tensor = torch.linalg.inv(self.source)
+        return inverse
 
     @cached_property
     def affine(self) -> AffineMap:
@@ -190,7 +197,8 @@ class ResidualMap(SmoothMap):
         return extrapolated(x, mapped, self.frame.target @ inner @ self.frame.inverse, self.implicitness)
 
     def guess(self, y: torch.Tensor) -> torch.Tensor:
-        return (y - self.frame.affine.shift) @ torch.linalg.inv(self.frame.affine.matrix).T
+        x, _ = self.frame.affine.inverse(y)
+        return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +222,8 @@ class ConvexGradient(SmoothMap):
         return extrapolated(x, self.frame.places(value[0]), inner, self.implicitness)
 
     def guess(self, y: torch.Tensor) -> torch.Tensor:
-        return (y - self.frame.moved) @ torch.linalg.inv(self.frame.target).T @ self.frame.source.T + self.frame.mean
+        x, _ = self.frame.affine.inverse(y)
+        return x
 
 
 @dataclass(frozen=True, eq=False)
