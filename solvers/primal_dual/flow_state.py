@@ -29,7 +29,7 @@ from solvers.primal_dual.variational import VariationalEnergy
 from solvers.solver import Diverged
 from solvers.threads import Run
 
-# Particles on which steps are judged, those that stand for ρ in W∗ρ, and draws of the reference law.
+# At most so many particles on which steps are judged, those that stand for ρ in W∗ρ, and draws of the reference law.
 JUDGED, SOURCES, REFERENCE_DRAWS = 8192, 1024, 32_768
 
 
@@ -50,12 +50,13 @@ class FlowState:
     ) -> None:
         self.settings, self.flow, self.generator, self.device = settings, flow, generator, device
         self.pool = spread_draws(flow.initial, settings.pool_size, generator)
-        self.fresh = spread_draws(flow.initial, JUDGED, generator)
+        self.fresh = spread_draws(flow.initial, min(JUDGED, settings.pool_size), generator)
         self.log_density: torch.Tensor | None = None
         if settings.density:
             assert isinstance(flow.initial, Density)
             self.log_density = flow.initial.log_prob(self.fresh)
-        draws = reference_draws(flow.dim, settings.reference == "box", REFERENCE_DRAWS, generator)
+        draws_of_reference = min(REFERENCE_DRAWS, settings.pool_size)
+        draws = reference_draws(flow.dim, settings.reference == "box", draws_of_reference, generator)
         dtype = settings.torch_dtype
         self.reference_pool = draws.to(device, dtype)
         self.network, self.dual = settings.map_network(flow.dim), settings.dual_network(flow.dim)

@@ -28,8 +28,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dual-jko": {"samples": 1000, "step_size": 0.1, "iterations": 20},
     "chang-cooper": {"cells": 200},
     "quantile-jko": {"nodes": 100},
+    "primal-dual-jko": {
+        "iterations": 10,
+        "width": 8,
+        "dual_width": 8,
+        "batch_size": 64,
+        "pool_size": 512,
+        "patience": 1,
+        "step_size": 0.1,
+    },
 }
 BOUNDS = ("oracle", "initial")
+EVERY_ENERGY = {"primal-dual-jko"}
+"""Methods that solve all of these."""
 
 
 def outcomes(name: str, dims: str, **settings: Any) -> dict[tuple[str, int], Outcome]:
@@ -61,6 +72,8 @@ def test_solved_or_skipped_with_its_reason(name: str, stationary: bool) -> None:
         assert (outcome.status == "skipped") == bool(outcome.reason), where
         if solver in BOUNDS:
             assert outcome.status == "ok" or (solver == "oracle" and stationary), where
+        elif solver in EVERY_ENERGY:
+            assert outcome.status == "ok", where
         elif name != "heat":
             assert outcome.status == "skipped", where
             declared = "no interaction term" if name == "herd" else "the internal energy must be Entropy, not"
@@ -90,6 +103,7 @@ REFUSED_BEFORE: dict[str, set[str]] = {
     "euler-maruyama": FILTERING,
     "chang-cooper": {"D=2", "D=4", "D=31"},
     "icnn-jko": set(),
+    "primal-dual-jko": FILTERING,
     "svgd": FILTERING | IN_TIME,
     "bootstrap-filter": set(),
     "quantile-jko": {"D=2", "D=4", "D=31"},

@@ -137,7 +137,7 @@ def test_a_barenblatt_ball_follows_its_recursion(dim, exponent, order):
     kappa = 2 * exponent / (exponent - 1) * math.exp((exponent - 1) * ball.log_height)
     at = grown if order == 1 else 0.5 * (radius + grown)
     expected = h * epsilon * kappa * at ** -(dim * (exponent - 1) + 1)
-    assert expected > 0.01 * radius
+    assert expected > 0.005 * radius
     # ∫ρ^m is a mean over 8192 particles that carry ρ: within 1.2 % of itself, five standard errors for D = 6, m = 2.
     assert grown - radius == pytest.approx(expected, rel=0.03)
     assert float(shift.abs().max()) < 1e-9
@@ -180,17 +180,17 @@ def test_potentials_alone_and_quadratic_interactions_have_exact_steps():
 
 def test_forward_backward_takes_the_interaction_first():
     law = Gaussian(torch.tensor([1.0], dtype=torch.float64), torch.tensor([[2.0]], dtype=torch.float64))
-    problem = flow_of(law, Entropy(1.5), interaction=QuarticInteraction(1, 0.5, 0.2))
+    problem = flow_of(law, Entropy(1.5), interaction=QuarticInteraction(1, 0.04, 0.2))
     (answer,) = solved(replace(SMALL, interaction="forward-backward"), problem).estimates
     assert isinstance(answer, Pushforward)
     explicit, implicit = answer.maps
     assert isinstance(explicit, InteractionMap)
     x = torch.linspace(-2, 3, 11, dtype=torch.float64)[:, None]
     differences = x - explicit.sources[:, 0]
-    force = (0.5 * differences**3 + 0.2 * differences).mean(1)
+    force = (0.04 * differences**3 + 0.2 * differences).mean(1)
     torch.testing.assert_close(explicit.push(x)[:, 0], x[:, 0] - 0.1 * force)
     mapped, log_det = explicit.forward(x)
-    torch.testing.assert_close(log_det.exp(), 1 - 0.1 * (1.5 * differences**2 + 0.2).mean(1))
+    torch.testing.assert_close(log_det.exp(), 1 - 0.1 * (0.12 * differences**2 + 0.2).mean(1))
     torch.testing.assert_close(explicit.inverse(mapped)[0], x)
     assert isinstance(implicit, AffineMap)
 
@@ -264,14 +264,14 @@ class Stop(Exception):
 @pytest.mark.parametrize("density", [True, False])
 def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, monkeypatch, density):
     solver = replace(LEARNING, iterations=10, patience=5 if density else 0, density=density)
-    problem = flow_of(bumps(), PowerEntropy(2.0), steps=3, step_size=0.02)
+    problem = flow_of(bumps(), PowerEntropy(2.0), steps=2, step_size=0.02)
     whole = solved(solver, problem)
     from solvers.primal_dual.flow_state import FlowState
 
     step, taken = FlowState.take_step, []
 
     def twice(state: FlowState) -> None:
-        if len(taken) == 2:
+        if len(taken) == 1:
             raise Stop
         taken.append(1)
         step(state)
