@@ -43,14 +43,14 @@ class PrimalDualSettings:
     reference: str = "gaussian"
     box_scale: float = 1.5
     interaction: str = "inside"
-    iterations: int = 300
+    iterations: int = 200
     inner_updates: int = 3
     batch_size: int = 1024
     learning_rate: float = 2e-2
     dual_learning_rate: float = 4e-2
     decay: bool = True
     start: str = "affine"
-    patience: int = 3
+    patience: int = 2
     density: bool = True
     pool_size: int = 32_768
     dtype: str = "float32"

@@ -344,7 +344,7 @@ def test_what_is_refused():
         ({"output": "relu"}, "output must be one of"),
         ({"reference": "uniform"}, "reference must be one of 'gaussian', 'box'"),
         ({"batch_size": 40_000}, "batch_size must be at most pool_size 32768"),
-        ({"density": False}, "patience must be 0 without a density to judge by, got 3"),
+        ({"density": False}, "patience must be 0 without a density to judge by, got 2"),
         ({"order": 3}, "order must be one of 1, 2"),
     ],
 )
