@@ -23,41 +23,41 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 LEAKAGE = 0.25
 
 
-def _silu(a: torch.Tensor, slope: torch.Tensor) -> None:
+def _silu(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
     torch.sigmoid(a, out=slope)
     a.mul_(slope)
-    torch.lerp(slope, torch.ones_like(slope[:1, :1]), a, out=slope)  # σ + aσ(1 - σ)
+    torch.lerp(slope, one, a, out=slope)  # σ + aσ(1 - σ)
 
 
-def _tanh(a: torch.Tensor, slope: torch.Tensor) -> None:
+def _tanh(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
     a.tanh_()
-    torch.addcmul(torch.ones_like(slope[:1, :1]), a, a, value=-1, out=slope)
+    torch.addcmul(one, a, a, value=-1, out=slope)
 
 
-def _softplus(a: torch.Tensor, slope: torch.Tensor) -> None:
+def _softplus(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
     torch.sigmoid(a, out=slope)
     a.copy_(softplus(a))
 
 
-def _celu(a: torch.Tensor, slope: torch.Tensor) -> None:
+def _celu(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
     torch.clamp(a, max=0, out=slope).exp_()
     a.clamp_(min=0).add_(slope).sub_(1)
 
 
-def _leaky(a: torch.Tensor, slope: torch.Tensor) -> None:
+def _leaky(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
     torch.gt(a, 0, out=slope)
     slope.mul_(1 - LEAKAGE).add_(LEAKAGE)
     a.mul_(slope)
 
 
-ACTIVATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], None]] = {
+ACTIVATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]] = {
     "silu": _silu,
     "tanh": _tanh,
     "softplus": _softplus,
     "celu": _celu,
     "prelu": _leaky,
 }
-"""Each replaces a by s(a) and puts s'(a) into the second tensor; "prelu" with its usual first slope, ¼, not learnt."""
+"""Each replaces a by s(a) and puts s'(a) into the second tensor, given a 1; "prelu" has its usual first slope, ¼."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Pass:
         self.values = [like.new_empty(points, size) for size in perceptron.sizes[1:]]
         self.slopes = [like.new_empty(points, size) for size in perceptron.sizes[1:-1]]
         self.bars = [like.new_empty(points, size) for size in perceptron.sizes[:-1]]
+        self.one = like.new_ones(1, 1)
         self.inputs: list[torch.Tensor] = []
 
     def forward(self, layers: Layers, x: torch.Tensor) -> torch.Tensor:
@@ -119,7 +120,7 @@ class Pass:
         for number, (weight, bias) in enumerate(layers):
             torch.addmm(bias, self.inputs[-1], weight, out=self.values[number])
             if number < len(self.slopes):
-                self.activate(self.values[number], self.slopes[number])
+                self.activate(self.values[number], self.slopes[number], self.one)
                 self.inputs.append(self.values[number])
         return self.values[-1]
 
