@@ -8,6 +8,7 @@ BUILTIN = {
     "euler-maruyama": "solvers.particles.euler_maruyama:EulerMaruyama",
     "chang-cooper": "solvers.one_dimensional.chang_cooper:ChangCooper",
     "icnn-jko": "solvers.icnn.icnn_jko:ICNNJKO",
+    "primal-dual-jko": "solvers.primal_dual.primal_dual_jko:PrimalDualJKO",
     "svgd": "solvers.samplers.svgd:SVGD",
     "bootstrap-filter": "solvers.particles.bootstrap_filter:BootstrapFilter",
     "blob": "solvers.particles.blob:Blob",

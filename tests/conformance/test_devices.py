@@ -30,6 +30,10 @@ SETTINGS = {
     "bootstrap-filter": '{"particles": 500}',
     "blob": '{"particles": 50}',
     "icnn-jko": '{"iterations": 20, "width": 8, "batch_size": 64, "pool_size": 512, "step_size": 0.1}',
+    "primal-dual-jko": (
+        '{"iterations": 4, "width": 8, "dual_width": 8, "batch_size": 64, "pool_size": 256, "step_size": 0.1, '
+        '"start": "previous", "patience": 0, "dtype": "float64"}'
+    ),
     "proximal-recursion": '{"particles": 60, "step_size": 0.02}',
     "dual-jko": '{"basis": "gaussian", "kernels": 20, "kernel_variance": 1.0, "samples": 200}',
     "svgd": '{"particles": 100, "iterations": 30}',

@@ -31,6 +31,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "quantile-jko": {"nodes": 100},
     "barenblatt-jko": {"step_size": 0.02},
     "finite-volume": {"cells": 48},
+    "primal-dual-jko": {
+        "iterations": 10,
+        "width": 8,
+        "dual_width": 8,
+        "batch_size": 64,
+        "pool_size": 512,
+        "patience": 1,
+        "step_size": 0.1,
+    },
 }
 BOUNDS = ("oracle", "initial")
 SOLVED: dict[str, tuple[str, ...]] = {
@@ -38,6 +47,7 @@ SOLVED: dict[str, tuple[str, ...]] = {
     "blob": FAMILIES,
     "euler-maruyama": ("herd", "gathering", "sliding", "heat"),
     "finite-volume": FAMILIES,
+    "primal-dual-jko": FAMILIES,
     "quantile-jko": FAMILIES,
 }
 """The families of general energies that a method solves: as far as its dimensions go, in time and stationary."""
@@ -112,6 +122,7 @@ REFUSED_BEFORE: dict[str, set[str]] = {
     "euler-maruyama": FILTERING,
     "chang-cooper": {"D=2", "D=4", "D=31"},
     "icnn-jko": set(),
+    "primal-dual-jko": FILTERING,
     "svgd": FILTERING | IN_TIME,
     "bootstrap-filter": set(),
     "blob": FILTERING,

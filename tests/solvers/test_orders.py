@@ -39,7 +39,7 @@ SETTINGS = [
     ("bootstrap-filter", {"particles": 1, "dtype": "float64"}, COLD),
     ("chang-cooper", {"cells": 1000}, 1.0),
 ]
-TOO_COSTLY = {"icnn-jko", "dual-jko", "proximal-recursion"}
+TOO_COSTLY = {"icnn-jko", "primal-dual-jko", "dual-jko", "proximal-recursion"}
 """Their error in the step size lies below that of training, of their basis, or of their particles."""
 
 

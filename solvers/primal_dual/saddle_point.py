@@ -1,0 +1,202 @@
+"""The saddle point of one JKO step and the updates of its two networks.
+
+With T_θ the map to the intermediate point, θ = 1 for the scheme of order one and ½ for its implicit midpoint, the step
+of size h from ρ_k is that of size θh in T_θ, extrapolated by 1/θ:
+
+    min over T, max over h ≥ 0 of
+    E_{ρ_k}[ ‖T(x)-x‖²/2θh + V(T(x)) + ½(W∗ρ)(T(x)) + U'(h(T(x))) ] - E_γ[P(h)/γ],
+
+(Fan, Zhang, Taghvaei, Chen, ICML 2022, with ``solvers.primal_dual.variational``). In the best h the last two terms are
+∫U of the law of T. Their derivative by T(x) is w(h)∇log h, so that of the networks only first derivatives are needed.
+Points go in the coordinates of a frame, and derivatives by the map are in units of the energy that a step is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from problems.interactions import Interaction, QuadraticInteraction, QuarticInteraction
+from problems.potentials import Potential
+from solvers.primal_dual.adam import Adam
+from solvers.primal_dual.dual_network import DualNetwork, DualPass, positive
+from solvers.primal_dual.map_networks import MapNetwork
+from solvers.primal_dual.variational import VariationalEnergy
+from solvers.threads import Run
+
+# Points that one thread works on at a time; a constant, because the sums of blocks decide the last bits.
+BLOCK = 512
+# Points of the other half of a batch that a point feels where W is not a polynomial.
+FELT = 256
+# What averages over late updates forget in each; the map follows the average of the dual, which has less noise.
+FORGETTING, DUAL_FORGETTING = 0.05, 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class StepTerms:
+    """What a step's objective is made of, in the device and dtype of training.
+
+    x = ``mean`` + A y with A = ``source``, T = ``moved`` + B o with B = ``target``, and z = ``offset`` + ``turn`` o are
+    the coordinates of the reference law, ``turn`` ``None`` where they are o itself. ``box`` says that γ is uniform.
+    ``step_size`` is θh; ``unit`` is the energy that derivatives by the map are divided by.
+    """
+
+    potential: Potential
+    interaction: Interaction | None
+    energy: VariationalEnergy | None
+    step_size: float
+    unit: float
+    mean: torch.Tensor
+    source: torch.Tensor
+    moved: torch.Tensor
+    target: torch.Tensor
+    offset: torch.Tensor
+    turn: torch.Tensor | None
+    box: bool
+
+    def dual_coordinates(self, o: torch.Tensor) -> torch.Tensor:
+        """Return z of values ``o`` (n, D), shape (n, D)."""
+        return o if self.turn is None else torch.addmm(self.offset, o, self.turn.T)
+
+    def log_reference(self, z: torch.Tensor) -> torch.Tensor:
+        """Return log γ/γ₀ at ``z`` (n, D), shape (n,)."""
+        return z.new_zeros(len(z)) if self.box else z.square().sum(1).mul_(-0.5)
+
+
+class Block:
+    """A block holds the memory of the points that one thread works on."""
+
+    def __init__(self, dual: DualNetwork, network: MapNetwork, points: int, like: torch.Tensor) -> None:
+        self.both, self.alone = DualPass(dual, 2 * points, like), DualPass(dual, points, like)
+        self.map_slope = like.new_zeros(network.slope_size)
+        self.through = network.passes(points, self.map_slope)
+        self.joined = like.new_empty(2 * points, dual.dim)
+        self.bar = like.new_empty(2 * points)
+        self.dual_slope = like.new_zeros(dual.size)
+        self.dual_slopes = dual.weights(self.dual_slope)
+
+
+class SaddlePoint:
+    """A saddle point holds the parameters of a map and of a dual network and moves them towards it."""
+
+    def __init__(
+        self,
+        network: MapNetwork,
+        dual: DualNetwork,
+        parameters: tuple[torch.Tensor, torch.Tensor],
+        batch_size: int,
+        run: Run,
+    ) -> None:
+        self.network, self.dual, self.run, self.batch_size = network, dual, run, batch_size
+        self.map_parameters, self.dual_parameters = parameters
+        self.dual_weights = dual.weights(self.dual_parameters)
+        rates = None if network.rates is None else network.rates.to(self.map_parameters)
+        self.map_adam = Adam(self.map_parameters, rates, FORGETTING)
+        self.dual_adam = Adam(self.dual_parameters, None, DUAL_FORGETTING)
+        self.averaged_dual = dual.weights(self.dual_adam.average)
+        size = BLOCK if self.map_parameters.device.type == "cpu" else batch_size
+        counts = [min(size, batch_size - start) for start in range(0, batch_size, size)]
+        self.blocks = [Block(dual, network, count, self.map_parameters) for count in counts]
+        self.counts = counts
+
+    def split(self, batch: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return the parts of a batch (n, D) that the blocks work on."""
+        parts: tuple[torch.Tensor, ...] = batch.split(self.counts)
+        return parts
+
+    def update_dual(self, terms: StepTerms, y: torch.Tensor, reference: torch.Tensor, rate: float) -> torch.Tensor:
+        """Take a step of Adam up the objective in h, at points ``y`` and of the ``reference`` law, both (B, D).
+
+        Returns a number that is finite if the derivatives are.
+        """
+        assert terms.energy is not None
+        energy, weights, output = terms.energy, self.dual_weights, self.dual.output
+        prepared, share = self.network.prepare(self.map_parameters), 1 / self.batch_size
+
+        def differentiate(part: tuple[Block, torch.Tensor, torch.Tensor]) -> None:
+            block, own, others = part
+            count = len(own)
+            torch.cat([terms.dual_coordinates(block.through.forward(prepared, own)), others], out=block.joined)
+            log_g, rise = positive(output, block.both.forward(weights, block.joined))
+            if energy.exponent == 1:
+                torch.mul(rise, -share, out=block.bar)
+                block.bar[count:].mul_(log_g[count:].exp_()).neg_()
+            else:
+                weight = energy.weight(log_g + terms.log_reference(block.joined))
+                torch.mul(weight, rise, out=block.bar).mul_(-share)
+                block.bar[count:].mul_(log_g[count:].exp_()).neg_()
+            block.both.backward(weights, block.bar, block.dual_slopes)
+
+        self.run(differentiate, zip(self.blocks, self.split(y), self.split(reference), strict=True))
+        slope = self.blocks[0].dual_slope
+        for block in self.blocks[1:]:
+            slope.add_(block.dual_slope)
+        self.dual_adam.step(slope, rate)
+        return slope.sum()
+
+    def update_map(self, terms: StepTerms, y: torch.Tensor, rate: float) -> torch.Tensor:
+        """Take a step of Adam down the objective in T at points ``y`` (B, D).
+
+        Returns a number that is finite if the derivatives are.
+        """
+        prepared, share = self.network.prepare(self.map_parameters), 1 / (self.batch_size * terms.unit)
+        parts = list(zip(self.blocks, self.split(y), strict=True))
+        places = self._places(terms, prepared, y) if terms.interaction is not None else None
+
+        def differentiate(numbered: tuple[int, tuple[Block, torch.Tensor]]) -> None:
+            number, (block, own) = numbered
+            o = block.through.forward(prepared, own)
+            mapped = torch.addmm(terms.moved, o, terms.target.T)
+            x = torch.addmm(terms.mean, own, terms.source.T)
+            slope = (mapped - x).div_(terms.step_size).add_(terms.potential.gradient(mapped))
+            if places is not None:
+                slope += self._pull(terms, mapped, number * BLOCK, places)
+            bar = torch.mm(slope, terms.target)
+            if terms.energy is not None:
+                bar.add_(self._spread(terms, block, o))
+            block.through.backward(prepared, bar.mul_(share))
+
+        self.run(differentiate, list(enumerate(parts)))
+        total = self.blocks[0].map_slope
+        for block in self.blocks[1:]:
+            total.add_(block.map_slope)
+        slope = self.network.slope(self.map_parameters, total)
+        self.map_adam.step(slope, rate)
+        self.network.project(self.map_parameters)
+        return slope.sum()
+
+    def _spread(self, terms: StepTerms, block: Block, o: torch.Tensor) -> torch.Tensor:
+        """Return the derivative by o of U'(h), (n, D)."""
+        energy = terms.energy
+        assert energy is not None
+        z = terms.dual_coordinates(o)
+        log_g, rise = positive(self.dual.output, block.alone.forward(self.averaged_dual, z))
+        weight = energy.weight(log_g + terms.log_reference(z)).mul_(energy.unit)
+        slope = block.alone.input_bar(self.averaged_dual, rise.mul_(weight))
+        if not terms.box:
+            slope.addcmul_(z, weight[:, None], value=-1)
+        return slope if terms.turn is None else slope @ terms.turn
+
+    def _places(self, terms: StepTerms, prepared: object, y: torch.Tensor) -> torch.Tensor:
+        """Return T at ``y`` (B, D), copied."""
+        values = [
+            block.through.forward(prepared, own).clone() for block, own in zip(self.blocks, self.split(y), strict=True)
+        ]
+        return torch.addmm(terms.moved, torch.cat(values), terms.target.T)
+
+    def _pull(self, terms: StepTerms, mapped: torch.Tensor, start: int, places: torch.Tensor) -> torch.Tensor:
+        """Return ∇(W∗ρ) at ``mapped`` (n, D), rows of ``places`` (B, D) from ``start`` on, by points of the other half.
+
+        A point is then independent of those that it feels, and the mean is without bias.
+        """
+        assert terms.interaction is not None
+        half = len(places) // 2
+        inside = min(max(half - start, 0), len(mapped))
+        felt = half if isinstance(terms.interaction, QuadraticInteraction | QuarticInteraction) else FELT
+        parts = []
+        for rows, others in ((mapped[:inside], places[half:]), (mapped[inside:], places[:half])):
+            if len(rows):
+                parts.append(terms.interaction.mean_gradient(rows, others[:felt]))
+        return torch.cat(parts)

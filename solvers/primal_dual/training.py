@@ -1,0 +1,105 @@
+"""The training of one JKO step: updates of the dual and of the map by turns, judged on particles that none has seen.
+
+A judgement compares the step's objective at the map so far, averaged over late iterations, and at the start: pairwise
+on the same particles, by their carried density, without the dual. A map is kept if it gains more than three standard
+errors, and a step in which none has by the ``patience``-th tenth of its schedule ends there, at its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from solvers.particles.particle_pool import even_batches
+from solvers.primal_dual.adam import cosine
+from solvers.primal_dual.saddle_point import SaddlePoint, StepTerms
+from solvers.primal_dual.settings import PrimalDualSettings
+from solvers.solver import Diverged
+
+JUDGEMENTS = 10
+SIGNIFICANT = 3.0
+UPDATES_BETWEEN_CHECKS = 25
+
+Judge = Callable[[torch.Tensor], tuple[float, float]]
+"""Gives by how much the objective at the map of these parameters is below that at the start, and its standard error."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training did: its iterations, the parameters of the map, ``None`` for the start, and what these gain."""
+
+    iterations: int
+    parameters: torch.Tensor | None
+    gain: float
+
+
+def train_dual(
+    saddle: SaddlePoint,
+    terms: StepTerms,
+    settings: PrimalDualSettings,
+    pool: torch.Tensor,
+    reference: torch.Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Train the dual alone for as many updates as a step has iterations, at the map as it is.
+
+    ``pool`` (n, D) are coordinates y of particles and ``reference`` (m, D) draws of the reference law. Raises
+    ``Diverged`` where derivatives are not finite.
+    """
+    own, others = (even_batches(each, settings.batch_size, generator) for each in (pool, reference))
+    saddle.dual_adam.restart()
+    for update in range(settings.iterations):
+        share = cosine(update / settings.iterations) if settings.decay else 1.0
+        found = saddle.update_dual(terms, next(own), next(others), share * settings.dual_learning_rate)
+        if update % UPDATES_BETWEEN_CHECKS == 0 or update == settings.iterations - 1:
+            require_finite(found, update + 1, "dual network")
+    saddle.dual_adam.settle()
+
+
+def train(
+    saddle: SaddlePoint,
+    terms: StepTerms,
+    settings: PrimalDualSettings,
+    pool: torch.Tensor,
+    reference: torch.Tensor,
+    generator: torch.Generator,
+    judge: Judge | None,
+) -> Trained:
+    """Train both networks for a step; what is asked for and raised is as for ``train_dual``."""
+    own, others = (even_batches(each, settings.batch_size, generator) for each in (pool, reference))
+    saddle.dual_adam.restart()
+    saddle.map_adam.restart()
+    best, best_gain = None, 0.0
+    for iteration in range(1, settings.iterations + 1):
+        share = cosine((iteration - 1) / settings.iterations) if settings.decay else 1.0
+        if terms.energy is not None:
+            for _ in range(settings.inner_updates):
+                found = saddle.update_dual(terms, next(own), next(others), share * settings.dual_learning_rate)
+        moved = saddle.update_map(terms, next(own), share * settings.learning_rate)
+        if iteration % UPDATES_BETWEEN_CHECKS == 0 or iteration == settings.iterations:
+            if terms.energy is not None:
+                require_finite(found, iteration, "dual network")
+            require_finite(moved, iteration, "map")
+        if judge is None or not settings.patience or iteration * JUDGEMENTS % settings.iterations >= JUDGEMENTS:
+            continue
+        gain, error = judge(saddle.map_adam.average)
+        if gain > max(best_gain, SIGNIFICANT * error):
+            best, best_gain = saddle.map_adam.average.clone(), gain
+        if best is None and iteration * JUDGEMENTS >= settings.patience * settings.iterations:
+            break
+    saddle.dual_adam.settle()
+    saddle.map_adam.settle()
+    if judge is None or not settings.patience:
+        kept = saddle.map_parameters.clone()
+        return Trained(iteration, kept, judge(kept)[0] if judge is not None else 0.0)
+    if best is not None:
+        saddle.map_parameters.copy_(best)
+    return Trained(iteration, best, best_gain)
+
+
+def require_finite(found: torch.Tensor, iteration: int, what: str) -> None:
+    """Raise ``Diverged`` unless the number ``found`` is finite."""
+    if not bool(torch.isfinite(found)):
+        raise Diverged(f"iteration {iteration}: derivatives of the {what} are not finite")
