@@ -22,6 +22,7 @@ from typing import ClassVar
 
 import torch
 
+from problems.flow import Entropy, InternalEnergy, PowerEntropy
 from problems.laws import Density
 from problems.potentials import FiniteSum
 from problems.problem import Problem
@@ -29,10 +30,11 @@ from solvers.checkpoint import Checkpoint
 from solvers.filtering import assimilate
 from solvers.icnn.batch_run import follow
 from solvers.icnn.filter import NetworkSteps
-from solvers.icnn.flow_state import TRACES, FlowState
+from solvers.icnn.flow_state import FlowState
+from solvers.icnn.framed_state import state_of
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
-from solvers.maps import Pushforward
+from solvers.maps import pushed_law
 from solvers.preconditioning.curvature import unsupported_preconditioner
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
@@ -76,7 +78,8 @@ class ICNNJKO(ICNNSettings, Solver):
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
-    needs_density: ClassVar[bool] = True
+    internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (Entropy, PowerEntropy, None)
+    interacts: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
 
     def check_times(self, times: Sequence[float]) -> None:
@@ -84,6 +87,17 @@ class ICNNJKO(ICNNSettings, Solver):
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
+        internal, plain = flow.energy.internal, state_of(flow) is FlowState
+        if not isinstance(flow.initial, Density) and (plain or internal is not None):
+            return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
+        if internal is not None and (why := internal.without_step(flow.dim)) is not None:
+            return why
+        if not plain:
+            given = "an interaction" if flow.energy.interaction is not None else f"the internal energy {internal!r}"
+            if problem.observations is not None:
+                return f"observations need an Entropy alone, not {given}"
+            if self.preconditioner != "identity":
+                return f"preconditioner {self.preconditioner} needs an Entropy alone, not {given}"
         if self.batch_size <= flow.dim:
             return f"a batch of {self.batch_size} particles does not span dimension {flow.dim}"
         if self.minibatch is not None:
@@ -156,11 +170,10 @@ def solution_of(state: FlowState, counts: Sequence[int], earlier: float) -> Solu
     flow = state.flow
     if state.failure is not None:
         return Diverged(state.failure)
-    assert isinstance(flow.initial, Density)
     return Solution(
         flow.times,
-        tuple(Pushforward(flow.initial, tuple(state.maps[:steps])) for steps in counts),
+        tuple(pushed_law(flow.initial, tuple(state.maps[:steps])) for steps in counts),
         Cost(gradient_evaluations=state.evaluations, earlier_seconds=earlier),
         state.diagnostics(),
-        {name: state.traces[name] for name in TRACES},
+        state.traces,
     )

@@ -44,8 +44,12 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
     return matched(points[None], mean, factor[None])[0]
 
 
-def even_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def even_batches(
+    pool: torch.Tensor, size: int, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up.
+
+    With each comes which of the pool's points they are, (size,).
 
     They are moved to have the pool's mean and covariance, which takes most of the noise off the derivatives: all
     batches of one pass at once.
@@ -56,18 +60,22 @@ def even_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> I
     count = len(pool) // size
     while True:
         order = torch.randperm(len(pool), generator=generator)[: count * size].to(pool.device)
-        yield from matched(pool[order].view(count, size, -1), mean, factor[None])
+        yield from zip(matched(pool[order].view(count, size, -1), mean, factor[None]), order.split(size), strict=True)
 
 
 class Batches:
-    """Batches of ``size`` particles are drawn from several pools (n, D), each with its own generator."""
+    """Batches of ``size`` particles are drawn from several pools (n, D), each with its own generator.
+
+    ``places`` holds which of the pool's points each latest batch consists of, (size,).
+    """
 
     def __init__(self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator]) -> None:
         self.streams = [even_batches(pool, size, source) for pool, source in zip(pools, generators, strict=True)]
         self.latest = [pool[:size] for pool in pools]
+        self.places = [torch.arange(size, device=pool.device) for pool in pools]
 
     def draw(self, drawing: Sequence[int], points: torch.Tensor) -> None:
         """Put a batch into ``points`` (S, size, D): a new one of the pools ``drawing``, the last one of the others."""
         for pool in drawing:
-            self.latest[pool] = next(self.streams[pool])
+            self.latest[pool], self.places[pool] = next(self.streams[pool])
         torch.stack(self.latest, out=points)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from problems.flow import Entropy
 from problems.devices import placed
 from problems.potentials import MixturePotential
 from seeding import generator
@@ -15,7 +16,7 @@ def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
     parameters = 0.5 * torch.randn(count * architecture.size, dtype=torch.float64, generator=generator(30))
     weights = architecture.weights(parameters)
     weights.project()
-    objectives = [StepObjective(MixturePotential(mixture, beta), beta, 0.1, 0.5) for beta in (0.5, 1.0, 2.0)]
+    objectives = [StepObjective(MixturePotential(mixture, beta), Entropy(beta), 0.1, 0.5) for beta in (0.5, 1.0, 2.0)]
     points = torch.randn(count, 700, 2, dtype=torch.float64, generator=generator(31))
     batch = Batch(architecture, weights, points, objectives, range(count))
     at_once = gradients_at_once(batch)
@@ -35,7 +36,7 @@ def test_derivatives_on_a_gpu_are_those_on_the_cpu(mixture):
     for device in (torch.device("cpu"), torch.device("cuda")):
         potential = placed(MixturePotential(mixture), device, torch.float64)
         weights = architecture.weights(parameters.to(device))
-        objectives = [StepObjective(potential, 1.0, 0.1, 1.0)] * 2
+        objectives = [StepObjective(potential, Entropy(1.0), 0.1, 1.0)] * 2
         batch = Batch(architecture, weights, points.to(device), objectives, range(2))
         found.append(gradients_at_once(batch).cpu())
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-8)

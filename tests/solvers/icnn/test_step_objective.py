@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from problems.flow import Entropy
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.step_objective import StepObjective, derivatives_of
@@ -8,7 +9,7 @@ from solvers.icnn.step_objective import StepObjective, derivatives_of
 
 @pytest.mark.parametrize("implicitness", [1.0, 0.5])
 def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitness):
-    objective = StepObjective(MixturePotential(mixture, 2.0), 2.0, 0.1, implicitness)
+    objective = StepObjective(MixturePotential(mixture, 2.0), Entropy(2.0), 0.1, implicitness)
     x = torch.randn(6, 2, dtype=torch.float64, generator=generator(1))
     mapped = torch.randn(6, 2, dtype=torch.float64, generator=generator(2)).requires_grad_()
     root = torch.randn(6, 2, 2, dtype=torch.float64, generator=generator(3))
@@ -21,7 +22,7 @@ def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitn
 
 @pytest.mark.parametrize("implicitness", [1.0, 0.5])
 def test_the_identity_gains_nothing(mixture, implicitness):
-    objective = StepObjective(MixturePotential(mixture), 1.0, 0.1, implicitness)
+    objective = StepObjective(MixturePotential(mixture), Entropy(1.0), 0.1, implicitness)
     x = torch.randn(6, 2, dtype=torch.float64, generator=generator(1))
     gains = objective.values(x, x, torch.eye(2, dtype=torch.float64).repeat(6, 1, 1))
     torch.testing.assert_close(gains, torch.zeros_like(gains), rtol=0, atol=1e-14)
