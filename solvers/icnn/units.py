@@ -20,7 +20,7 @@ from problems.devices import placed
 from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.interactions import Interaction
-from problems.potentials import Potential
+from problems.potentials import Flat, Potential
 from solvers.icnn.pairs import GROUP, field, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective, StepScheme
 from solvers.maps import InvertibleMap
@@ -188,7 +188,7 @@ class Units:
     ) -> StepObjective:
         """Return the objective of a step of particles in the frame, given V, U and W of points x."""
         return StepObjective(
-            FramedPotential(potential, self.frame, self.energy),
+            potential if isinstance(potential, Flat) else FramedPotential(potential, self.frame, self.energy),
             internal_in(internal, self.frame.log_volume, self.energy),
             self.step_size(scheme),
             scheme.implicitness,
