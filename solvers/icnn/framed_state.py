@@ -33,7 +33,7 @@ from solvers.icnn.training import BatchDensity
 from solvers.icnn.units import Frame, FramedMap, Units
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
-from solvers.particles.particle_pool import spread_draws
+from solvers.particles.particle_pool import stratified_draws
 from solvers.preconditioning.curvature import Preconditioner
 from solvers.solver import Diverged
 from solvers.threads import Run
@@ -69,7 +69,7 @@ class FramedFlowState(FlowState):
         cls, flow: GradientFlow, settings: ICNNSettings, generator: torch.Generator, device: torch.device
     ) -> FramedFlowState:
         dtype = settings.torch_dtype
-        pool = spread_draws(flow.initial, settings.pool_size, generator)
+        pool = stratified_draws(flow.initial, settings.pool_size, generator)
         fresh = flow.initial.sample(EXAMINED, generator)
         frame = Frame.about(pool)
 

@@ -11,6 +11,8 @@ from problems.laws import Gaussian, Law
 
 # A Sobol' point may lie on the boundary of the unit cube, which no normal variable maps to.
 SMALLEST_UNIFORM = 2.0**-32
+# Draws for each point of a stratified sample.
+CANDIDATES = 16
 
 
 def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -42,6 +44,29 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
     else:
         points = law.sample(n, generator)
     return matched(points[None], mean, factor[None])[0]
+
+
+def stratified_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``n`` points (n, D), each distributed as ``law`` but for ``CANDIDATES``⁻¹, one from each of n cells.
+
+    Many more draws are cut in halves of equal numbers, across one coordinate after the other, until as many cells are
+    left as points are asked for, and one is taken from each (stratified sampling, Cochran, Sampling Techniques, 1977,
+    chapter 5): averages of functions that vary slowly then have far less noise than those of n draws, down to that of
+    all of them. The points are matched to the mean and covariance of the law, and come in random order.
+    """
+    mean, covariance = law.moments()
+    points = law.sample(CANDIDATES * n, generator)
+    count, cells = len(points), 1
+    ranks = points.argsort(0).argsort(0)
+    order = torch.arange(count)
+    while cells < n:
+        axis = (cells.bit_length() - 1) % law.dim
+        cell = torch.arange(count) * cells // count
+        order = order[(cell * count + ranks[order, axis]).argsort()]
+        cells *= 2
+    chosen = torch.randint(CANDIDATES, (n,), generator=generator) + CANDIDATES * torch.arange(n)
+    own = points[order[chosen]][torch.randperm(n, generator=generator)]
+    return matched(own[None], mean, torch.linalg.cholesky(covariance)[None])[0]
 
 
 def even_batches(
