@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -86,6 +87,13 @@ class ScheduledAdam:
         self.done.add_(1)
 
 
+class Pace(NamedTuple):
+    """How one network learns in a step: at which ``share`` of the schedule's rates, by which ``shrinkage``."""
+
+    share: float
+    shrinkage: float
+
+
 class TrainingIteration:
     """A training iteration moves all networks at once by the batch that lies in ``points`` (S, B, D).
 
@@ -105,14 +113,18 @@ class TrainingIteration:
         self.points = parameters.new_zeros(networks, schedule.batch_size, architecture.dim)
         self.log_density = parameters.new_zeros(networks, schedule.batch_size)
         self.shares = parameters.new_ones(networks, 1)
+        self.shrinkages = parameters.new_full((networks, 1), schedule.shrinkage)
         self.places = torch.zeros(networks, dtype=torch.long, device=device)
         self.alive = torch.ones(networks, 1, dtype=torch.bool, device=device)
 
-    def restart(self, shares: Sequence[float] | None = None) -> None:
-        """Begin another step, in which each network learns at its share of the schedule's rates; all of them if none."""
+    def restart(self, paces: Sequence[Pace] | None = None) -> None:
+        """Begin another step, in which networks learn at their paces; without them, at the schedule's."""
         self.optimiser.restart()
         self.alive.fill_(True)
-        self.shares.copy_(torch.tensor(shares or [1.0] * len(self.shares), dtype=self.shares.dtype)[:, None])
+        chosen = paces or [Pace(1.0, self.schedule.shrinkage)] * len(self.places)
+        shares, shrinkages = (torch.tensor(column, dtype=torch.float64)[:, None] for column in zip(*chosen, strict=True))
+        self.shares.copy_(shares)
+        self.shrinkages.copy_(shrinkages)
 
     def go_to(self, places: Sequence[int]) -> None:
         """Put the networks at their places in the schedule; one behind its end does not learn."""
@@ -122,7 +134,7 @@ class TrainingIteration:
         """Take a step of Adam, go one place on, and note in ``alive`` whose derivatives have not been finite."""
         batch = Batch(self.architecture, self.weights, self.points, objectives, active, self.log_density)
         slope = self.gradients(batch).div_(self.schedule.batch_size)
-        self.architecture.weights(slope).output.add_(self.schedule.shrinkage)
+        self.architecture.weights(slope).output.add_(self.shrinkages)
         self.alive &= torch.isfinite(slope.sum(1, keepdim=True))
         rate = self.rates.index_select(0, self.places)[:, None] * self.shares
         self.optimiser.step(torch.where(self.alive, slope, 0), torch.where(self.alive, rate, 0))

@@ -15,6 +15,7 @@ from problems.flow import GradientFlow
 from problems.linear_algebra import symmetrised
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import best_affine, start_at
+from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.parameter_gradients import pieces, pushed
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme, derivatives_of
@@ -99,9 +100,9 @@ class FlowState:
         """The log-densities of some particles of the pool, as a batch has them, where steps ask for them."""
         return None
 
-    def learning_share(self, scheme: StepScheme) -> float:
-        """Return the share of the learning rates of the settings that the next step is trained at."""
-        return 1.0
+    def pace(self, scheme: StepScheme, schedule: Schedule) -> Pace:
+        """Return how the network of the next step learns."""
+        return Pace(1.0, schedule.shrinkage)
 
     def sort_pool(self) -> None:
         """Put the particles that are trained on, on the line, in their order."""

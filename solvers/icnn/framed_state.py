@@ -24,6 +24,7 @@ from problems.laws import Density
 from problems.potentials import Potential
 from solvers.icnn.affine_start import start_at
 from solvers.icnn.affine_step import affine_step
+from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.flow_state import EXAMINED, TRACES, FlowState, examined
 from solvers.icnn.free_energy import free_energy
 from solvers.icnn.parameter_gradients import pushed_with_density
@@ -42,6 +43,10 @@ ENERGY_TRACES = ("free_energy", "free_energy_error")
 
 # The step, in units of the particles, that the learning rates of the settings are for; shorter ones take less.
 USUAL_STEP = 0.05
+
+# An output weight must be worth this many standard errors of what the pool's noise makes of its derivative, or else
+# shrinks to nothing: particles stay the same from step to step, and what a network learnt of their noise would add up.
+NOISE = 3.0
 
 
 def state_of(flow: GradientFlow) -> type[FlowState]:
@@ -106,10 +111,11 @@ class FramedFlowState(FlowState):
         power, density = internal.exponent - 1, self.pool_density
         return partial(matched_density, density, torch.exp(power * density).mean(), power)
 
-    def learning_share(self, scheme: StepScheme) -> float:
+    def pace(self, scheme: StepScheme, schedule: Schedule) -> Pace:
         if self.failure is not None or self.units is None:
-            return 1.0
-        return min(1.0, self.units.step_size(scheme) / USUAL_STEP)
+            return super().pace(scheme, schedule)
+        share = min(1.0, self.units.step_size(scheme) / USUAL_STEP)
+        return Pace(share, max(schedule.shrinkage, NOISE / math.sqrt(len(self.pool))))
 
     def initialise(self, weights: Weights, scheme: StepScheme) -> None:
         if self.failure is not None:

@@ -83,7 +83,7 @@ class JointSteps:
             lambda network: states[network].mean_objective(weights.of(network), objectives[network][0], run),
             going,
             [state.batch_density for state in states],
-            [state.learning_share(scheme) for state in states],
+            [state.pace(scheme, self.settings.schedule) for state in states],
         )
         for network in going:
             states[network].accept(weights.of(network), objectives[network][0], trainings[network], run)

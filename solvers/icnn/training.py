@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from solvers.icnn.descent import RecordedIteration, Schedule, TrainingIteration
+from solvers.icnn.descent import Pace, RecordedIteration, Schedule, TrainingIteration
 from solvers.icnn.parameter_gradients import ParameterGradients
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_derivatives import derivatives, fold
@@ -101,12 +101,12 @@ class Trainer:
         judge: Judge,
         going: Sequence[int],
         densities: Sequence[BatchDensity | None] | None = None,
-        shares: Sequence[float] | None = None,
+        paces: Sequence[Pace] | None = None,
     ) -> list[Training]:
         """Train the networks ``going`` for one step, each on its pool (n, D).
 
-        ``densities`` gives the log-densities of some of a pool's particles where the objective carries them, and
-        ``shares`` the share of the schedule's rates that each network learns at.
+        ``densities`` gives the log-densities of some of a pool's particles where the objective carries them; ``paces``
+        how each network learns, all by the schedule if there are none.
 
         Weights stay >= 0 where the networks need it after every iteration. A network whose derivatives are not finite
         stops with the reason; the others go on, and none of them notices.
@@ -118,7 +118,7 @@ class Trainer:
         for network in set(range(len(pools))).difference(going):
             runs[network].place = end
         current: dict[int, StepObjective] = {}
-        descent.restart(shares)
+        descent.restart(paces)
         places = [run.place for run in runs]
         descent.go_to(places)
         for iteration in itertools.count(1):
