@@ -17,8 +17,8 @@ from benchmarks.bounds import at_least
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
-from problems.flow import Entropy
 from problems.devices import placed
+from problems.flow import Entropy
 from problems.laws import Density
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem

@@ -122,7 +122,9 @@ class TrainingIteration:
         self.optimiser.restart()
         self.alive.fill_(True)
         chosen = paces or [Pace(1.0, self.schedule.shrinkage)] * len(self.places)
-        shares, shrinkages = (torch.tensor(column, dtype=torch.float64)[:, None] for column in zip(*chosen, strict=True))
+        shares, shrinkages = (
+            torch.tensor(column, dtype=torch.float64)[:, None] for column in zip(*chosen, strict=True)
+        )
         self.shares.copy_(shares)
         self.shrinkages.copy_(shrinkages)
 

@@ -189,8 +189,8 @@ def has_internal(flow: GradientFlow) -> bool:
 def matched_density(density: torch.Tensor, mean: torch.Tensor, power: float, places: torch.Tensor) -> torch.Tensor:
     """Return the log-densities (n,) of a batch, those of the pool ``density`` at ``places`` moved by one constant.
 
-    The batch then has the pool's ``mean`` of ρ to the ``power`` m - 1, as it has its moments (``particle_pool``): of the
-    energy of an affine map, and all that a Barenblatt law's step depends on, no noise is left.
+    The batch then has the pool's ``mean`` of ρ to the ``power`` m - 1, as it has its moments (``particle_pool``): in
+    the energy of an affine map, all that a Barenblatt law's step depends on, no noise is left.
     """
     own = density[places]
     return own + (mean / torch.exp(power * own).mean()).log() / power

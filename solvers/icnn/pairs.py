@@ -8,6 +8,8 @@ stays bounded where W has the singularity of a logarithm and particles meet.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from problems.interactions import Interaction
@@ -16,9 +18,37 @@ from problems.interactions import Interaction
 GROUP = 1024
 
 
+@dataclass(frozen=True, eq=False)
+class FramedInteraction(Interaction):
+    """W(sz)/e as a function of z, with s = ``length`` and e = ``energy``; its sums over pairs are taken as W's are."""
+
+    interaction: Interaction
+    length: float
+    energy: float
+
+    @property
+    def dim(self) -> int:
+        return self.interaction.dim
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return self.interaction.value(self.length * x) / self.energy
+
+    def mean_value(
+        self, x: torch.Tensor, sources: torch.Tensor, weights: torch.Tensor | None = None, *, own: bool = False
+    ) -> torch.Tensor:
+        values = self.interaction.mean_value(self.length * x, self.length * sources, weights, own=own)
+        return values / self.energy
+
+    def mean_gradient(
+        self, x: torch.Tensor, sources: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        forces = self.interaction.mean_gradient(self.length * x, self.length * sources, weights)
+        return forces * (self.length / self.energy)
+
+
 def sums_over_pairs(interaction: Interaction) -> bool:
     """Return whether the interaction of n points costs n² operations, and not n by their moments."""
-    inner = getattr(interaction, "interaction", interaction)
+    inner = interaction.interaction if isinstance(interaction, FramedInteraction) else interaction
     return type(inner).mean_gradient is Interaction.mean_gradient
 
 

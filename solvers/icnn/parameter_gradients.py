@@ -123,7 +123,10 @@ def _fields_in_blocks(run: Run, folded: Folded, batch: Batch, size: int) -> torc
     interacting = batch.interacting
     if not interacting:
         return None
-    fields, items = torch.zeros_like(batch.points), [(each, x) for each in interacting for x in batch.points[each].split(size)]
+    fields, items = (
+        torch.zeros_like(batch.points),
+        [(each, x) for each in interacting for x in batch.points[each].split(size)],
+    )
     mapped = run(lambda item: gradient(folded.of([item[0]]), item[1][None])[0], items)
     together = len(items) // len(interacting)
 

@@ -21,7 +21,7 @@ from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.interactions import Interaction
 from problems.potentials import Flat, Potential
-from solvers.icnn.pairs import GROUP, field, sums_over_pairs
+from solvers.icnn.pairs import GROUP, FramedInteraction, field, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective, StepScheme
 from solvers.maps import InvertibleMap
 
@@ -94,35 +94,6 @@ class FramedPotential(Potential):
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (self.potential.gradient(self.frame.outside(x)) * (self.frame.length / self.energy)).to(x.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class FramedInteraction(Interaction):
-    """W(sz)/e as a function of z, sums over pairs as W takes them."""
-
-    interaction: Interaction
-    length: float
-    energy: float
-
-    @property
-    def dim(self) -> int:
-        return self.interaction.dim
-
-    def value(self, x: torch.Tensor) -> torch.Tensor:
-        return self.interaction.value(self.length * x) / self.energy
-
-    def mean_value(
-        self, x: torch.Tensor, sources: torch.Tensor, weights: torch.Tensor | None = None, *, own: bool = False
-    ) -> torch.Tensor:
-        points = self.length * x
-        others = points if sources is x else self.length * sources
-        return self.interaction.mean_value(points, others, weights, own=own) / self.energy
-
-    def mean_gradient(
-        self, x: torch.Tensor, sources: torch.Tensor, weights: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        forces = self.interaction.mean_gradient(self.length * x, self.length * sources, weights)
-        return forces * (self.length / self.energy)
 
 
 def internal_in(internal: InternalEnergy | None, log_volume: float, energy: float) -> InternalEnergy | None:

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from problems.devices import placed
 from problems.flow import Entropy, PowerEntropy
 from problems.interactions import GaussianAttraction, LogarithmicInteraction, QuarticInteraction
-from problems.devices import placed
 from problems.potentials import MixturePotential
 from seeding import generator
 from solvers.icnn.parameter_gradients import Batch, gradients_at_once, gradients_in_blocks

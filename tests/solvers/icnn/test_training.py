@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from problems.flow import Entropy
 from problems.devices import placed
+from problems.flow import Entropy
 from problems.laws import Gaussian
 from problems.potentials import MixturePotential
 from seeding import generator
