@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import minimize
 
 from problems.linear_algebra import symmetrised
-from solvers.icnn.pairs import GROUP, field, mean_values, sums_over_pairs
+from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import INITIAL_ROOT, STRONG_CONVEXITY
 from solvers.solver import Diverged
@@ -34,7 +34,7 @@ def affine_step(
     """
     x, density = points.double(), log_density.double()
     if objective.interaction is not None and sums_over_pairs(objective.interaction):
-        x, density = x[:GROUP], density[:GROUP]
+        x, density = x[:SOME], density[:SOME]
     dim, theta, h = x.shape[1], objective.implicitness, objective.step_size
     identity = torch.eye(dim, dtype=x.dtype, device=x.device)
 
@@ -50,7 +50,7 @@ def affine_step(
         log_det = torch.linalg.slogdet(between).logabsdet
         energy, slope = objective.potential.value(place), (mapped - x) / h + objective.potential_gradient(place)
         if objective.interaction is not None:
-            energy = energy + 0.5 * mean_values(objective.interaction, place)
+            energy = energy + mean_energy(objective.interaction, place)
             slope = slope + field(objective.interaction, place)
         if objective.carries:
             energy = energy + objective.internal.energy(density - log_det)

@@ -5,9 +5,9 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
 
     T = argmin_{T=∇ψ, ψ convex} E_{x~ρ_k} [ ‖T(x)-x‖²/2h + V(T(x)) - β⁻¹ log det ∇T(x) ],
 
-for other energies with U(ρ)/ρ at ρ = ρ_k(x)/det ∇T(x) in the place of β⁻¹ log ρ, or without it, and with ½ E W(T(x)-T(y))
-for interactions (``solvers.icnn.step_objective``): particles carry log ρ_k along, and ∫ρᵐ is the mean of ρᵐ⁻¹ at them.
-ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
+for other energies with U(ρ)/ρ at ρ = ρ_k(x)/det ∇T(x) in the place of β⁻¹ log ρ, or without it, and for interactions
+with ½ E W(T(x)-T(y)) (``solvers.icnn.step_objective``): particles carry log ρ_k along, and ∫ρᵐ is the mean of ρᵐ⁻¹ at
+them. ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
 2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.icnn.step_objective``. It is for steps
 that are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next
 stretches it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a
@@ -70,12 +70,12 @@ class ICNNJKO(ICNNSettings, Solver):
     is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
 
     Flows of any free energy but an entropy alone are followed in the units of their particles
-    (``solvers.icnn.units``): there ``learning_rate`` is for steps that move particles by a twentieth of their spread, and
-    less for shorter ones, ``tolerance`` and ``shrinkage`` are in the unit of energy, and ``shrinkage`` is at least
-    3/√``pool_size``. A power entropy needs an initial law with a density. ``start = "affine"`` then finds the best affine
-    map on the particles (``solvers.icnn.affine_step``), which is the exact step of a Barenblatt law, and a ``learning_rate``
-    of 2e-3 and few ``iterations`` do. The traces ``free_energy`` and ``free_energy_error`` hold F after every step, by
-    particles that no training has seen, and its standard error.
+    (``solvers.icnn.units``): there ``learning_rate`` is for steps that move particles by a twentieth of their spread
+    and less for shorter ones, ``tolerance`` and ``shrinkage`` are in the unit of energy, and ``shrinkage`` is at least
+    3/√``pool_size``. A power entropy needs an initial law with a density. ``start = "affine"`` then finds the best
+    affine map on the particles (``solvers.icnn.affine_step``), the exact step of a Barenblatt law, and a
+    ``learning_rate`` of 2e-3 and few ``iterations`` do. The traces ``free_energy`` and ``free_energy_error`` hold F
+    after every step, by particles that no training has seen, and its standard error.
 
     With observations it is a filter, see ``solvers.icnn.filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.

@@ -45,7 +45,7 @@ class JointSteps:
         self.trainer = Trainer(self.architecture, self.parameters, settings.schedule, gradients, settings.cuda_graph)
 
     def _identity(self, state: FlowState) -> torch.Tensor:
-        """Return the parameters (size,) of a network that starts as the identity, its units as wide as the particles."""
+        """Return the parameters (size,) of a network that starts as the identity, made for the particles' width."""
         identity = self.architecture.identity(state.scale, state.generator, self.settings.sharpness)
         return torch.cat([part.flatten() for part in identity.parts()])
 

@@ -15,7 +15,10 @@ import torch
 from problems.interactions import Interaction
 
 # Particles that meet each other where means over pairs are looked at: with all the others it would be too many pairs.
-GROUP = 1024
+GROUP = 128
+
+# Particles of which pairs are taken where one estimate has to do for a whole step.
+SOME = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +70,24 @@ def field(interaction: Interaction, x: torch.Tensor) -> torch.Tensor:
     )
 
 
+def mean_energy(interaction: Interaction, x: torch.Tensor) -> torch.Tensor:
+    """Return the estimate of the mean of ½W(x - y) whose gradient ``field`` is, for points ``x`` (n, D), a scalar."""
+    if len(x) < 2:
+        return x.new_zeros(())
+    if not sums_over_pairs(interaction):
+        return 0.5 * interaction.mean_value(x, x, own=True).mean()
+    return 0.5 * interaction.mean_value(x[: len(x) // 2], x[len(x) // 2 :]).mean()
+
+
 def mean_values(interaction: Interaction, x: torch.Tensor) -> torch.Tensor:
     """Return the mean of W(x_i - x_j) over the others of its group, for each of ``x`` (n, D), shape (n,).
 
-    Groups are of 1024 and the rest. The mean of the values is an estimate without bias of the mean of W(x - y).
+    Where the work is that of all pairs, groups are of 128 and the rest. The mean of the values is an estimate without
+    bias of the mean of W(x - y).
     """
     if len(x) < 2:
         return x.new_zeros(len(x))
-    size = len(x) if len(x) < 2 * GROUP else GROUP
+    size = GROUP if sums_over_pairs(interaction) and len(x) >= 2 * GROUP else len(x)
     whole = len(x) // size * size
     groups = list(x[:whole].split(size))
     groups[-1] = torch.cat([groups[-1], x[whole:]])

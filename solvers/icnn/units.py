@@ -21,7 +21,7 @@ from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.interactions import Interaction
 from problems.potentials import Flat, Potential
-from solvers.icnn.pairs import GROUP, FramedInteraction, field, sums_over_pairs
+from solvers.icnn.pairs import SOME, FramedInteraction, field, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective, StepScheme
 from solvers.maps import InvertibleMap
 
@@ -131,7 +131,7 @@ class Units:
         """
         dim = pool.shape[1]
         interaction = placed(flow.energy.interaction, pool.device, pool.dtype)
-        points = pool if interaction is None or not sums_over_pairs(interaction) else pool[:GROUP]
+        points = pool if interaction is None or not sums_over_pairs(interaction) else pool[:SOME]
         force = frame.length * potential.gradient(frame.outside(points))
         if interaction is not None:
             force = force + frame.length * field(interaction, frame.length * points).double()
