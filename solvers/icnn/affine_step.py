@@ -52,7 +52,7 @@ def affine_step(
         if objective.interaction is not None:
             energy = energy + mean_energy(objective.interaction, place)
             slope = slope + field(objective.interaction, place)
-        if objective.carries:
+        if objective.carries and objective.internal is not None:
             energy = energy + objective.internal.energy(density - log_det)
             pressure = objective.pressure(density - log_det).mean()
         else:

@@ -172,10 +172,15 @@ def derivatives_of(
         for part, beta in zip([hessian_bar] if len(set(betas)) == 1 else hessian_bar, betas, strict=False):
             part.div_(-beta)
         return mapped_bar, hessian_bar
-    assert log_density is not None
-    reached = log_density - log_dets(factor).view_as(log_density)
-    pressures = torch.stack([own.pressure(at) for own, at in zip(objectives, reached, strict=True)])
-    return mapped_bar, hessian_bar.mul_(pressures.neg_()[:, :, None, None])
+    reached = -log_dets(factor).view(x.shape[:2])
+    if log_density is not None:
+        reached = reached + log_density
+    for part, own, at in zip(hessian_bar, objectives, reached, strict=True):
+        if isinstance(own.internal, Entropy):  # to the bits of a batch of entropies alone
+            part.div_(-own.internal.inverse_temperature)
+        else:
+            part.mul_(own.pressure(at).neg_()[:, None, None])
+    return mapped_bar, hessian_bar
 
 
 def log_dets(factor: torch.Tensor) -> torch.Tensor:
