@@ -258,7 +258,9 @@ def stretched(problem: Problem, length: float, shift: float) -> Problem:
     [("porous", "previous", 1e-3, 100.0), ("porous", "affine", 1e3, 0.0), ("fast", "previous", 1e3, 100.0)],
 )
 def test_a_flow_is_followed_alike_in_any_units(name, length, shift, start):
-    solver, problem = replace(QUICK, start=start), CASES[name]
+    # From an exact start rates far above 1e-3 τ, Adam's epsilon times the step, blow rounding up to what they allow.
+    rate = 1e-4 if start == "affine" else QUICK.learning_rate
+    solver, problem = replace(QUICK, start=start, learning_rate=rate), CASES[name]
     place = shift * length
     own, other = solved(solver, problem), solved(solver, stretched(problem, length, place))
     for here, there in zip(own.estimates, other.estimates, strict=True):
