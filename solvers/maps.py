@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from problems.laws import Density
-from solvers.estimates import DensityEstimate
+from problems.laws import Density, Law
+from solvers.estimates import DensityEstimate, Estimate, Particles
 
 
 class InvertibleMap(ABC):
@@ -28,6 +28,27 @@ class InvertibleMap(ABC):
 
         Raises ``Diverged`` where an iterative method does not find it.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class PushedLaw(Estimate):
+    """A pushed law is that of T_K∘…∘T_1(X) for X ~ ``base``, a law without density; ``maps`` are T_1, …, T_K."""
+
+    base: Law
+    maps: tuple[InvertibleMap, ...]
+
+    @property
+    def dim(self) -> int:
+        return self.base.dim
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        x = self.base.sample(n, generator)
+        for step in self.maps:
+            x = step.push(x)
+        return x
+
+    def defect(self) -> str | None:
+        return Particles(self.sample(256, torch.Generator().manual_seed(0))).defect()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +94,8 @@ class Pushforward(DensityEstimate):
         x, log_density = self.sample_with_log_prob(256, torch.Generator().manual_seed(0))
         bad = int((~(torch.isfinite(x).all(dim=1) & torch.isfinite(log_density))).sum())
         return f"{bad} of 256 draws or their log-densities are not finite" if bad else None
+
+
+def pushed_law(base: Law, maps: tuple[InvertibleMap, ...]) -> Pushforward | PushedLaw:
+    """Return the law of T_K∘…∘T_1(X) for X ~ ``base``, with its density where ``base`` has one."""
+    return Pushforward(base, maps) if isinstance(base, Density) else PushedLaw(base, maps)

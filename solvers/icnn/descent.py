@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -86,8 +87,18 @@ class ScheduledAdam:
         self.done.add_(1)
 
 
+class Pace(NamedTuple):
+    """How one network learns in a step: at which ``share`` of the schedule's rates, by which ``shrinkage``."""
+
+    share: float
+    shrinkage: float
+
+
 class TrainingIteration:
-    """A training iteration moves all networks at once by the batch that lies in ``points`` (S, B, D)."""
+    """A training iteration moves all networks at once by the batch that lies in ``points`` (S, B, D).
+
+    The points' log-densities, where objectives carry them, lie in ``log_density`` (S, B).
+    """
 
     def __init__(
         self, architecture: Architecture, parameters: torch.Tensor, schedule: Schedule, gradients: ParameterGradients
@@ -100,13 +111,22 @@ class TrainingIteration:
         )
         self.rates = parameters.new_tensor(schedule.rates())
         self.points = parameters.new_zeros(networks, schedule.batch_size, architecture.dim)
+        self.log_density = parameters.new_zeros(networks, schedule.batch_size)
+        self.shares = parameters.new_ones(networks, 1)
+        self.shrinkages = parameters.new_full((networks, 1), schedule.shrinkage)
         self.places = torch.zeros(networks, dtype=torch.long, device=device)
         self.alive = torch.ones(networks, 1, dtype=torch.bool, device=device)
 
-    def restart(self) -> None:
-        """Begin another step."""
+    def restart(self, paces: Sequence[Pace] | None = None) -> None:
+        """Begin another step, in which networks learn at their paces; without them, at the schedule's."""
         self.optimiser.restart()
         self.alive.fill_(True)
+        chosen = paces or [Pace(1.0, self.schedule.shrinkage)] * len(self.places)
+        shares, shrinkages = (
+            torch.tensor(column, dtype=torch.float64)[:, None] for column in zip(*chosen, strict=True)
+        )
+        self.shares.copy_(shares)
+        self.shrinkages.copy_(shrinkages)
 
     def go_to(self, places: Sequence[int]) -> None:
         """Put the networks at their places in the schedule; one behind its end does not learn."""
@@ -114,11 +134,11 @@ class TrainingIteration:
 
     def __call__(self, objectives: Sequence[StepObjective], active: Sequence[int]) -> None:
         """Take a step of Adam, go one place on, and note in ``alive`` whose derivatives have not been finite."""
-        batch = Batch(self.architecture, self.weights, self.points, objectives, active)
+        batch = Batch(self.architecture, self.weights, self.points, objectives, active, self.log_density)
         slope = self.gradients(batch).div_(self.schedule.batch_size)
-        self.architecture.weights(slope).output.add_(self.schedule.shrinkage)
+        self.architecture.weights(slope).output.add_(self.shrinkages)
         self.alive &= torch.isfinite(slope.sum(1, keepdim=True))
-        rate = self.rates.index_select(0, self.places)[:, None]
+        rate = self.rates.index_select(0, self.places)[:, None] * self.shares
         self.optimiser.step(torch.where(self.alive, slope, 0), torch.where(self.alive, rate, 0))
         self.weights.project()
         self.places.add_(1).clamp_(max=self.schedule.iterations)
@@ -157,6 +177,7 @@ class RecordedIteration:
 
 
 def same(left: StepObjective, right: StepObjective) -> bool:
-    """Return whether two objectives have the very same potential object and equal numbers."""
-    numbers = [(each.inverse_temperature, each.step_size, each.implicitness) for each in (left, right)]
-    return left.potential is right.potential and numbers[0] == numbers[1]
+    """Return whether two objectives have the very same potential and interaction objects and equal numbers."""
+    numbers = [(each.internal, each.step_size, each.implicitness) for each in (left, right)]
+    objects = left.potential is right.potential and left.interaction is right.interaction
+    return objects and numbers[0] == numbers[1]

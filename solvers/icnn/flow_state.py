@@ -15,10 +15,11 @@ from problems.flow import GradientFlow
 from problems.linear_algebra import symmetrised
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import best_affine, start_at
+from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.parameter_gradients import pieces, pushed
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme, derivatives_of
-from solvers.icnn.training import Training
+from solvers.icnn.training import BatchDensity, Training
 from solvers.maps import InvertibleMap
 from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_map import ConvexMap
@@ -84,6 +85,25 @@ class FlowState:
             failure,
         )
 
+    @property
+    def scale(self) -> float:
+        """The width of the particles, that the units of the networks suit at the start.
+
+        It is that of the initial law, or, in a preconditioner, that of the stationary law, 1/√β.
+        """
+        if self.preconditioner.root is None:
+            return math.sqrt(float(self.flow.initial.moments()[1].diagonal().mean()))
+        return math.sqrt(1 / self.flow.inverse_temperature)
+
+    @property
+    def batch_density(self) -> BatchDensity | None:
+        """The log-densities of some particles of the pool, as a batch has them, where steps ask for them."""
+        return None
+
+    def pace(self, scheme: StepScheme, schedule: Schedule) -> Pace:
+        """Return how the network of the next step learns."""
+        return Pace(1.0, schedule.shrinkage)
+
     def sort_pool(self) -> None:
         """Put the particles that are trained on, on the line, in their order."""
         self.pool = self.pool.sort(0).values
@@ -116,11 +136,11 @@ class FlowState:
         return self._objective(examined_by, scheme), (self._objective(each, scheme) for each in estimates)
 
     def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
-        return scheme.objective(self.placed_preconditioner.potential_in(potential), self.flow.inverse_temperature)
+        return scheme.objective(self.placed_preconditioner.potential_in(potential), self.flow.energy.internal)
 
     def mean_objective(self, weights: Weights, objective: StepObjective, run: Run) -> float:
         """Return the mean objective, less that of the identity, on particles of the pool."""
-        return float(examined(weights, self.pool[:EXAMINED], objective, run)[0].mean())
+        return float(self._examined(weights, self.pool, objective, run)[0].mean())
 
     def accept(self, weights: Weights, objective: StepObjective, training: Training, run: Run) -> None:
         """Note the diagnostics of a trained step, and move all particles by its map; after a failure none moves."""
@@ -128,8 +148,8 @@ class FlowState:
         self.evaluations += training.iterations * training.schedule.batch_size + 3 * EXAMINED + len(self.fresh)
         if self.failure is not None:
             return
-        gains, residual = examined(weights, self.pool[:EXAMINED], objective, run)
-        fresh_gains, _ = examined(weights, self.fresh, objective, run)
+        gains, residual = self._examined(weights, self.pool, objective, run)
+        fresh_gains, _ = self._examined(weights, self.fresh, objective, run)
         bad = int((~torch.isfinite(torch.cat([gains, fresh_gains]))).sum())
         if bad:
             self.failure = f"the objective is not finite at {bad} of {len(gains) + len(fresh_gains)} particles"
@@ -138,8 +158,18 @@ class FlowState:
         self.traces["last_gain"].append(training.last_gain)
         self.traces["fresh_gap"].append(difference(gains, fresh_gains))
         self.traces["stationarity"].append(residual)
-        self.pool, self.fresh = pushed(weights, self.pool, run), pushed(weights, self.fresh, run)
         self.add_map(weights)
+        self._move(weights, run)
+
+    def _examined(
+        self, weights: Weights, points: torch.Tensor, objective: StepObjective, run: Run
+    ) -> tuple[torch.Tensor, float]:
+        """Return what ``examined`` does for the first of ``points``, ``pool`` or ``fresh``."""
+        return examined(weights, points[:EXAMINED], objective, run)
+
+    def _move(self, weights: Weights, run: Run) -> None:
+        """Move all particles by the map of a step."""
+        self.pool, self.fresh = pushed(weights, self.pool, run), pushed(weights, self.fresh, run)
 
     def end_step(self, place: str, seconds: float) -> None:
         """Note how long a step took and, if the flow failed in it, at which ``place`` that was."""
@@ -176,17 +206,30 @@ class FlowState:
             self.add_map(weights)
 
 
-def examined(weights: Weights, points: torch.Tensor, objective: StepObjective, run: Run) -> tuple[torch.Tensor, float]:
-    """Return the objective less its value for the identity at each of ``points`` (n, D), and its stationarity."""
+def examined(
+    weights: Weights, points: torch.Tensor, objective: StepObjective, run: Run, log_density: torch.Tensor | None = None
+) -> tuple[torch.Tensor, float]:
+    """Return the objective less its value for the identity at each of ``points`` (n, D), and its stationarity.
 
-    def examine(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    Points interact with those of the same piece. ``log_density`` (n,) is theirs, where the objective carries it.
+    """
+
+    def examine(piece: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[torch.Tensor, ...]:
+        x, density = piece
         mapped, hessian, _ = derivatives(folded, x[None])
-        mapped_bar, hessian_bar = (bar[0] for bar in derivatives_of([objective], x[None], mapped, hessian))
+        fields = None
+        if objective.interaction is not None:
+            fields = objective.field(objective.intermediate_places(x, mapped[0]))[None]
+        carried = None if density is None else density[None]
+        bars = derivatives_of([objective], x[None], mapped, hessian, carried, fields)
+        mapped_bar, hessian_bar = (bar[0] for bar in bars)
         moment = mapped_bar.T @ (x - centre) + hessian_bar.sum(0)
-        return objective.values(x, mapped[0], hessian[0]), mapped_bar.sum(0), moment
+        return objective.values(x, mapped[0], hessian[0], density), mapped_bar.sum(0), moment
 
     centre, folded = points.mean(0), fold(weights)
-    parts = run(examine, pieces(weights, points, EXAMINED_AT_ONCE))
+    places = pieces(weights, points, EXAMINED_AT_ONCE)
+    densities = [None] * len(places) if log_density is None else log_density.split(len(places[0]))
+    parts = run(examine, list(zip(places, densities, strict=True)))
     gains, forces, moments = zip(*parts, strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
     residual = max(float(force.norm()), float(symmetrised(moment).norm()))

@@ -5,7 +5,9 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
 
     T = argmin_{T=∇ψ, ψ convex} E_{x~ρ_k} [ ‖T(x)-x‖²/2h + V(T(x)) - β⁻¹ log det ∇T(x) ],
 
-with ψ an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
+for other energies with U(ρ)/ρ at ρ = ρ_k(x)/det ∇T(x) in the place of β⁻¹ log ρ, or without it, and for interactions
+with ½ E W(T(x)-T(y)) (``solvers.icnn.step_objective``): particles carry log ρ_k along, and ∫ρᵐ is the mean of ρᵐ⁻¹ at
+them. ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
 2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.icnn.step_objective``. It is for steps
 that are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next
 stretches it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a
@@ -22,6 +24,7 @@ from typing import ClassVar
 
 import torch
 
+from problems.flow import Entropy, InternalEnergy, PowerEntropy
 from problems.laws import Density
 from problems.potentials import FiniteSum
 from problems.problem import Problem
@@ -29,10 +32,11 @@ from solvers.checkpoint import Checkpoint
 from solvers.filtering import assimilate
 from solvers.icnn.batch_run import follow
 from solvers.icnn.filter import NetworkSteps
-from solvers.icnn.flow_state import TRACES, FlowState
+from solvers.icnn.flow_state import FlowState
+from solvers.icnn.framed_state import state_of
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
-from solvers.maps import Pushforward
+from solvers.maps import pushed_law
 from solvers.preconditioning.curvature import unsupported_preconditioner
 from solvers.reproducibility import batches_are_alike, warn_of_batches
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
@@ -65,6 +69,14 @@ class ICNNJKO(ICNNSettings, Solver):
     On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn.descent``; ``cuda_graph = False``
     is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
 
+    Flows of any free energy but an entropy alone are followed in the units of their particles
+    (``solvers.icnn.units``): there ``learning_rate`` is for steps that move particles by a twentieth of their spread
+    and less for shorter ones, ``tolerance`` and ``shrinkage`` are in the unit of energy, and ``shrinkage`` is at least
+    3/√``pool_size``. A power entropy needs an initial law with a density. ``start = "affine"`` then finds the best
+    affine map on the particles (``solvers.icnn.affine_step``), the exact step of a Barenblatt law, and a
+    ``learning_rate`` of 2e-3 and few ``iterations`` do. The traces ``free_energy`` and ``free_energy_error`` hold F
+    after every step, by particles that no training has seen, and its standard error.
+
     With observations it is a filter, see ``solvers.icnn.filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.
 
@@ -76,7 +88,8 @@ class ICNNJKO(ICNNSettings, Solver):
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
-    needs_density: ClassVar[bool] = True
+    internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (Entropy, PowerEntropy, None)
+    interacts: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
 
     def check_times(self, times: Sequence[float]) -> None:
@@ -84,6 +97,17 @@ class ICNNJKO(ICNNSettings, Solver):
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
+        internal, plain = flow.energy.internal, state_of(flow) is FlowState
+        if not isinstance(flow.initial, Density) and (plain or internal is not None):
+            return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
+        if internal is not None and (why := internal.without_step(flow.dim)) is not None:
+            return why
+        if not plain:
+            given = "an interaction" if flow.energy.interaction is not None else f"the internal energy {internal!r}"
+            if problem.observations is not None:
+                return f"observations need an Entropy alone, not {given}"
+            if self.preconditioner != "identity":
+                return f"preconditioner {self.preconditioner} needs an Entropy alone, not {given}"
         if self.batch_size <= flow.dim:
             return f"a batch of {self.batch_size} particles does not span dimension {flow.dim}"
         if self.minibatch is not None:
@@ -156,11 +180,10 @@ def solution_of(state: FlowState, counts: Sequence[int], earlier: float) -> Solu
     flow = state.flow
     if state.failure is not None:
         return Diverged(state.failure)
-    assert isinstance(flow.initial, Density)
     return Solution(
         flow.times,
-        tuple(Pushforward(flow.initial, tuple(state.maps[:steps])) for steps in counts),
+        tuple(pushed_law(flow.initial, tuple(state.maps[:steps])) for steps in counts),
         Cost(gradient_evaluations=state.evaluations, earlier_seconds=earlier),
         state.diagnostics(),
-        {name: state.traces[name] for name in TRACES},
+        state.traces,
     )

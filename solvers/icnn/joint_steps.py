@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from problems.flow import GradientFlow
 from solvers.icnn.flow_state import FlowState
+from solvers.icnn.framed_state import state_of
 from solvers.icnn.parameter_gradients import gradients_on
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepScheme
@@ -38,22 +38,15 @@ class JointSteps:
         self.states: list[FlowState] = []
         networks = []
         for flow, generator in zip(flows, generators, strict=True):
-            self.states.append(FlowState.drawn_from(flow, settings, generator, device))
-            networks.append(self._identity(flow, generator))
+            self.states.append(state_of(flow).drawn_from(flow, settings, generator, device))
+            networks.append(self._identity(self.states[-1]))
         self.parameters = torch.cat(networks).to(device, settings.torch_dtype)
         gradients = gradients_on(self.parameters.device, run)
         self.trainer = Trainer(self.architecture, self.parameters, settings.schedule, gradients, settings.cuda_graph)
 
-    def _identity(self, flow: GradientFlow, generator: torch.Generator) -> torch.Tensor:
-        """Return the parameters (size,) of a network that starts as the identity.
-
-        Its units suit the width of the initial law, or, in a preconditioner, that of the stationary law, 1/√β.
-        """
-        if self.settings.preconditioner == "identity":
-            variance = float(flow.initial.moments()[1].diagonal().mean())
-        else:
-            variance = 1 / flow.inverse_temperature
-        identity = self.architecture.identity(math.sqrt(variance), generator, self.settings.sharpness)
+    def _identity(self, state: FlowState) -> torch.Tensor:
+        """Return the parameters (size,) of a network that starts as the identity, made for the particles' width."""
+        identity = self.architecture.identity(state.scale, state.generator, self.settings.sharpness)
         return torch.cat([part.flatten() for part in identity.parts()])
 
     @property
@@ -89,6 +82,8 @@ class JointSteps:
             [state.generator for state in states],
             lambda network: states[network].mean_objective(weights.of(network), objectives[network][0], run),
             going,
+            [state.batch_density for state in states],
+            [state.pace(scheme, self.settings.schedule) for state in states],
         )
         for network in going:
             states[network].accept(weights.of(network), objectives[network][0], trainings[network], run)

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from solvers.icnn.step_objective import StepObjective, derivatives_of
+from solvers.icnn.step_objective import StepObjective, derivatives_of, log_dets
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.networks.convex_network import Architecture, Weights
 from solvers.threads import Run
@@ -32,7 +32,7 @@ def block_points(architecture: Architecture) -> int:
 class Batch:
     """A batch holds the points (S, B, D) and objectives of S networks of one architecture.
 
-    Only the ``active`` ones learn.
+    Only the ``active`` ones learn. ``log_density`` (S, B) is that of the points, for objectives that carry it.
     """
 
     architecture: Architecture
@@ -40,6 +40,17 @@ class Batch:
     points: torch.Tensor
     objectives: Sequence[StepObjective]
     active: Sequence[int]
+    log_density: torch.Tensor | None = None
+
+    @property
+    def carried(self) -> torch.Tensor | None:
+        """The log-densities (S, B), where an objective asks for them."""
+        return self.log_density if any(own.carries for own in self.objectives) else None
+
+    @property
+    def interacting(self) -> list[int]:
+        """The active networks whose particles interact."""
+        return [network for network in self.active if self.objectives[network].interaction is not None]
 
 
 ParameterGradients = Callable[[Batch], torch.Tensor]
@@ -53,19 +64,24 @@ def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
     """
     folded, size = fold(batch.weights), block_points(batch.architecture)
     dim, width = batch.architecture.dim, batch.architecture.width
+    fields, log_density = _fields_in_blocks(run, folded, batch, size), batch.carried
 
-    def differentiate(blocks: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:
+    def differentiate(blocks: Sequence[tuple[int, slice]]) -> torch.Tensor:
+        def of_blocks(values: torch.Tensor | None) -> torch.Tensor | None:
+            return None if values is None else torch.stack([values[network, place] for network, place in blocks])
+
         networks = folded.of([network for network, _ in blocks])
-        points = torch.stack([x for _, x in blocks])
-        bar = networks.like(_folded_gradients(networks, points, [batch.objectives[network] for network, _ in blocks]))
+        points = torch.stack([batch.points[network, place] for network, place in blocks])
+        objectives = [batch.objectives[network] for network, _ in blocks]
+        bar = networks.like(_folded_gradients(networks, points, objectives, of_blocks(log_density), of_blocks(fields)))
         return torch.cat([part.flatten(1) for part in bar.parts()], dim=1)
 
-    parts = zip(*(batch.points[network].split(size) for network in batch.active), strict=True)
     groups = []
-    for part in parts:
-        together = max(1, BLOCK_ENTRIES // (len(part[0]) * dim * width))
-        blocks = list(zip(batch.active, part, strict=True))
-        groups += [blocks[start : start + together] for start in range(0, len(blocks), together)]
+    for start in range(0, batch.points.shape[1], size):
+        place = slice(start, min(start + size, batch.points.shape[1]))
+        together = max(1, BLOCK_ENTRIES // ((place.stop - start) * dim * width))
+        blocks = [(network, place) for network in batch.active]
+        groups += [blocks[first : first + together] for first in range(0, len(blocks), together)]
     found = torch.cat(run(differentiate, groups))
     rows = found.new_zeros(len(batch.points), found.shape[1])
     for part in found.split(len(batch.active)):
@@ -77,8 +93,15 @@ def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
 def gradients_at_once(batch: Batch) -> torch.Tensor:
     """Return the derivatives (S, size) from all points in the same operations: the fastest way on a GPU."""
     folded = fold(batch.weights)
-    bar = folded.like(_folded_gradients(folded, batch.points, batch.objectives))
-    return _unfolded(batch, bar)
+    mapped, hessian, tape = derivatives(folded, batch.points)
+    fields = None
+    if batch.interacting:
+        places = batch.objectives[0].intermediate_places(batch.points, mapped)
+        fields = torch.stack([own.field(at) for own, at in zip(batch.objectives, places, strict=True)])
+    bars = derivatives_of(batch.objectives, batch.points, mapped, hessian, batch.carried, fields)
+    slope = batch.points.new_zeros(folded.size)
+    pullback(folded, tape, *bars, folded.like(slope))
+    return _unfolded(batch, folded.like(slope))
 
 
 def gradients_on(device: torch.device, run: Run) -> ParameterGradients:
@@ -92,11 +115,42 @@ def _unfolded(batch: Batch, bar: Folded) -> torch.Tensor:
     return slope
 
 
-def _folded_gradients(folded: Folded, x: torch.Tensor, objectives: Sequence[StepObjective]) -> torch.Tensor:
+def _fields_in_blocks(run: Run, folded: Folded, batch: Batch, size: int) -> torch.Tensor | None:
+    """Return the gradients of the interactions (S, B, D), which all points of a batch take part in; ``None`` if none.
+
+    Rows of networks that do not interact are 0, those of networks not active anything.
+    """
+    interacting = batch.interacting
+    if not interacting:
+        return None
+    fields, items = (
+        torch.zeros_like(batch.points),
+        [(each, x) for each in interacting for x in batch.points[each].split(size)],
+    )
+    mapped = run(lambda item: gradient(folded.of([item[0]]), item[1][None])[0], items)
+    together = len(items) // len(interacting)
+
+    def fill(number: int) -> None:
+        network = interacting[number]
+        images, own = torch.cat(mapped[number * together : (number + 1) * together]), batch.objectives[network]
+        fields[network] = own.field(own.intermediate_places(batch.points[network], images))
+
+    run(fill, range(len(interacting)))
+    return fields
+
+
+def _folded_gradients(
+    folded: Folded,
+    x: torch.Tensor,
+    objectives: Sequence[StepObjective],
+    log_density: torch.Tensor | None,
+    fields: torch.Tensor | None,
+) -> torch.Tensor:
     """Return derivatives of S networks' objectives in the folded networks, summed over the points ``x`` (S, B, D)."""
     mapped, hessian, tape = derivatives(folded, x)
     slope = x.new_zeros(folded.size)
-    pullback(folded, tape, *derivatives_of(objectives, x, mapped, hessian), folded.like(slope))
+    bars = derivatives_of(objectives, x, mapped, hessian, log_density, fields)
+    pullback(folded, tape, *bars, folded.like(slope))
     return slope
 
 
@@ -111,3 +165,17 @@ def pushed(weights: Weights, points: torch.Tensor, run: Run) -> torch.Tensor:
     """Return ∇ψ of one network at ``points`` (n, D), shape (n, D)."""
     folded = fold(weights)
     return torch.cat(run(lambda x: gradient(folded, x[None])[0], pieces(weights, points, PUSHED_AT_ONCE)))
+
+
+def pushed_with_density(
+    weights: Weights, points: torch.Tensor, log_density: torch.Tensor, run: Run
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ∇ψ of one network at ``points`` (n, D), shape (n, D), and log ρ - log det ∇²ψ, (n,), what ρ becomes."""
+    folded = fold(weights)
+
+    def push(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mapped, hessian, _ = derivatives(folded, x[None])
+        return mapped[0], log_dets(torch.linalg.cholesky_ex(hessian[0])[0])
+
+    found = run(push, pieces(weights, points, PUSHED_AT_ONCE // 2))
+    return torch.cat([mapped for mapped, _ in found]), log_density - torch.cat([log_det for _, log_det in found])

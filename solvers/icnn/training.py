@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from solvers.icnn.descent import RecordedIteration, Schedule, TrainingIteration
+from solvers.icnn.descent import Pace, RecordedIteration, Schedule, TrainingIteration
 from solvers.icnn.parameter_gradients import ParameterGradients
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_derivatives import derivatives, fold
@@ -69,6 +69,9 @@ Objectives = Callable[[int], StepObjective]
 Judge = Callable[[int], float]
 """The mean objective of one network on points of its pool that stay the same."""
 
+BatchDensity = Callable[[torch.Tensor], torch.Tensor]
+"""The log-densities (n,) of the particles at ``places`` (n,) of a pool, as a batch has them."""
+
 
 class Trainer:
     """A trainer minimises the objectives of JKO steps over the ``parameters`` of S networks, all at once, in place.
@@ -97,19 +100,25 @@ class Trainer:
         generators: Sequence[torch.Generator],
         judge: Judge,
         going: Sequence[int],
+        densities: Sequence[BatchDensity | None] | None = None,
+        paces: Sequence[Pace] | None = None,
     ) -> list[Training]:
         """Train the networks ``going`` for one step, each on its pool (n, D).
+
+        ``densities`` gives the log-densities of some of a pool's particles where the objective carries them; ``paces``
+        how each network learns, all by the schedule if there are none.
 
         Weights stay >= 0 where the networks need it after every iteration. A network whose derivatives are not finite
         stops with the reason; the others go on, and none of them notices.
         """
         descent, end = self.iteration, self.schedule.iterations
         batches = Batches(pools, self.schedule.batch_size, generators)
+        carried = [] if densities is None else [(each, own) for each, own in enumerate(densities) if own is not None]
         runs = [Training(self.schedule, partial(judge, network)) for network in range(len(pools))]
         for network in set(range(len(pools))).difference(going):
             runs[network].place = end
         current: dict[int, StepObjective] = {}
-        descent.restart()
+        descent.restart(paces)
         places = [run.place for run in runs]
         descent.go_to(places)
         for iteration in itertools.count(1):
@@ -117,12 +126,18 @@ class Trainer:
             if not active:
                 return runs
             batches.draw(active, descent.points)
+            for network, density in carried:
+                if network in active:
+                    descent.log_density[network] = density(batches.places[network])
             current.update((network, objectives(network)) for network in active)
             self.advance([current.setdefault(each, current[active[0]]) for each in range(len(pools))], active)
             if iteration % self.patience == 0 or any(runs[network].place == end - 1 for network in active):
                 alive = descent.alive[:, 0].tolist()
                 for network in [network for network in active if not alive[network]]:
-                    reason = trouble(descent.weights.of(network), descent.points[network], current[network])
+                    log_density = descent.log_density[network] if current[network].carries else None
+                    reason = trouble(
+                        descent.weights.of(network), descent.points[network], current[network], log_density
+                    )
                     runs[network].failure = f"iteration {iteration}: {reason}"
             for network in active:
                 runs[network].advance()
@@ -133,7 +148,7 @@ class Trainer:
         raise AssertionError("unreachable: a training ends")
 
 
-def trouble(weights: Weights, x: torch.Tensor, objective: StepObjective) -> str:
+def trouble(weights: Weights, x: torch.Tensor, objective: StepObjective, log_density: torch.Tensor | None) -> str:
     """Return why the derivatives of one network's objective at ``x`` (n, D) are not finite, in words."""
     mapped, hessian, _ = derivatives(fold(weights), x[None])
-    return objective.trouble(x, mapped[0], hessian[0])
+    return objective.trouble(x, mapped[0], hessian[0], log_density)

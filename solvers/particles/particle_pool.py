@@ -11,6 +11,8 @@ from problems.laws import Gaussian, Law
 
 # A Sobol' point may lie on the boundary of the unit cube, which no normal variable maps to.
 SMALLEST_UNIFORM = 2.0**-32
+# Draws for each point of a stratified sample.
+CANDIDATES = 16
 
 
 def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -44,8 +46,35 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
     return matched(points[None], mean, factor[None])[0]
 
 
-def even_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def stratified_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``n`` points (n, D), each distributed as ``law`` but for ``CANDIDATES``⁻¹, one from each of n cells.
+
+    Many more draws are cut in halves of equal numbers, across one coordinate after the other, until as many cells are
+    left as points are asked for, and one is taken from each (stratified sampling, Cochran, Sampling Techniques, 1977,
+    chapter 5): averages of functions that vary slowly then have far less noise than those of n draws, down to that of
+    all of them. The points are matched to the mean and covariance of the law, and come in random order.
+    """
+    mean, covariance = law.moments()
+    points = law.sample(CANDIDATES * n, generator)
+    count, cells = len(points), 1
+    ranks = points.argsort(0).argsort(0)
+    order = torch.arange(count)
+    while cells < n:
+        axis = (cells.bit_length() - 1) % law.dim
+        cell = torch.arange(count) * cells // count
+        order = order[(cell * count + ranks[order, axis]).argsort()]
+        cells *= 2
+    chosen = torch.randint(CANDIDATES, (n,), generator=generator) + CANDIDATES * torch.arange(n)
+    own = points[order[chosen]][torch.randperm(n, generator=generator)]
+    return matched(own[None], mean, torch.linalg.cholesky(covariance)[None])[0]
+
+
+def even_batches(
+    pool: torch.Tensor, size: int, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up.
+
+    With each comes which of the pool's points they are, (size,).
 
     They are moved to have the pool's mean and covariance, which takes most of the noise off the derivatives: all
     batches of one pass at once.
@@ -56,18 +85,22 @@ def even_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> I
     count = len(pool) // size
     while True:
         order = torch.randperm(len(pool), generator=generator)[: count * size].to(pool.device)
-        yield from matched(pool[order].view(count, size, -1), mean, factor[None])
+        yield from zip(matched(pool[order].view(count, size, -1), mean, factor[None]), order.split(size), strict=True)
 
 
 class Batches:
-    """Batches of ``size`` particles are drawn from several pools (n, D), each with its own generator."""
+    """Batches of ``size`` particles are drawn from several pools (n, D), each with its own generator.
+
+    ``places`` holds which of the pool's points each latest batch consists of, (size,).
+    """
 
     def __init__(self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator]) -> None:
         self.streams = [even_batches(pool, size, source) for pool, source in zip(pools, generators, strict=True)]
         self.latest = [pool[:size] for pool in pools]
+        self.places = [torch.arange(size, device=pool.device) for pool in pools]
 
     def draw(self, drawing: Sequence[int], points: torch.Tensor) -> None:
         """Put a batch into ``points`` (S, size, D): a new one of the pools ``drawing``, the last one of the others."""
         for pool in drawing:
-            self.latest[pool] = next(self.streams[pool])
+            self.latest[pool], self.places[pool] = next(self.streams[pool])
         torch.stack(self.latest, out=points)

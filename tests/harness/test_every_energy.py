@@ -47,6 +47,7 @@ SOLVED: dict[str, tuple[str, ...]] = {
     "blob": FAMILIES,
     "euler-maruyama": ("herd", "gathering", "sliding", "heat"),
     "finite-volume": FAMILIES,
+    "icnn-jko": FAMILIES,
     "primal-dual-jko": FAMILIES,
     "quantile-jko": FAMILIES,
 }

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from problems.devices import placed
+from problems.flow import Entropy
 from problems.laws import Gaussian
 from problems.potentials import MixturePotential
 from seeding import generator
@@ -25,7 +26,7 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
     parameters = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(20)).parts()])
     weights = architecture.weights(parameters)
     pool = spread_draws(Gaussian(*mixture.moments()), 512, generator(21))
-    objective = StepObjective(MixturePotential(mixture), 1.0, 0.2, 1.0)
+    objective = StepObjective(MixturePotential(mixture), Entropy(1.0), 0.2, 1.0)
     probes = 10 * torch.randn(1, 64, 2, dtype=torch.float64, generator=generator(22))
     clipped = 0
     with torch.no_grad(), workers() as run:
@@ -41,7 +42,7 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
 
 
 def test_shrinkage_takes_away_output_weights_that_nothing_holds_and_nothing_else(mixture):
-    architecture, objective = Architecture(2, 6, 2, 2), StepObjective(MixturePotential(mixture), 1.0, 0.1, 1.0)
+    architecture, objective = Architecture(2, 6, 2, 2), StepObjective(MixturePotential(mixture), Entropy(1.0), 0.1, 1.0)
     pool = spread_draws(Gaussian(*mixture.moments()), 64, generator(21))
 
     def flat(batch: Batch) -> torch.Tensor:
@@ -74,7 +75,7 @@ def test_iterations_replayed_on_a_gpu_are_those_worked_on_one_by_one(mixture, ne
         trainer = Trainer(architecture, parameters, Schedule(100, 256, 0.02), gradients_at_once, recorded)
         # Two steps, of different lengths: the second has to be recorded anew.
         for step_size in (0.1, 0.2):
-            objective = StepObjective(potential, 1.0, step_size, 1.0)
+            objective = StepObjective(potential, Entropy(1.0), step_size, 1.0)
             runs = trainer.train(
                 [pool] * networks,
                 partial(lambda objective, _: objective, objective),
