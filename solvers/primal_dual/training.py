@@ -7,7 +7,7 @@ errors, and a step in which none has by the ``patience``-th tenth of its schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,7 @@ def train_dual(
     ``pool`` (n, D) are coordinates y of particles and ``reference`` (m, D) draws of the reference law. Raises
     ``Diverged`` where derivatives are not finite.
     """
-    own, others = (even_batches(each, settings.batch_size, generator) for each in (pool, reference))
+    own, others = (batches(each, settings.batch_size, generator) for each in (pool, reference))
     saddle.dual_adam.restart()
     for update in range(settings.iterations):
         share = cosine(update / settings.iterations) if settings.decay else 1.0
@@ -68,7 +68,7 @@ def train(
     judge: Judge | None,
 ) -> Trained:
     """Train both networks for a step; what is asked for and raised is as for ``train_dual``."""
-    own, others = (even_batches(each, settings.batch_size, generator) for each in (pool, reference))
+    own, others = (batches(each, settings.batch_size, generator) for each in (pool, reference))
     saddle.dual_adam.restart()
     saddle.map_adam.restart()
     best, best_gain = None, 0.0
@@ -97,6 +97,11 @@ def train(
     if best is not None:
         saddle.map_parameters.copy_(best)
     return Trained(iteration, best, best_gain)
+
+
+def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Return batches (size, D) of a pool (n, D) without end, matched to it (see ``even_batches``)."""
+    return (points for points, _ in even_batches(pool, size, generator))
 
 
 def require_finite(found: torch.Tensor, iteration: int, what: str) -> None:
