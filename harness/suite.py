@@ -5,8 +5,12 @@ A preset replaces any of the suite's own keys.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from harness.measure import CATALOGUE
 from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
 
 SHIPPED = Path(__file__).parent / "suites"
+OTHER_FORMATS = (".yaml", ".yml", ".json", ".ini", ".cfg", ".txt", ".py")
 
 
 class Entry(BaseModel):
@@ -48,11 +53,15 @@ class SolverEntry(Entry):
 
 
 class Suite(BaseModel):
-    """A planned sweep; ``dims`` and ``seeds`` read as on the command line, ``draws`` is evaluation draws a side."""
+    """A planned sweep; ``dims`` and ``seeds`` read as on the command line, ``draws`` is evaluation draws a side.
+
+    ``id`` names it in stores wherever its file lies; see :class:`Identity`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     title: str
+    id: str | None = None
     description: str = ""
     problems: list[ProblemEntry]
     solvers: list[SolverEntry]
@@ -65,6 +74,10 @@ class Suite(BaseModel):
 
     def check(self, measures: Collection[str] = CATALOGUE) -> None:
         """Raise ``UsageError`` for a quantity that cannot be read, and for a measure that is none of ``measures``."""
+        if self.id is not None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.id) is None:
+            raise UsageError(f"id of a suite must be letters, digits and . _ -, got {self.id!r}")
+        if self.id in shipped():
+            raise UsageError(f"id {self.id!r} is the name of a shipped suite: choose another")
         parse_seconds("timeout", self.timeout)
         parse_bytes("memory", self.memory)
         own = (*(problem.dims for problem in self.problems), *(solver.dims for solver in self.solvers))
@@ -96,6 +109,68 @@ def heading(name: str) -> tuple[str | None, str]:
     return table.get("title"), table.get("description", "")
 
 
+def read_suite(name: str) -> dict[str, Any]:
+    """Return the table of a suite, by shipped name or path of a TOML file; a byte order mark before it is left out.
+
+    Raises ``UsageError`` for a suite that does not exist, a file of another kind, and what cannot be read.
+    """
+    path = suite_path(name)
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+    except OSError as error:
+        raise UsageError(f"suite {name!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"suite {name!r} is not text in UTF-8: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"suite {name!r} is not TOML: {error}") from error
+
+
+def suite_path(name: str) -> Path:
+    """Return the file of a suite, by shipped name or path; raises ``UsageError`` for what can be neither."""
+    if name.endswith(".toml"):
+        return Path(name)
+    found = shipped().get(name)
+    if found is not None:
+        return found
+    ending = Path(name).suffix
+    if ending.lower() in OTHER_FORMATS or Path(name).is_file():
+        raise UsageError(f"suites are TOML files whose names end in .toml, got {name!r}")
+    raise unknown("suite", name, shipped())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a suite is known by in a store: its ``id`` and what it is called, its file, and its description.
+
+    ``key`` is the ``id`` that a suite gives itself, the name of a shipped one, and else the file's name with a hash of
+    its place and title: two files of one name, or two titles in turn in one file, are two suites.
+    """
+
+    key: str
+    name: str
+    title: str
+    description: str
+    path: str
+
+
+def identity_of(name: str, suite: Suite) -> Identity:
+    """Return what the suite of this name or path is known by."""
+    path = suite_path(name).resolve()
+    ours = shipped().get(path.stem)
+    if ours is not None and path == ours.resolve():
+        return Identity(path.stem, path.stem, suite.title, suite.description, "")
+    digest = hashlib.sha256(f"{path}\n{suite.title}".encode()).hexdigest()[:8]
+    key = suite.id or f"{path.stem}-{digest}"
+    return Identity(key, suite.id or path.stem, suite.title, suite.description, str(path))
+
+
+def contents(suites: Mapping[str, Suite]) -> dict[str, str]:
+    """Return a hash of what each preset of a suite plans; titles, words and limits do not count."""
+    words = {"title", "description", "id", "timeout", "memory"}
+    texts = {key: json.dumps(suite.model_dump(exclude=words), sort_keys=True) for key, suite in suites.items()}
+    return {key: hashlib.sha256(text.encode()).hexdigest()[:32] for key, text in texts.items()}
+
+
 def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[Suite, str]:
     """Return a suite, by shipped name or path of a TOML file, with its preset applied, and the preset's name.
 
@@ -104,17 +179,18 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
     Raises ``UsageError`` for a suite or a preset that does not exist, TOML that does not parse, and keys or values
     that are not allowed.
     """
-    path = Path(name) if name.endswith(".toml") else shipped().get(name)
-    if path is None:
-        raise unknown("suite", name, shipped())
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"suite {name!r} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"suite {name!r} is not text in UTF-8: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"suite {name!r} is not TOML: {error}") from error
+    suites, preset = load_presets(name, preset, measures)
+    return suites[preset], preset
+
+
+def load_presets(
+    name: str, preset: str | None, measures: Collection[str] = CATALOGUE
+) -> tuple[dict[str, Suite], str]:
+    """Return a suite under each of its presets, or under the empty name if it has none, and the preset that is meant.
+
+    Raises ``UsageError`` as :func:`load_suite` does.
+    """
+    table = read_suite(name)
     presets = table.pop("presets", {})
     if not (isinstance(presets, dict) and all(isinstance(replaced, dict) for replaced in presets.values())):
         raise UsageError(f"suite {name!r}: presets must be tables such as [presets.quick], got {presets!r}")
@@ -126,7 +202,7 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
         raise unknown(f"preset of suite {name!r}", preset, presets)
     # Every preset is checked, not only the one asked for: a suite is right or it is not.
     suites = {key: validated(name, table | replaced, measures) for key, replaced in (presets or {"": {}}).items()}
-    return suites[preset], preset
+    return suites, preset
 
 
 def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Suite:
