@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CHUNK = 2**20
+DATA_UNKNOWN = "unknown"
+"""Stands for the checksum of data in cells of stores that did not keep it."""
 
 
 def data_checksum(files: Sequence[Path]) -> str | None:

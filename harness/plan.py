@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
-from harness.data_checksum import data_checksum
+from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import UsageError, unknown
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
@@ -84,9 +84,6 @@ class Evaluation:
     def identity(self) -> str:
         """What the evaluation contributes to the key of a cell."""
         return json.dumps([self.draws, self.measures])
-
-
-DATA_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)

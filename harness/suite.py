@@ -10,8 +10,6 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,9 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
 from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
-
-SHIPPED = Path(__file__).parent / "suites"
-OTHER_FORMATS = (".yaml", ".yml", ".json", ".ini", ".cfg", ".txt", ".py")
+from harness.suite_identity import shipped as shipped
+from harness.suite_identity import suite_path
 
 
 class Entry(BaseModel):
@@ -97,18 +94,6 @@ class Suite(BaseModel):
                     raise unknown(f"problem of solver {solver.use!r}", name, names)
 
 
-def shipped() -> dict[str, Path]:
-    """Return the suites that come with the project, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
-
-
-def heading(name: str) -> tuple[str | None, str]:
-    """Return the title and the description of a shipped suite; nothing for one whose file is not known here."""
-    path = shipped().get(name)
-    table = tomllib.loads(path.read_text()) if path else {}
-    return table.get("title"), table.get("description", "")
-
-
 def read_suite(name: str) -> dict[str, Any]:
     """Return the table of a suite, by shipped name or path of a TOML file; a byte order mark before it is left out.
 
@@ -123,45 +108,6 @@ def read_suite(name: str) -> dict[str, Any]:
         raise UsageError(f"suite {name!r} is not text in UTF-8: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"suite {name!r} is not TOML: {error}") from error
-
-
-def suite_path(name: str) -> Path:
-    """Return the file of a suite, by shipped name or path; raises ``UsageError`` for what can be neither."""
-    if name.endswith(".toml"):
-        return Path(name)
-    found = shipped().get(name)
-    if found is not None:
-        return found
-    ending = Path(name).suffix
-    if ending.lower() in OTHER_FORMATS or Path(name).is_file():
-        raise UsageError(f"suites are TOML files whose names end in .toml, got {name!r}")
-    raise unknown("suite", name, shipped())
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a suite is known by in a store: its ``id`` and what it is called, its file, and its description.
-
-    ``key`` is the ``id`` that a suite gives itself, the name of a shipped one, and else the file's name with a hash of
-    its place and title: two files of one name, or two titles in turn in one file, are two suites.
-    """
-
-    key: str
-    name: str
-    title: str
-    description: str
-    path: str
-
-
-def identity_of(name: str, suite: Suite) -> Identity:
-    """Return what the suite of this name or path is known by."""
-    path = suite_path(name).resolve()
-    ours = shipped().get(path.stem)
-    if ours is not None and path == ours.resolve():
-        return Identity(path.stem, path.stem, suite.title, suite.description, "")
-    digest = hashlib.sha256(f"{path}\n{suite.title}".encode()).hexdigest()[:8]
-    key = suite.id or f"{path.stem}-{digest}"
-    return Identity(key, suite.id or path.stem, suite.title, suite.description, str(path))
 
 
 def contents(suites: Mapping[str, Suite]) -> dict[str, str]:
@@ -183,9 +129,7 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
     return suites[preset], preset
 
 
-def load_presets(
-    name: str, preset: str | None, measures: Collection[str] = CATALOGUE
-) -> tuple[dict[str, Suite], str]:
+def load_presets(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[dict[str, Suite], str]:
     """Return a suite under each of its presets, or under the empty name if it has none, and the preset that is meant.
 
     Raises ``UsageError`` as :func:`load_suite` does.
@@ -203,6 +147,15 @@ def load_presets(
     # Every preset is checked, not only the one asked for: a suite is right or it is not.
     suites = {key: validated(name, table | replaced, measures) for key, replaced in (presets or {"": {}}).items()}
     return suites, preset
+
+
+def with_measures(suite: Suite, measures: list[str] | None, known: Collection[str]) -> Suite:
+    """Return a suite that asks for other measures; raises ``UsageError`` for one that is not ``known``."""
+    if measures is None:
+        return suite
+    changed = suite.model_copy(update={"measures": measures})
+    changed.check(known)
+    return changed
 
 
 def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Suite:

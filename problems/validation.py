@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
-
 TIMES_APART = 1e-8
 """Relative distance of two times below which they are one with other rounding; steps reach times to a tenth of it."""
 

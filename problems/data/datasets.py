@@ -45,6 +45,9 @@ BUNDLED = "breast-cancer"
 
 FOLDER_VARIABLE = "WGFBENCH_DATA"
 
+OFFLINE_VARIABLE = "WGFBENCH_OFFLINE"
+"""Where it is set, nothing is fetched: what is not on this machine is not available."""
+
 TRAINING_SHARE = 0.8
 
 ConstantFeatures = Literal["error", "zero"]
@@ -203,7 +206,7 @@ def _obtained(name: str) -> tuple[Reals, Reals]:
     if name not in SOURCES:
         raise Unavailable(f"data {name!r} are not on this machine and cannot be fetched: {remedy}")
     try:
-        return obtain(name, SHAPES[name])
+        return obtain(name, SHAPES[name], fetch=not os.environ.get(OFFLINE_VARIABLE))
     except Unavailable as error:
         raise Unavailable(f"data {name!r} are not on this machine, and {error}: {remedy}") from error
 

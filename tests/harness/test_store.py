@@ -26,7 +26,8 @@ from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.projection import Projection
 from harness.provenance import provenance
-from harness.store import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3, Store
+from harness.store import Store
+from harness.store_formats import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3
 from harness.suite import Suite
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
