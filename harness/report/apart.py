@@ -33,11 +33,11 @@ def apart(frame: pd.DataFrame) -> Labels:
     found: dict[tuple[str, ...], str] = {}
     differing: dict[tuple[str, ...], set[tuple[str, str]]] = {}
     for key, group in clash.groupby([*LABELLED, "size"], sort=False):
-        ours = differing.setdefault(tuple(list[Any](key)[:-1]), set())
-        ours |= set(differences(group))
+        *place, _ = (str(part) for part in list[Any](key))
+        differing.setdefault(tuple(place), set()).update(differences(group))
     for row in kinds.to_dict("records"):
         what = differing.get(tuple(row[name] for name in LABELLED), set())
-        parts = list(filter(None, (said(row, column, setting) for column, setting in sorted(what))))
+        parts = list(filter(None, (said(row, column, entry) for column, entry in sorted(what, key=in_order))))
         if row["data"] == DATA_UNKNOWN and UNKNOWN not in parts and not row["label"].endswith(UNKNOWN):
             parts.append(UNKNOWN)
         if parts:
@@ -82,6 +82,11 @@ def differences(rows: pd.DataFrame) -> Iterable[tuple[str, str]]:
         for name in dict.fromkeys(name for each in tables for name in each):
             if any(each.get(name) != tables[0].get(name) for each in tables):
                 yield column, name
+
+
+def in_order(what: tuple[str, str]) -> tuple[int, str]:
+    """Return the place of a difference in a label."""
+    return VARIANT.index(what[0]), what[1]
 
 
 def table(column: str, text: str) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def write_figures(
 ) -> list[Path]:
     """Write the figures of every problem and measure, of steps, of draws and of filters, and return their paths.
 
-    ``data`` is the folder where data sets may lie. Lines are medians over the ok runs, bars quartiles; dashes are floors, open marks published figures. Matplotlib's
-    settings are left as they were.
+    ``data`` is the folder where data sets may lie. Lines are medians over the ok runs, bars quartiles; dashes are
+    floors, open marks published figures. Matplotlib's settings are left as they were.
     """
     labels = apart(frame)
     frame = relabelled(frame, labels)

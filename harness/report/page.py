@@ -42,13 +42,13 @@ def write_page(
     """Write the report of a frame (as of ``harness.load``) to one HTML file and return its path.
 
     ``traces`` and ``projections`` (as of ``harness.load_traces`` and ``harness.load_projections``) add plots of steps
-    and of draws or densities; ``data`` is the folder where data sets may lie. Raises ``ValueError`` for a frame without rows.
+    and of draws or densities; ``data`` is the folder where data sets may lie. Raises ``ValueError`` for a frame without
+    rows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        page(frame, title, description, traces=traces, projections=projections, data=data), encoding="utf-8"
-    )
+    text = page(frame, title, description, traces=traces, projections=projections, data=data)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -40,7 +40,8 @@ def summarise(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.
     replace those in the repository.
 
     What must not be pooled is told apart by its label (``harness.report.apart``): presets, devices, evaluations, data,
-    and settings of rows of one label. A group without any ok run keeps its rows, with the times and measures that others have on the same problem.
+    and settings of rows of one label. A group without any ok run keeps its rows, with the times and measures that
+    others have on the same problem.
     """
     published = published_figures.load() if published is None else published
     # A cell that several suites plan is one run.

@@ -146,8 +146,8 @@ SOURCES = {
 def obtain(name: str, shape: tuple[int, int], fetch: bool = True) -> Table:
     """Return features (rows, d) and labels (rows,) of ``name`` from the cache, else from its source, verified.
 
-    Raises ``Unavailable`` when the source cannot be reached, or is not to: without ``fetch``; ``ValueError`` when what came is not what was expected:
-    then nothing is kept.
+    Raises ``Unavailable`` when the source cannot be reached, or is not to be, without ``fetch``; ``ValueError`` when
+    what came is not what was expected: then nothing is kept.
     """
     source = SOURCES[name]
     if not source.download:
