@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 import torch
 
 from harness.catalogue import BUILTIN, import_target
+from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.measure.measure import Measure, Subject
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
+from problems.data.datasets import data_folder
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
@@ -90,12 +92,23 @@ def build(cell: Cell) -> Problem | Outcome:
     """
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
+    check_data(cell, family)
     problem = family.build(cell.dim, cell.seed, stream("problem", cell.problem_stream, cell.dim, cell.seed))
     reason = solver.refusal(problem)
     if reason is None:
         problem = with_sure_truth(problem)
         reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
+
+
+def check_data(cell: Cell, family: ProblemFamily) -> None:
+    """Raise ``ValueError`` where the data files here are not those that the cell was planned with."""
+    if cell.data is None:
+        return
+    here = data_checksum(family.data_files(data_folder()))
+    if cell.data not in (DATA_UNKNOWN, here):
+        what = "are other data than" if here else "there are none of"
+        raise ValueError(f"{cell.problem.label}: {what} those planned: plan again, with the same files everywhere")
 
 
 def with_sure_truth(problem: Problem) -> Problem:

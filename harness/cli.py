@@ -108,6 +108,12 @@ def run(
     unknown_data: Annotated[
         bool, typer.Option("--rerun-unknown-data", help="Run cells again whose data files the store does not know.")
     ] = False,
+    stop_hopeless: Annotated[
+        bool,
+        typer.Option(
+            "--stop-hopeless", help="Ask a solver no more seeds once its first two diverged or ran out of time."
+        ),
+    ] = False,
     cell: Annotated[str | None, typer.Option(help="Run this one cell again, by the start of its key.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
     backend: Annotated[str, typer.Option(help="local, or dask to use the workers of --scheduler.")] = "local",
@@ -125,6 +131,7 @@ def run(
         server.start()
     from harness.catalogue import catalogue
     from harness.completion import completed_by
+    from harness.course import Course
     from harness.editing import retire_edited
     from harness.outcome import FINE
     from harness.parsing import parse_bytes, parse_change, parse_seconds
@@ -158,6 +165,8 @@ def run(
     )
     # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
     together = not timing and (threads > 1 or on_gpu)
+    if stop_hopeless and backend != "local":
+        raise UsageError(f"--stop-hopeless needs --backend local, got {backend!r}: a cluster has no order of seeds")
     resources = Resources(limits, jobs, together, check_backend(backend), scheduler)
     if dry_run and not store.exists():
         planned_table(cells, cells)
@@ -165,6 +174,8 @@ def run(
     with Store(store, reading=dry_run) as opened:
         lacks = completed_by(components)
         cells, of_unknown = with_known_data(cells, opened, lacks, unknown_data)
+        course = Course(cells, opened.statuses(), stop_hopeless)
+        cells = [each for each in cells if not course.needless(each)]
         again = of_unknown if unknown_data else []
         completing = [each for each in incomplete(cells, opened, lacks) if each not in again]
         waiting = pending(cells, opened, retry or cell is not None) + completing
@@ -185,14 +196,17 @@ def run(
         try:
             with watching(len(cells), len(waiting), len(completing)) as progress:
                 keys = {each.key for each in again}
-                counts = sweep(waiting, opened, identity.key, preset, resources, lacks, progress, keys)
+                counts = sweep(waiting, opened, identity.key, preset, resources, lacks, progress, keys, course)
         except KeyboardInterrupt:
             print("stopped: what had finished is kept, and the same command goes on from there", file=sys.stderr)
             raise typer.Exit(130) from None
-        statuses = opened.statuses()
+        ended = opened.reasons()
         left = incomplete(cells, opened, lacks)
-        report_outcome(cells, statuses, counts, store, len(left))
-    if left or any(statuses[each.key] not in FINE for each in cells):
+        needless = [each.key for each in cells if each.key not in ended and course.needless(each)]
+        opened.forget(identity.key, preset, needless)
+        cells = [each for each in cells if each.key not in needless and each.key in ended]
+        report_outcome(cells, ended, counts, store, len(left))
+    if left or any(ended[each.key][0] not in FINE for each in cells):
         raise typer.Exit(1)
 
 

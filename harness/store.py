@@ -91,6 +91,12 @@ class Store(Plans):
         with self.guarded():
             return dict(self.connection.execute("SELECT key, status FROM cells"))
 
+    def reasons(self) -> dict[str, tuple[str, str | None]]:
+        """Return the status of every cell and the reason for it, by its key."""
+        with self.guarded():
+            rows = self.connection.execute("SELECT key, status, reason FROM cells")
+            return {key: (status, reason) for key, status, reason in rows}
+
     def of_unknown_data(self) -> set[str]:
         """Return the keys of cells that are ok, and of which it is not known what their data files held."""
         with self.guarded():

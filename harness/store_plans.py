@@ -143,6 +143,12 @@ class Plans(Database):
                 insert(self.connection, "contents", [{"suite": suite, "preset": preset, "content": content}])
         return len(gone)
 
+    def forget(self, suite: str, preset: str, keys: Iterable[str]) -> None:
+        """Take cells out of a plan which nothing asks for any more, and that were never run."""
+        query = "DELETE FROM plans WHERE suite = ? AND preset = ? AND key = ? AND key NOT IN (SELECT key FROM cells)"
+        with self.guarded(), self.transaction():
+            self.connection.executemany(query, ((suite, preset, key) for key in keys))
+
     def _replace(self, suite: str, preset: str, keys: Iterable[str]) -> None:
         query = "UPDATE plans SET replaced = ? WHERE suite = ? AND preset = ? AND key = ?"
         time = now()

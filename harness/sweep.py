@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from harness.completion import Taken
+from harness.course import Course
 from harness.data_checksum import DATA_UNKNOWN
 from harness.outcome import FINE, Outcome
 from harness.plan import Cell
@@ -65,11 +66,12 @@ def sweep(
     lacks: Lacks,
     progress: Callable[[Cell, Outcome], None],
     again: Collection[str] = (),
+    course: Course | None = None,
 ) -> Counter[str]:
     """Run cells, record each as it ends, and return how many ended with each status.
 
     A cell that another sweep on the same store has finished by then, with all that it ``lacks`` now, is left out,
-    unless its key is among those to run ``again``.
+    unless its key is among those to run ``again``; so is what its ``course`` makes needless.
     """
     counts: Counter[str] = Counter()
     run = store.begin(suite, preset, provenance(resources.limits.threads), resources.limits.data)
@@ -80,7 +82,9 @@ def sweep(
         taken = store.taken(cell.key).get(cell.key)
         return taken is not None and not lacks(cell, taken)
 
-    results = dispatch(cells, resources, finished)
+    if course is not None:  # floors last: by then it is known what stands on them
+        cells = sorted(cells, key=course.is_floor)
+    results = dispatch(cells, resources, finished, course)
     with closing(results):
         for cell, outcome, beside in results:
             store.record(cell, outcome, run, beside)

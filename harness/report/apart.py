@@ -41,8 +41,7 @@ def apart(frame: pd.DataFrame) -> Labels:
         if row["data"] == DATA_UNKNOWN and UNKNOWN not in parts and not row["label"].endswith(UNKNOWN):
             parts.append(UNKNOWN)
         if parts:
-            key = tuple(str(row[name]) for name in (*LABELLED, *VARIANT))
-            found[key] = row["label"] + SEPARATOR + ", ".join(parts)
+            found[tuple(str(row[name]) for name in (*LABELLED, *VARIANT))] = row["label"] + SEPARATOR + ", ".join(parts)
     return found
 
 
