@@ -174,7 +174,7 @@ def run(
     with Store(store, reading=dry_run) as opened:
         lacks = completed_by(components)
         cells, of_unknown = with_known_data(cells, opened, lacks, unknown_data)
-        course = Course(cells, opened.statuses(), stop_hopeless)
+        course = Course.of(cells, opened.statuses(), stop_hopeless, retry)
         cells = [each for each in cells if not course.needless(each)]
         again = of_unknown if unknown_data else []
         completing = [each for each in incomplete(cells, opened, lacks) if each not in again]
@@ -314,6 +314,20 @@ def compare(
     from harness.compare import print_comparison
 
     print_comparison(before, after)
+
+
+@app.command()
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Stores, two or more.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The store to write: a new file.")],
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Where a suite was edited in between, let the one count that ran last.")
+    ] = False,
+) -> None:
+    """Join stores in a new one: of a cell that several hold, the one that finished."""
+    from harness.merge import print_merge
+
+    print_merge(stores, output, newest)
 
 
 @app.command(name="list")

@@ -35,6 +35,11 @@ class Course:
             if cell.solver.name != "oracle":
                 self._solvers.setdefault(self._floor(cell), []).append(cell.key)
 
+    @classmethod
+    def of(cls, cells: Sequence[Cell], statuses: Mapping[str, str], stop_hopeless: bool, retry: bool) -> Course:
+        """Return the course of a sweep of these cells, cheaply where all of them have ended and none is tried again."""
+        return cls(cells if retry or any(cell.key not in statuses for cell in cells) else (), statuses, stop_hopeless)
+
     def note(self, cell: Cell, status: str) -> None:
         """Take down how a cell ended."""
         with self._lock:

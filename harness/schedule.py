@@ -84,7 +84,7 @@ def dispatch(
 
     A cell that is ``finished`` when its turn comes, in another sweep on the same store, is left out. One whose
     component is missing ends without a process. The ``course`` of the sweep may leave out floors that nothing stands
-    on, and end hopeless cells untried, where cells run on this machine. Closing the iterator kills what is still running.
+    on, and end hopeless cells untried, where cells run on this machine. Closing the iterator kills what still runs.
 
     Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached.
     """
