@@ -14,7 +14,8 @@ def load(
 ) -> pandas.DataFrame:
     """Return a store as one tidy frame, one row per cell, time and measure; see :func:`harness.frame.load`.
 
-    ``suite`` and ``preset`` keep the rows of one, ``everything`` adds those that have been replaced. Raises ``UsageError`` for a file that is not a store, or when it knows no such suite.
+    ``suite`` and ``preset`` keep the rows of one, ``everything`` adds those that have been replaced. Raises
+    ``UsageError`` for a file that is not a store, or when it knows no such suite.
     """
     from harness.frame import load as load_frame
 

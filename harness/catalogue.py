@@ -133,13 +133,16 @@ def reach_helpers(path: Path, tree: ast.Module) -> None:
             helpers[name] = beside[0]
     if not helpers:
         return
-    if str(folder) not in sys.path:
+    known = str(folder) in sys.path
+    if not known:
         sys.path.append(str(folder))
         importlib.invalidate_caches()
     for name, file in helpers.items():
         spec = importlib.util.find_spec(name)
         found = None if spec is None else spec.origin
         if found is None or Path(found).resolve() != file.resolve():
+            if not known:
+                sys.path.remove(str(folder))
             raise ImportError(f"{file.name} beside it is hidden by another module {name!r} ({found}): rename it")
 
 

@@ -244,11 +244,13 @@ def show(
 
         print_cell(store, cell)
         return
-    from harness.report.tables import show_tables
+    from harness.report.tables import of_measures, show_tables
 
     chosen = choose(store, suite, preset, everything)
+    frame = of_solvers(chosen.frame, solver)
+    of_measures(frame, split(measure))
     print_heading(chosen)
-    show_tables(of_solvers(chosen.frame, solver), split(measure))
+    show_tables(frame, split(measure))
 
 
 @app.command()

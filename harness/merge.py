@@ -10,7 +10,7 @@ import math
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from harness.errors import UsageError
 from harness.outcome import FINE
 from harness.provenance import now
 from harness.store import Store
-from harness.store_formats import SCHEMA_VERSION, format_of
+from harness.store_formats import SCHEMA_VERSION
 from harness.store_plans import SLOT, slots
-from harness.store_reading import address, may_write, read_only
+from harness.store_reading import address, may_write
 
 ROUNDING = 1e-9
 """Relative difference of two figures of one cell that is put down to the processors they were computed on."""
@@ -69,20 +69,19 @@ def merge(sources: Sequence[Path], target: Path, newest: bool = False) -> Merged
 def readable(sources: Sequence[Path], folder: Path) -> Iterator[list[str]]:
     """Give the addresses by which SQLite attaches stores of today's format, old or unwritable ones as copies."""
     addresses = []
-    for place, path in enumerate(sources):
-        with Store(path, create=False, reading=True) as store, store.guarded():
-            current = may_write(path) and format_of(store.connection) == SCHEMA_VERSION
-            if current:
-                addresses.append(address(path, "mode=rw"))
-                continue
-            copy = folder / f"{place}.sqlite"
-            source = read_only(path)
-            with sqlite3.connect(copy) as there:
-                source.backup(there)
-            there.close()
-            source.close()
-            addresses.append(address(copy, "mode=rw"))
-    yield addresses
+    with ExitStack() as stores:  # the last to close them cleans up beside them, and that must be one that may
+        for place, path in enumerate(sources):
+            store = stores.enter_context(Store(path, create=False, reading=True))
+            with store.guarded():
+                if may_write(path) and store.format() == SCHEMA_VERSION:
+                    addresses.append(address(path, "mode=ro"))
+                    continue
+                copy = folder / f"{place}.sqlite"
+                there = sqlite3.connect(copy)
+                store.connection.backup(there)
+                there.close()
+                addresses.append(address(copy, "mode=ro"))
+        yield addresses
 
 
 def write(store: Store, addresses: Sequence[str], names: Sequence[str], newest: bool) -> Merged:

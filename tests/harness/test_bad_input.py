@@ -14,6 +14,7 @@ Command = Callable[..., Any]
 OU = "[[problems]]\nuse = 'ornstein-uhlenbeck'\n"
 EULER = "[[solvers]]\nuse = 'euler-maruyama'\n"
 LINEAR = "[[problems]]\nuse = 'linear-filtering'\n"
+GRID = "[[solvers]]\nuse = 'chang-cooper'\n"
 GIVEN = OU + "settings = { instance = 'given', "
 
 
@@ -63,7 +64,7 @@ def refused(printed: Any, said: str) -> None:
         (["run", "ou", "--data", "notes"], "--data 'notes' is not a folder"),
         (["run", "demo", "--problem", "double-well", "--dims", "7"], "the selection leaves nothing to run"),
         (["run", "ou", "--plugin", "absent.py"], "plugin 'absent.py' does not import"),
-        (["run", "ou", "--plugin", "broken.py"], "'broken.py' does not import: ModuleNotFoundError: No module named 'no_s"),
+        (["run", "ou", "--plugin", "broken.py"], "'broken.py' does not import: ModuleNotFoundError"),
         (["run", "ou", "--plugin", "empty.py"], "holds no solver, no problem family and no measure"),
         (["run", "ou", "--plugin", "hiding.py"], "queue.py beside it is hidden by another module 'queue'"),
         (["run", "ou", "--plugin", "folder.toml"], "plugin 'folder.toml' does not import"),
@@ -149,20 +150,20 @@ def test_the_command_line(command: Command, tmp_path: Path, arguments: list[str]
         (LINEAR + "settings = { spectrum = 0.5 }", "a list is meant, such as [0.5, 2.0]"),
         (LINEAR + "settings = { spectrum = [[0.5, 2.0]] }", "a list of 2 is meant, this one has 1"),
         (GIVEN + "precision = [[1.0, 2.0], [2.0, 1.0]], centre = [0.0, 0.0] }", "must be positive definite"),
-        (GIVEN + "precision = [[1.0, 0.0], [0.0, 1.0]], centre = [0.0] }", "centre (b) must have shape (2,), got shape (1,)"),
+        (GIVEN + "precision = [[1.0, 0.0], [0.0, 1.0]], centre = [0.0] }", "centre (b) must have shape (2,), got"),
         (GIVEN + "precision = [1.0], centre = [0.0] }", "[0]: a list is meant"),
         (EULER + "settings = { step_size = 0.0 }", "step_size must be a finite number > 0"),
         (EULER + "settings = { step_size = 3.0 }", "larger than the horizon"),
         (EULER + "settings = { step_size = 0.4 }", "time 0.5 is not a multiple of step_size 0.4"),
         (EULER + "settings = { particles = -1 }", "particles must be a whole number >= 1"),
-        (EULER + "settings = { particles = [100, 200] }", "setting particles = [100, 200]: Input should be a valid integer"),
+        (EULER + "settings = { particles = [100, 200] }", "setting particles = [100, 200]: Input should be"),
         (EULER + "grid = { particles = [] }", "the grid of particles is empty"),
         (EULER + "grid = { particles = 100 }", "grid.particles = 100"),
         (EULER + EULER + "settings = { particles = 7 }", "two solvers of the suite are both labelled 'euler-maruyama'"),
-        ("[[solvers]]\nuse = 'chang-cooper'\nsettings = { domain = [1.0, 2.0, 3.0] }", "a list of 2 is meant, this one has 3"),
-        ("[[solvers]]\nuse = 'chang-cooper'\nsettings = { domain = [1.0] }", "a list of 2 is meant, this one has 1"),
-        ("[[solvers]]\nuse = 'chang-cooper'\ngrid = { domain = [-5.0, 5.0] }", "setting domain = -5.0: a list is meant"),
-        ("[[solvers]]\nuse = 'chang-cooper'\nsettings = { domain = [5.0, -5.0] }", "domain must be (lower, upper)"),
+        (GRID + "settings = { domain = [1.0, 2.0, 3.0] }", "a list of 2 is meant, this one has 3"),
+        (GRID + "settings = { domain = [1.0] }", "a list of 2 is meant, this one has 1"),
+        (GRID + "grid = { domain = [-5.0, 5.0] }", "setting domain = -5.0: a list is meant"),
+        (GRID + "settings = { domain = [5.0, -5.0] }", "domain must be (lower, upper)"),
     ],
 )  # fmt: skip
 def test_a_suite(command: Command, tmp_path: Path, lines: str, said: str) -> None:
@@ -254,7 +255,8 @@ def test_a_step_of_a_tenth_and_two_reaches_three(command: Command, tmp_path: Pat
 def test_damaged_data_are_one_line(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WGFBENCH_DATA", raising=False)
     (tmp_path / "b.toml").write_text(
-        'title = "t"\n[[problems]]\nuse = "logistic-regression"\nsettings = { data = "banana" }\n[[solvers]]\nuse = "laplace"\n'
+        'title = "t"\n[[problems]]\nuse = "logistic-regression"\nsettings = { data = "banana" }\n'
+        '[[solvers]]\nuse = "laplace"\n'
     )
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "banana.csv.gz").write_bytes(gzip.compress(b"label\n1\n")[:-7])

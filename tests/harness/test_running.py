@@ -185,9 +185,8 @@ def test_a_hopeless_solver_is_not_asked_the_rest(plugin: Path, printing: Path) -
     cells = cells_of(plugin, printing, seeds=4, printing={"end": "diverged"}, raising={})
     ended = outcomes(cells, Course(cells, {}, stop_hopeless=True))
     assert [ended["printing", seed].status for seed in range(4)] == ["diverged", "diverged", "hopeless", "hopeless"]
-    assert (
-        ended["printing", 3].reason == "not tried, since all seeds before it failed: seed 0 diverged, seed 1 diverged"
-    )
+    said = "not tried, since all seeds before it failed: seed 0 diverged, seed 1 diverged"
+    assert ended["printing", 3].reason == said
     assert [ended["raising", seed].status for seed in range(4)] == ["error"] * 4
     ended = outcomes(cells, Course(cells, {}))
     assert {ended["printing", seed].status for seed in range(4)} == {"diverged"}
@@ -241,11 +240,8 @@ def test_settings_are_replaced_and_labels_say_so(plugin: Path) -> None:
             ],
         }
     )
-    changes = (
-        Change("mine", "scale", 2.0),
-        Change("euler-maruyama", "particles", 30),
-        Change("standing", "times", [2.0]),
-    )
+    changes = [Change("mine", "scale", 2.0), Change("euler-maruyama", "particles", 30)]
+    changes += [Change("standing", "times", [2.0])]
     cells = plan(suite, Selection(changes=changes), catalogue([plugin]))
     labels = {cell.solver.label: cell.solver.settings for cell in cells}
     assert '"scale": 2.0' in labels["mine scale=2.0"]
