@@ -233,6 +233,16 @@ def test_an_output_may_lie_in_a_folder_that_is_not_there_yet(
         assert (tmp_path / path).stat().st_size > 0
 
 
+def test_a_folder_with_a_file_named_like_a_module_does_no_harm(
+    tmp_path: Path, plugin: Path, suite_file: Callable[..., Path], wgfbench: Command
+) -> None:
+    """The server that cells are forked from is started there, and imports what it needs from elsewhere."""
+    (tmp_path / "queue.py").write_text("x = 1")
+    (tmp_path / "solvers.py").write_text("x = 1")
+    ran = wgfbench("run", suite_file("shifted"), "--plugin", plugin, "--store", "s.sqlite")
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_a_suite_may_begin_with_a_byte_order_mark(command: Command, tmp_path: Path, mark: bytes, end: bytes) -> None:
