@@ -126,11 +126,10 @@ def test_an_outlier_many_deviations_away_is_no_error_of_the_oracle(outlier: floa
                 {
                     "use": "nonlinear-filtering",
                     "settings": {
-                        "instance": "random",
+                        "instance": "given",
                         "times": [1.0],
                         "observation_times": [0.5],
                         "values": [[outlier]],
-                        "potential": "quadratic",
                     },
                 }
             ],
