@@ -165,9 +165,7 @@ def run(
     )
     # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
     together = not timing and (threads > 1 or on_gpu)
-    if stop_hopeless and backend != "local":
-        raise UsageError(f"--stop-hopeless needs --backend local, got {backend!r}: a cluster has no order of seeds")
-    resources = Resources(limits, jobs, together, check_backend(backend), scheduler)
+    resources = Resources(limits, jobs, together, check_backend(backend, in_order=stop_hopeless), scheduler)
     if dry_run and not store.exists():
         planned_table(cells, cells)
         return

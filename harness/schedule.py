@@ -22,10 +22,12 @@ from harness.supervise import Cancelled, Limits, supervise
 Backend = Literal["local", "dask"]
 
 
-def check_backend(name: str) -> Backend:
-    """Return the backend of this name, or raise ``UsageError``."""
+def check_backend(name: str, in_order: bool = False) -> Backend:
+    """Return the backend of this name; raises ``UsageError`` where there is none, or none that keeps an order."""
     if name not in get_args(Backend):
         raise unknown("backend", name, get_args(Backend))
+    if in_order and name != "local":
+        raise UsageError(f"--stop-hopeless needs --backend local, got {name!r}: a cluster has no order of seeds")
     return cast(Backend, name)
 
 

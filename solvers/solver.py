@@ -16,7 +16,6 @@ from problems.problem import Problem
 from problems.unavailable import Unavailable as Unavailable
 from solvers.estimates import Estimate
 
-
 STEP_ROUNDING = 1e-9
 """Relative error to which a number of steps must reach a time."""
 

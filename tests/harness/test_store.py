@@ -21,6 +21,7 @@ import pytest
 
 from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
+from harness.editing import retire_edited
 from harness.errors import UsageError
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
@@ -258,6 +259,7 @@ def test_a_new_plan_replaces_what_it_changes(tmp_path: Path, plugin: Path) -> No
             )
             cells = plan(suite, Selection(), catalogue([plugin]))
             run = store.begin("test", "", provenance(1))
+            retire_edited(store, "test", {"": suite}, catalogue([plugin]), None, {cell.key for cell in cells})
             store.record_plan("test", "", cells, "wgfbench run test")
             for cell in cells:
                 store.record(cell, measured(float(draws)), run, 0)
