@@ -45,6 +45,12 @@ class Course:
         with self._lock:
             self._ended[cell.key] = status
 
+    def again(self, cells: Sequence[Cell]) -> None:
+        """Forget how cells ended before that are to be run now."""
+        with self._lock:
+            for cell in cells:
+                self._ended.pop(cell.key, None)
+
     def needless(self, cell: Cell) -> bool:
         """Return whether a cell is a floor of solvers that were all skipped."""
         if not self.is_floor(cell):

@@ -84,6 +84,7 @@ def sweep(
 
     if course is not None:  # floors last: by then it is known what stands on them
         cells = sorted(cells, key=course.is_floor)
+        course.again(cells)
     results = dispatch(cells, resources, finished, course)
     with closing(results):
         for cell, outcome, beside in results:

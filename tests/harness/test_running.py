@@ -213,6 +213,14 @@ def test_what_is_hopeless(plugin: Path, statuses: tuple[str, ...], hopeless: boo
     assert Course([*cells, other], before, True).hopeless(other) is None
 
 
+def test_seeds_that_are_tried_again_are_not_hopeless_for_what_they_were(plugin: Path) -> None:
+    cells = cells_of(plugin, seeds=4, shifted={})
+    course = Course(cells, {cell.key: "diverged" for cell in cells}, True)
+    assert course.hopeless(cells[0]) is not None
+    course.again(cells)
+    assert course.hopeless(cells[0]) is None
+
+
 def test_floors_are_run_for_what_runs(command: Command, tmp_path: Path) -> None:
     """``svgd`` has no flow in time and is skipped: the exact draws that would be its floor are left out."""
     (tmp_path / "s.toml").write_text(
