@@ -244,8 +244,10 @@ def test_a_disk_that_fills_during_a_sweep(tmp_path: Path, plugin: Path, suite_fi
     shell = f"ulimit -f 400; exec {binary} run {suite} --plugin {plugin} --store {store} -j 2"
     result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
     assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert str(store) in result.stderr
+    # A slow machine has time for lines that say how far it is.
+    said = [line for line in result.stderr.strip().splitlines() if " failed, after " not in line]
+    assert len(said) == 1
+    assert str(store) in said[0]
     with Store(store) as whole:
         assert whole.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
