@@ -16,6 +16,7 @@ from benchmarks.profiles import WGFBENCH, Profiled
 from harness.catalogue import catalogue
 from harness.completion import completed_by
 from harness.frame import load
+from harness.merge import merge
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.provenance import now, provenance
@@ -108,6 +109,34 @@ class BigStore(Profiled):
         return min(taken)
 
     track_resume_by_command.unit = "s"
+
+
+class Merge(Profiled):
+    """Two stores of finished cells, one measurement each, of which half are the same, in a third."""
+
+    sizes: ClassVar[Mapping[str, Any]] = {"fast": 30, "regular": 100_000, "large": 1_000_000}
+    timeout = 300.0
+
+    def setup_cache(self) -> list[str]:
+        cells = planned(self.size)
+        later = [replace(cell, seed=cell.seed + self.size // (2 * CELLS_A_SEED)) for cell in cells]
+        paths = [Path(f"{name}.sqlite").resolve() for name in ("one", "other")]
+        for path, held in zip(paths, (cells, later), strict=True):
+            filled(path, held, MEASUREMENTS[:1])
+        return [str(path) for path in paths]
+
+    setup_cache.timeout = 300.0
+
+    @at_most(10)
+    def track_merge(self, paths: list[str]) -> float:
+        """Seconds to merge them."""
+        target = Path("merged.sqlite")
+        target.unlink(missing_ok=True)
+        started = time.perf_counter()
+        merge([Path(path) for path in paths], target)
+        return time.perf_counter() - started
+
+    track_merge.unit = "s"
 
 
 class Frame(Profiled):

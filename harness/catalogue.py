@@ -104,7 +104,7 @@ def import_file(path: Path) -> ModuleType:
     digest = hashlib.sha256(str(path.resolve()).encode() + text).hexdigest()[:12]
     module_name = f"wgfbench_plugin_{path.stem}_{digest}"
     if module_name not in sys.modules:
-        ast.parse(text)
+        reach_helpers(path.resolve(), ast.parse(text))
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
             raise ImportError("not a Python file")
@@ -116,6 +116,34 @@ def import_file(path: Path) -> ModuleType:
             del sys.modules[module_name]
             raise
     return sys.modules[module_name]
+
+
+def reach_helpers(path: Path, tree: ast.Module) -> None:
+    """Let a plug-in file import the files and packages beside it, as a script may, now and when its functions run.
+
+    Raises ``ImportError`` for one that cannot be reached since another module, or another plug-in's, has its name.
+    """
+    folder = path.parent
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    helpers = {}
+    for name in sorted({name.partition(".")[0] for name in names} - {""}):
+        beside = [each for each in (folder / f"{name}.py", folder / name / "__init__.py") if each.is_file()]
+        if beside and beside[0] != path:
+            helpers[name] = beside[0]
+    if not helpers:
+        return
+    known = str(folder) in sys.path
+    if not known:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+    for name, file in helpers.items():
+        spec = importlib.util.find_spec(name)
+        found = None if spec is None else spec.origin
+        if found is None or Path(found).resolve() != file.resolve():
+            if not known:
+                sys.path.remove(str(folder))
+            raise ImportError(f"{file.name} beside it is hidden by another module {name!r} ({found}): rename it")
 
 
 def import_target(target: str) -> type[Any]:
@@ -153,7 +181,7 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
         try:
             values[name] = TypeAdapter(types[name]).validate_json(json.dumps(value), strict=True)
         except (TypeError, ValidationError) as error:
-            message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            message = explained(error.errors(), value) if isinstance(error, ValidationError) else str(error)
             raise UsageError(f"{kind} {component.name!r}: setting {name} = {value!r}: {message}") from error
     try:
         return component(**values)
@@ -161,6 +189,24 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
         raise UsageError(str(error)) from error
     except TypeError as error:  # a setting without a default, or an abstract method without a body
         raise UsageError(f"{kind} {component.name!r} cannot be made: {error}") from error
+
+
+def explained(errors: Sequence[Any], value: object) -> str:
+    """Return what is wrong with a ``value``, by pydantic's ``errors`` of it, in the words of a suite."""
+    if isinstance(value, list | tuple):  # of what it might have been, a list is what it was meant to be
+        errors = [each for each in errors if each["type"] != "string_type"] or errors
+    first = errors[0]
+    place = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
+    missing = [each["loc"][-1] for each in errors if each["type"] == "missing"]
+    if missing and isinstance(value, list | tuple):
+        return f"a list of {max(missing) + 1} is meant, this one has {len(value)}"
+    if first["type"] == "too_long":
+        message = f"a list of {first['ctx']['max_length']} is meant, this one has {first['ctx']['actual_length']}"
+    elif first["type"] == "tuple_type":
+        message = "a list is meant, such as [0.5, 2.0]"
+    else:
+        message = str(first["msg"])
+    return f"{place}: {message}" if place else message
 
 
 def as_json(value: Any) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import shutil
@@ -18,12 +17,14 @@ from typing import Any, TypeVar
 import torch
 
 from harness.catalogue import BUILTIN, import_target
+from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.measure.measure import Measure, Subject
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
+from problems.data.datasets import data_folder
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable
@@ -91,9 +92,39 @@ def build(cell: Cell) -> Problem | Outcome:
     """
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
+    check_data(cell, family)
     problem = family.build(cell.dim, cell.seed, stream("problem", cell.problem_stream, cell.dim, cell.seed))
     reason = solver.refusal(problem)
+    if reason is None:
+        problem = with_sure_truth(problem)
+        reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
+
+
+def check_data(cell: Cell, family: ProblemFamily) -> None:
+    """Raise ``ValueError`` where the data files here are not those that the cell was planned with."""
+    if cell.data is None:
+        return
+    here = data_checksum(family.data_files(data_folder()))
+    if cell.data not in (DATA_UNKNOWN, here):
+        what = "are other data than" if here else "there are none of"
+        raise ValueError(f"{cell.problem.label}: {what} those planned: plan again, with the same files everywhere")
+
+
+def with_sure_truth(problem: Problem) -> Problem:
+    """Return the problem, without the posterior of a filter that cannot be worked out for the observations it has.
+
+    An observation that lies where a grid has no mass, many deviations away, says nothing against the solvers: their
+    answers stand, unmeasured, and the reason why is the oracle's.
+    """
+    if problem.observations is None or problem.truth is None:
+        return problem
+    try:
+        for t in problem.flow.times:
+            problem.truth(t)
+    except ArithmeticError as error:
+        return replace(problem, truth=None, truth_missing=str(error), log_evidence=None)
+    return problem
 
 
 def solve(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
@@ -142,16 +173,28 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         measurements=tuple(measurements),
         measures=versions,
         unsuited=unsuited,
-        setup_seconds=solution.cost.setup_seconds,
-        solve_seconds=seconds + solution.cost.earlier_seconds,
+        setup_seconds=float(solution.cost.setup_seconds),
+        solve_seconds=seconds + float(solution.cost.earlier_seconds),
         measure_seconds=measured - solved,
         peak_memory=peak_memory(),
-        gradient_evaluations=solution.cost.gradient_evaluations,
-        diagnostics=json.loads(json.dumps(dict(solution.diagnostics))),
+        gradient_evaluations=int(solution.cost.gradient_evaluations),
+        diagnostics={name: plain_value(value) for name, value in solution.diagnostics.items()},
         traces=plain(solution.traces),
         assimilated=plain(solution.assimilated),
         projections=projections,
     )
+
+
+def plain_value(value: Any) -> float | int | str:
+    """Return a diagnostic as a plain number or text, whether it is Python's, NumPy's or a tensor of one number.
+
+    Raises ``TypeError`` for anything else.
+    """
+    if not isinstance(value, float | int | str) or type(value).__module__ == "numpy":
+        value = value.item()
+    if not isinstance(value, float | int | str):
+        raise TypeError(f"a diagnostic must be a number or a text, got {value!r}")
+    return value
 
 
 def plain(series: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
@@ -182,11 +225,13 @@ def measure(
                 continue
             generator = stream("evaluation", cell.problem_stream, cell.dim, cell.seed, t, name)
             figure = measure(subject, cell.evaluation.draws, generator)
-            if math.isnan(figure.value):
+            value, error = float(figure.value), float(figure.standard_error)
+            if math.isnan(value):
                 if name not in BUILTIN["measure"]:
                     raise ValueError(f"measure {name!r} gives NaN at t = {t:g}: it must say why it is unsuited instead")
                 raise Diverged(f"{name} at t = {t:g} is not a number")
-            taken.append(Measurement(t, name, figure.value, figure.standard_error, figure.estimator, sample_size))
+            size = None if sample_size is None else int(sample_size)
+            taken.append(Measurement(float(t), name, value, error, figure.estimator, size))
     return taken, versions, unsuited
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +31,9 @@ app = typer.Typer(
 
 DEFAULT_STORE = Path("results/wgfbench.sqlite")
 SuiteName = Annotated[str, typer.Argument(help="A shipped suite (see `wgfbench list`) or the path of a TOML file.")]
-SuiteOfStore = Annotated[str | None, typer.Argument(help="A suite in the store; the one last run if left out.")]
+SuiteOfStore = Annotated[
+    str | None, typer.Argument(help="A suite in the store, by id, name, title or file; the one last run if left out.")
+]
 StorePath = Annotated[Path, typer.Option("--store", help="The SQLite file that holds every run.")]
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A Python file with your own solvers, problems or measures.")
@@ -44,6 +49,34 @@ def main() -> None:
     except UsageError as error:
         print(f"wgfbench: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+Preset = Annotated[str | None, typer.Option(help="The preset of the suite; the one last run if left out.")]
+Everything = Annotated[
+    bool, typer.Option("--all", help="All presets, and rows that gave way to others, such as those of an edited suite.")
+]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option("--measure", "--metric", help="Only these measures: commas between, or given several times."),
+]
+
+
+def version_asked(asked: bool) -> None:
+    """Print the version and end, if it was asked for."""
+    if asked:
+        from importlib.metadata import version
+
+        print(f"wgfbench {version('wgfbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version_asked, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
 
 
 @app.command()
@@ -65,7 +98,22 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "cpu",
     timeout: Annotated[str | None, typer.Option(help="Wall-clock limit of a cell, such as 10m.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory limit of a cell, such as 4G.")] = None,
+    measures: Annotated[
+        list[str] | None, typer.Option("--measures", help="Measures in place of the suite's: commas between.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting to replace: NAME.SETTING=VALUE, as in TOML.")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cells again.")] = False,
+    unknown_data: Annotated[
+        bool, typer.Option("--rerun-unknown-data", help="Run cells again whose data files the store does not know.")
+    ] = False,
+    stop_hopeless: Annotated[
+        bool,
+        typer.Option(
+            "--stop-hopeless", help="Ask a solver no more seeds once its first two diverged or ran out of time."
+        ),
+    ] = False,
     cell: Annotated[str | None, typer.Option(help="Run this one cell again, by the start of its key.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
     backend: Annotated[str, typer.Option(help="local, or dask to use the workers of --scheduler.")] = "local",
@@ -83,19 +131,26 @@ def run(
         server.start()
     from harness.catalogue import catalogue
     from harness.completion import completed_by
+    from harness.course import Course
+    from harness.editing import retire_edited
     from harness.outcome import FINE
-    from harness.parsing import parse_bytes, parse_seconds
-    from harness.plan import Selection, one_cell, plan
+    from harness.parsing import parse_bytes, parse_change, parse_seconds
+    from harness.plan import Change, Selection, one_cell, plan
     from harness.progress import planned_table, report_outcome, watching
     from harness.schedule import Resources, check_backend, shares
     from harness.store import Store
-    from harness.suite import load_suite
+    from harness.suite import load_presets, with_measures
+    from harness.suite_identity import identity_of
     from harness.supervise import Limits, check_data, check_device
-    from harness.sweep import incomplete, pending, sweep
+    from harness.sweep import incomplete, pending, sweep, with_known_data
 
     components = catalogue(plugin or ())
-    chosen, preset = load_suite(suite, preset, components.targets["measure"])
-    selection = Selection(split(problem), split(solver), dims, seeds, check_device(device))
+    suites, preset = load_presets(suite, preset, components.targets["measure"])
+    chosen = with_measures(suites[preset], split(measures), components.targets["measure"])
+    identity = identity_of(suite, chosen.id, chosen.title, chosen.description)
+    changes = [Change(*parse_change(text)) for text in set_ or ()]
+    folder = check_data(data)
+    selection = Selection(split(problem), split(solver), dims, seeds, check_device(device), folder, changes)
     cells = plan(chosen, selection, components)
     if cell is not None:
         cells = [one_cell(cells, cell)]
@@ -106,35 +161,50 @@ def run(
         memory=parse_bytes("memory", memory or chosen.memory),
         threads=threads,
         checkpoints=str(store.with_suffix(".checkpoints").absolute()),
-        data=check_data(data),
+        data=folder,
     )
     # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
     together = not timing and (threads > 1 or on_gpu)
-    resources = Resources(limits, jobs, together, check_backend(backend), scheduler)
-    name = Path(suite).stem
+    resources = Resources(limits, jobs, together, check_backend(backend, in_order=stop_hopeless), scheduler)
     if dry_run and not store.exists():
         planned_table(cells, cells)
         return
-    with Store(store) as opened:
+    with Store(store, reading=dry_run) as opened:
         lacks = completed_by(components)
-        completing = incomplete(cells, opened, lacks)
+        cells, of_unknown = with_known_data(cells, opened, lacks, unknown_data)
+        course = Course.of(cells, opened.statuses(), stop_hopeless, retry)
+        cells = [each for each in cells if not course.needless(each)]
+        again = of_unknown if unknown_data else []
+        completing = [each for each in incomplete(cells, opened, lacks) if each not in again]
         waiting = pending(cells, opened, retry or cell is not None) + completing
+        waiting += [each for each in again if each not in waiting]
         if dry_run:
             planned_table(cells, waiting)
             return
         options: dict[str, Any] = {"preset": preset, "problem": problem, "solver": solver, "dims": dims, "seeds": seeds}
-        options |= {"device": selection.device, "data": data, "plugin": plugin, "store": store}
-        opened.record_plan(name, preset, cells, rerun_command(suite, options))
+        options |= {"measures": measures, "set": set_, "device": selection.device, "data": data, "plugin": plugin}
+        options |= {"store": store}
+        opened.register(identity)
+        retired = retire_edited(opened, identity.key, suites, components, folder, {each.key for each in cells})
+        opened.record_plan(identity.key, preset, cells, rerun_command(suite, options))
+        if retired:
+            print(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`", file=sys.stderr)
+        if of_unknown and not unknown_data:
+            print(f"{len(of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again", file=sys.stderr)
         try:
             with watching(len(cells), len(waiting), len(completing)) as progress:
-                counts = sweep(waiting, opened, name, preset, resources, lacks, progress)
+                keys = {each.key for each in again}
+                counts = sweep(waiting, opened, identity.key, preset, resources, lacks, progress, keys, course)
         except KeyboardInterrupt:
             print("stopped: what had finished is kept, and the same command goes on from there", file=sys.stderr)
             raise typer.Exit(130) from None
-        statuses = opened.statuses()
+        ended = opened.reasons()
         left = incomplete(cells, opened, lacks)
-        report_outcome(cells, statuses, counts, store, len(left))
-    if left or any(statuses[each.key] not in FINE for each in cells):
+        needless = [each.key for each in cells if each.key not in ended and course.needless(each)]
+        opened.forget(identity.key, preset, needless)
+        cells = [each for each in cells if each.key not in needless and each.key in ended]
+        report_outcome(cells, ended, counts, store, len(left))
+    if left or any(ended[each.key][0] not in FINE for each in cells):
         raise typer.Exit(1)
 
 
@@ -157,13 +227,28 @@ def rerun_command(suite: str, options: dict[str, Any]) -> str:
 @app.command()
 def show(
     suite: SuiteOfStore = None,
-    metric: Names = None,
+    measure: Measures = None,
+    solver: Names = None,
+    preset: Preset = None,
+    everything: Everything = False,
+    cell: Annotated[
+        str | None, typer.Option(help="Say all of one cell, by the start of its key, and what it printed.")
+    ] = None,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
     """Print the tables of a suite: median and quartiles, with floor and published figure beside them."""
-    from harness.report.tables import show_tables
+    if cell is not None:
+        from harness.one_cell import print_cell
 
-    show_tables(frame_of(store, suite), metric)
+        print_cell(store, cell)
+        return
+    from harness.report.tables import of_measures, show_tables
+
+    chosen = choose(store, suite, preset, everything)
+    frame = of_solvers(chosen.frame, solver)
+    of_measures(frame, split(measure))
+    print_heading(chosen)
+    show_tables(frame, split(measure))
 
 
 @app.command()
@@ -171,24 +256,31 @@ def report(
     suite: SuiteOfStore = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The HTML file to write.")] = None,
     figures: Annotated[bool, typer.Option("--figures", help="Also write the plots as PNG and PDF.")] = False,
+    preset: Preset = None,
+    everything: Everything = False,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
     """Write the page of a suite: one HTML file that works offline."""
     from harness.frame import load_projections, load_traces
     from harness.report.page import write_page
-    from harness.suite import heading
 
-    frame = frame_of(store, suite)
-    name = str(frame["suite"].iloc[0])
-    traces, projections = load_traces(store, name), load_projections(store, name)
-    path = output or Path("reports") / f"{name}.html"
-    path = write_page(frame, path, *heading(name), traces=traces, projections=projections)
+    chosen = choose(store, suite, preset, everything)
+    which = (store, chosen.suite, chosen.preset)
+    traces = load_traces(*which, everything=everything)
+    projections = load_projections(*which, everything=everything)
+    path = output or Path("reports") / f"{chosen.name}.html"
+    with writing(path):
+        path = write_page(
+            chosen.frame, path, chosen.title, chosen.description,
+            traces=traces, projections=projections, data=chosen.data,
+        )  # fmt: skip
     print(path)
     if figures:
         from harness.report.figures import write_figures
 
         folder = path.with_suffix("")
-        written = write_figures(frame, folder, traces=traces, projections=projections)
+        with writing(folder):
+            written = write_figures(chosen.frame, folder, traces=traces, projections=projections, data=chosen.data)
         print(f"{len(written)} figures in {folder}/")
 
 
@@ -199,12 +291,18 @@ def export(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write; standard output if left out.")
     ] = None,
+    measure: Measures = None,
+    solver: Names = None,
+    preset: Preset = None,
+    everything: Everything = False,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
     """Write the figures of a suite: every measurement (csv, parquet) or the summary (latex, markdown)."""
     from harness.report.tables import export as write
+    from harness.report.tables import of_measures
 
-    write(frame_of(store, suite), format, output)
+    frame = of_solvers(choose(store, suite, preset, everything).frame, solver)
+    write(of_measures(frame, split(measure)), format, output)
 
 
 @app.command()
@@ -216,6 +314,20 @@ def compare(
     from harness.compare import print_comparison
 
     print_comparison(before, after)
+
+
+@app.command()
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Stores, two or more.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The store to write: a new file.")],
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Where a suite was edited in between, let the one count that ran last.")
+    ] = False,
+) -> None:
+    """Join stores in a new one: of a cell that several hold, the one that finished."""
+    from harness.merge import print_merge
+
+    print_merge(stores, output, newest)
 
 
 @app.command(name="list")
@@ -246,15 +358,77 @@ def doctor(plugin: Plugins = None, store: StorePath = DEFAULT_STORE) -> None:
     print_diagnosis(plugin or (), store)
 
 
-def frame_of(store: Path, suite: str | None) -> pandas.DataFrame:
-    """Return the frame of a suite in a store, the one last run if none is named.
+@dataclass(frozen=True)
+class Chosen:
+    """What a command shows of a store: the frame of a suite and a preset, what they are called, and their data folder.
 
-    Raises ``UsageError`` for a file that is not a store, and a suite that it does not hold.
+    ``preset`` is ``None`` where all of them are shown; ``others`` are presets that are not.
+    """
+
+    frame: pandas.DataFrame
+    suite: str
+    preset: str | None
+    name: str
+    title: str | None
+    description: str
+    others: tuple[str, ...]
+    data: str | None
+
+
+def choose(store: Path, suite: str | None, preset: str | None, everything: bool) -> Chosen:
+    """Return the frame of a suite in a store, the one last run if none is named, with the preset that was last run.
+
+    Raises ``UsageError`` for a file that is not a store, and a suite or a preset that it does not hold.
     """
     from harness.frame import load
     from harness.store import Store
 
-    if suite is None:
-        with Store(store, create=False) as opened:
-            suite = opened.last_suite()
-    return load(store, suite)
+    with Store(store, create=False, reading=True) as opened:
+        key = opened.last_suite() if suite is None else opened.named(suite)
+        presets = opened.presets(key)
+        if preset is None and not everything:
+            preset = opened.last_preset(key)
+            if preset not in presets and presets:
+                preset = presets[0]
+        name, title, description = opened.called(key)
+        data = opened.last_data(key)
+    frame = load(store, key, preset, everything=everything)
+    others = tuple(each for each in presets if preset is not None and each != preset)
+    return Chosen(frame, key, preset, name, title, description, others, data)
+
+
+def print_heading(chosen: Chosen) -> None:
+    """Print what is shown, and what the store has of the suite beside that."""
+    shown = f"preset {chosen.preset}" if chosen.preset else ""
+    words = ", ".join(filter(None, [chosen.title or chosen.name, shown]))
+    if chosen.others:
+        names = ", ".join(each or "none" for each in chosen.others)
+        words += f" (there are also, by --preset or --all: {names})"
+    print(words + "\n")
+
+
+def of_solvers(frame: pandas.DataFrame, names: list[str] | None) -> pandas.DataFrame:
+    """Return the rows of solvers of these names or labels, and those of the bounds; all where ``names`` is ``None``.
+
+    Raises ``UsageError`` for a solver that the frame does not have.
+    """
+    from harness.errors import unknown
+
+    wanted = split(names)
+    if wanted is None:
+        return frame
+    known = {*frame["solver"], *frame["label"]}
+    for name in wanted:
+        if name not in known:
+            raise unknown("solver of this suite", name, known)
+    kept = frame["solver"].isin([*wanted, "oracle", "initial"]) | frame["label"].isin(wanted)
+    return frame[kept].reset_index(drop=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise what the system says of a file that cannot be written as a ``UsageError`` of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error

@@ -146,7 +146,7 @@ def store_state(path: Path) -> str:
         return f"not there yet: `wgfbench run SUITE` makes it; {free}"
     if path.is_file() and path.stat().st_size == 0:
         return f"an empty file, which the first run will make a store; {free}"
-    with Store(path, create=False) as store, store.guarded():
+    with Store(path, create=False, reading=True) as store, store.guarded():
         counts = dict(store.connection.execute("SELECT status, count(*) FROM cells GROUP BY status ORDER BY status"))
         runs = store.connection.execute("SELECT count(*) FROM runs").fetchone()[0]
     cells = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no cells"

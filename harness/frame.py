@@ -17,46 +17,57 @@ SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, 
     coalesce(status, 'planned') AS status, reason, traceback, t, metric, value, standard_error, estimator, sample_size,
     solve_seconds, setup_seconds, measure_seconds, wall_seconds, cpu_seconds, peak_memory, gradient_evaluations,
     beside, diagnostics, finished, device, cells.run, started, "commit", dirty, machine, threads, versions,
-    arithmetic, argv, rerun
+    arithmetic, argv, rerun, evaluation, coalesce(cells.data, '') AS data,
+    replaced
 FROM plans
 LEFT JOIN cells ON cells.key = plans.key
 LEFT JOIN runs ON runs.run = cells.run
 LEFT JOIN measurements ON measurements.key = plans.key
-WHERE plans.suite = coalesce(?, plans.suite)
+WHERE plans.suite = coalesce(?, plans.suite) AND plans.preset = coalesce(?, plans.preset)
+    AND (replaced IS NULL OR ?)
 ORDER BY plans.suite, plans.preset, problem, size, label, seed, t, metric
 """
 # Rows are joined by key: a cell that several plans hold has its traces and its draws in each.
 BESIDE = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
-    device, {columns}
+    device, evaluation, coalesce(cells.data, '') AS data, replaced, {columns}
 FROM plans
 JOIN cells ON cells.key = plans.key
 JOIN {table} ON {table}.key = plans.key
-WHERE plans.suite = coalesce(?, plans.suite) AND status = 'ok'
+WHERE plans.suite = coalesce(?, plans.suite) AND plans.preset = coalesce(?, plans.preset)
+    AND (replaced IS NULL OR ?) AND status = 'ok'
 ORDER BY plans.suite, plans.preset, problem, size, label, seed, {order}
 """
 INSTANCE = ["suite", "preset", "problem", "problem_settings", "size", "seed", "t", "metric", "sample_size", "device"]
+INSTANCE += ["evaluation", "data"]
 
 
-def load(path: str | Path, suite: str | None = None) -> pd.DataFrame:
+def load(
+    path: str | Path, suite: str | None = None, preset: str | None = None, *, everything: bool = False
+) -> pd.DataFrame:
     """Return one row per cell, time and measure, and one for each cell that has no figure.
 
     ``floor`` and ``floor_standard_error`` are what the same estimator reported for exact draws, as many as the cell's
     particles, on the same instance; NaN where there is no oracle. A cell that has not run yet has the status
-    ``planned``.
+    ``planned``. ``suite`` and ``preset`` keep the rows of one; a suite goes by its key, its name, its title or its
+    file. With ``everything`` come the rows that have been ``replaced``, by newer ones or since the suite was edited.
 
-    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite.
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
     """
-    frame = queried(path, QUERY, suite)
+    frame = queried(path, QUERY, suite, preset, everything)
     frame["sample_size"] = frame["sample_size"].astype("Int64")
     oracle = frame["solver"].eq("oracle") & frame["metric"].notna()
-    floors = frame.loc[oracle, [*INSTANCE, "value", "standard_error"]].rename(
+    floors = frame.loc[oracle, [*INSTANCE, "value", "standard_error", "replaced"]].rename(
         columns={"value": "floor", "standard_error": "floor_standard_error"}
     )
-    return frame.merge(floors, on=INSTANCE, how="left", validate="many_to_one")
+    if everything:  # where several remain, the floor of today
+        floors = floors.sort_values("replaced", na_position="first", kind="stable").drop_duplicates(INSTANCE)
+    return frame.merge(floors.drop(columns="replaced"), on=INSTANCE, how="left", validate="many_to_one")
 
 
-def load_traces(path: str | Path, suite: str | None = None) -> pd.DataFrame:
+def load_traces(
+    path: str | Path, suite: str | None = None, preset: str | None = None, *, everything: bool = False
+) -> pd.DataFrame:
     """Return what solvers noted of their steps and of observations: a row per cell, trace ``name`` and ``step``.
 
     ``along`` is "steps" or, for what a filter noted of each observation that it took in, "observations"; ``step``
@@ -64,7 +75,8 @@ def load_traces(path: str | Path, suite: str | None = None) -> pd.DataFrame:
 
     Raises ``UsageError`` as :func:`load` does.
     """
-    rows = queried(path, BESIDE.format(table="traces", columns="along, name, series", order="along, name"), suite)
+    query = BESIDE.format(table="traces", columns="along, name, series", order="along, name")
+    rows = queried(path, query, suite, preset, everything)
     series = [json.loads(text) for text in rows.pop("series")]
     lengths = [len(values) for values in series]
     table = rows.loc[rows.index.repeat(lengths)].reset_index(drop=True)
@@ -75,23 +87,28 @@ def load_traces(path: str | Path, suite: str | None = None) -> pd.DataFrame:
     )
 
 
-def load_projections(path: str | Path, suite: str | None = None) -> pd.DataFrame:
+def load_projections(
+    path: str | Path, suite: str | None = None, preset: str | None = None, *, everything: bool = False
+) -> pd.DataFrame:
     """Return draws of answers in the plane of the truth's principal axes, one row per cell and time.
 
     ``points`` holds an array (n, 2) of float32, in one dimension of pairs (x, density), ``share`` the part of the
     truth's variance that lies in the plane; see ``harness.projection``. Raises ``UsageError`` as :func:`load` does.
     """
-    rows = queried(path, BESIDE.format(table="projections", columns="t, share, points", order="t"), suite)
+    query = BESIDE.format(table="projections", columns="t, share, points", order="t")
+    rows = queried(path, query, suite, preset, everything)
     points = [np.frombuffer(stored, dtype="<f4").astype(np.float32).reshape(-1, 2) for stored in rows["points"]]
     return rows.assign(points=pd.Series(points, index=rows.index, dtype=object))
 
 
-def queried(path: str | Path, query: str, suite: str | None) -> pd.DataFrame:
-    """Return the rows of a query for a suite, or for all suites.
+def queried(path: str | Path, query: str, suite: str | None, preset: str | None, everything: bool) -> pd.DataFrame:
+    """Return the rows of a query for a suite or for all, for a preset or for all, the replaced ones only if asked.
 
-    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite.
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
     """
-    with Store(Path(path), create=False) as store, store.guarded():
-        if suite is not None and suite not in store.suites():
-            raise unknown(f"suite in the store {str(path)!r}:", suite, store.suites())
-        return pd.read_sql_query(query, store.connection, params=(suite,))
+    with Store(Path(path), create=False, reading=True) as store, store.guarded():
+        if suite is not None:
+            suite = store.named(suite)
+            if preset is not None and preset not in store.presets(suite):
+                raise unknown(f"preset of suite {suite!r} in the store {str(path)!r}:", preset, store.presets(suite))
+        return pd.read_sql_query(query, store.connection, params=(suite, preset, everything))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.projection import Projection
 
-FAILED = ("diverged", "error", "timeout", "memory", "crashed")
+FAILED = ("diverged", "error", "timeout", "memory", "crashed", "hopeless")
+"""Statuses of cells that ask for an answer and get none; ``hopeless`` was not tried, after other seeds had failed."""
 NOT_RUN = ("skipped", "unavailable", "planned")
 """Statuses of cells without an answer that nothing failed in; ``planned`` is a cell that the store has no row of."""
 STATUSES = ("ok", *FAILED, *NOT_RUN)
@@ -32,7 +33,8 @@ class Measurement:
 class Outcome:
     """The outcome of a cell; seconds are wall-clock except ``cpu_seconds``, memory is in bytes.
 
-    ``measures`` are the versions of all measures that were asked, ``unsuited`` why some of them said nothing.
+    ``measures`` are the versions of all measures that were asked, ``unsuited`` why some of them said nothing, and
+    ``printed`` is the end of what the cell's process printed.
     """
 
     status: str
@@ -52,3 +54,4 @@ class Outcome:
     traces: dict[str, tuple[float, ...]] = field(default_factory=dict)
     assimilated: dict[str, tuple[float, ...]] = field(default_factory=dict)
     projections: tuple[Projection, ...] = ()
+    printed: str | None = None

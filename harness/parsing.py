@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from typing import Any
 
 from harness.errors import UsageError
 
@@ -56,3 +58,19 @@ def parse_bytes(what: str, text: str) -> int:
     if size < 1:
         raise UsageError(f"{what} must be a size > 0 such as 500M or 4G; got {text!r}")
     return size
+
+
+def parse_change(text: str) -> tuple[str, str, Any]:
+    """Return component, setting and value of ``NAME.SETTING=VALUE``; a value that is not TOML is a text.
+
+    Raises ``UsageError`` for anything else.
+    """
+    place, equals, given = text.partition("=")
+    component, dot, setting = place.strip().rpartition(".")
+    if not (equals and dot and component and setting):
+        raise UsageError(f"--set must be NAME.SETTING=VALUE such as euler-maruyama.step_size=0.01, got {text!r}")
+    try:
+        value = tomllib.loads(f"value = {given.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = given.strip()
+    return component, setting, value

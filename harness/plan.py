@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
+from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import UsageError, unknown
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
@@ -86,7 +88,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of one solver on one instance in dimension ``dim``, and how it is measured."""
+    """One run of one solver on one instance in dimension ``dim``, and how it is measured.
+
+    ``data`` is the checksum of the data files that the instance is made of, ``None`` where there are none, and
+    ``DATA_UNKNOWN`` for a cell of a store that did not say so.
+    """
 
     problem: Component
     solver: Component
@@ -94,6 +100,7 @@ class Cell:
     seed: int
     evaluation: Evaluation
     device: str
+    data: str | None = None
 
     @cached_property
     def place(self) -> tuple[str, str, str, str]:
@@ -116,18 +123,34 @@ class Cell:
     def key(self) -> str:
         """Hash of everything that the cell's figures depend on."""
         text = f"{self.run_identity} {self.evaluation.identity} {self.device}"
+        if self.data not in (None, DATA_UNKNOWN):
+            text += f" data {self.data}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the command line keeps or replaces of a suite; ``None`` leaves the suite's own."""
+    """What the command line keeps or replaces of a suite; ``None`` leaves the suite's own.
+
+    ``data`` is the folder where problems find their data, ``changes`` are settings that are replaced.
+    """
 
     problems: Sequence[str] | None = None
     solvers: Sequence[str] | None = None
     dims: str | None = None
     seeds: str | None = None
     device: str = "cpu"
+    data: str | None = None
+    changes: Sequence[Change] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting of a problem or a solver of the suite, by its name or label, that the command line replaces."""
+
+    component: str
+    setting: str
+    value: Any
 
 
 def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell]:
@@ -141,6 +164,8 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     """
     problems = chosen("problem", suite.problems, selection.problems, components)
     solvers = chosen("solver", suite.solvers, selection.solvers, components)
+    problems, solvers = changed(problems, solvers, selection.changes)
+    checksums: dict[tuple[Path, ...], str | None] = {}
     added = tuple(sorted(components.targets["measure"].items() - BUILTIN["measure"].items()))
     evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None, added)
     expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
@@ -155,6 +180,7 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
                 if entry.problems is None or problem.name in entry.problems
                 for variant in variants
             ]
+            data = checksum_of(family, selection.data, checksums)
             chosen_dims = dimensions(suite, problem_entry, problem, family, selection.dims)
             meeting = [each for each in applicable if any(runs_in(each[0], dim) for dim in chosen_dims)]
             check_steps(problem, family, [variant for _, variant in meeting])
@@ -166,11 +192,46 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
                 line_ups, parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds)))
             ):
                 for solver in line_ups[dim]:
-                    cell = Cell(problem, solver, dim, seed, evaluation, selection.device)
+                    cell = Cell(problem, solver, dim, seed, evaluation, selection.device, data)
                     cells.setdefault(cell.key, cell)
     if not cells:
         raise UsageError("the selection leaves nothing to run: no problem has one of these dimensions")
     return list(cells.values())
+
+
+def checksum_of(family: Any, folder: str | None, known: dict[tuple[Path, ...], str | None]) -> str | None:
+    """Return the checksum of a problem's data files in a folder, each read once; ``None`` where it has none.
+
+    Raises ``UsageError`` for a file that cannot be read.
+    """
+    files = () if family is None else family.data_files(None if folder is None else Path(folder))
+    if files not in known:
+        try:
+            known[files] = data_checksum(files)
+        except OSError as error:
+            raise UsageError(f"data file {str(error.filename)!r} cannot be read: {error.strerror}") from error
+    return known[files]
+
+
+def changed(
+    problems: Sequence[ProblemEntry], solvers: Sequence[SolverEntry], changes: Sequence[Change]
+) -> tuple[list[ProblemEntry], list[SolverEntry]]:
+    """Return a suite's entries with settings replaced, which their labels then say.
+
+    Raises ``UsageError`` for a component that is not among them.
+    """
+    entries: list[Any] = [*problems, *solvers]
+    known = {name for entry in entries for name in (entry.use, entry.label) if name}
+    for change in changes:
+        if change.component not in known:
+            raise unknown("component to set", change.component, known)
+        entries = [
+            entry.model_copy(update={"grid": {**entry.grid, change.setting: [change.value]}})
+            if change.component in (entry.use, entry.label)
+            else entry
+            for entry in entries
+        ]
+    return entries[: len(problems)], entries[len(problems) :]
 
 
 def one_cell(cells: Sequence[Cell], start: str) -> Cell:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -12,17 +14,24 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from harness.one_cell import plain
 from harness.outcome import FINE, Outcome
 from harness.plan import Cell
 
-SHOWN_FAILURES = 10
+SHOWN_REASONS = 12
+SHOWN_WORDS = 300
+LOG_SECONDS = 30.0
+"""How often a line says how a sweep stands, where there is no terminal."""
 
 
 @contextmanager
-def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callable[[Cell, Outcome], None]]:
+def watching(
+    planned: int, waiting: int, completing: int = 0, every: float = LOG_SECONDS
+) -> Iterator[Callable[[Cell, Outcome], None]]:
     """Show a bar with counts, failures and the time left on a terminal; yield the function that advances it.
 
-    ``completing`` of the ``waiting`` cells are in the store, without all their measures or with older ones.
+    Where there is no terminal, a line says the same ``every`` so many seconds. ``completing`` of the ``waiting`` cells
+    are in the store, without all their measures or with older ones.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     failed = 0
@@ -46,7 +55,8 @@ def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callab
         console=console,
         disable=not console.is_terminal,
     )
-    with bar:
+    log = None if console.is_terminal else Log(waiting, every, console)
+    with bar, log or nullcontext():
         task = bar.add_task("", total=waiting, failed=0)
 
         def advance(cell: Cell, outcome: Outcome) -> None:
@@ -54,16 +64,62 @@ def watching(planned: int, waiting: int, completing: int = 0) -> Iterator[Callab
             failed += outcome.status not in FINE
             what = f"{cell.solver.label} on {cell.problem.label} D={cell.dim} seed {cell.seed}: {outcome.status}"
             bar.update(task, advance=1, failed=failed, description=what)
+            if log is not None:
+                log.done, log.failed = log.done + 1, failed
 
         yield advance
 
 
+class Log:
+    """Lines for a file, while it is entered: how many cells are done and failed, and how long the others may take."""
+
+    def __init__(self, waiting: int, every: float, console: Console) -> None:
+        """Say nothing yet; the first line comes after ``every`` seconds."""
+        self.waiting, self.every, self.console = waiting, every, console
+        self.done = self.failed = 0
+        self._began = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self) -> Log:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while not self._stop.wait(self.every):
+            self.console.print(self.line(time.monotonic() - self._began))
+
+    def line(self, seconds: float) -> str:
+        """Return the line to be written so many seconds after the start."""
+        left = self.waiting - self.done
+        rest = f"about {duration(seconds / self.done * left)} left" if self.done else "no cell has ended yet"
+        return f"{self.done} of {self.waiting} cells, {self.failed} failed, after {duration(seconds)}, {rest}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
 def report_outcome(
-    cells: Sequence[Cell], statuses: Mapping[str, str], ran: Counter[str], store: Path, incomplete: int = 0
+    cells: Sequence[Cell],
+    ended: Mapping[str, tuple[str, str | None]],
+    ran: Counter[str],
+    store: Path,
+    incomplete: int = 0,
 ) -> None:
-    """Print how the planned cells stand, which of them failed, and how many could not be completed."""
+    """Print how the planned cells stand, why some failed or were skipped, and how many could not be completed.
+
+    ``ended`` has the status of each key, and the reason.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    counts = Counter(statuses[cell.key] for cell in cells)
+    counts = Counter(ended[cell.key][0] for cell in cells)
     summary = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     console.print(
         f"{len(cells)} cells: {summary}; {sum(ran.values())} of them ran now, in {store}",
@@ -73,14 +129,26 @@ def report_outcome(
     if incomplete:
         ends = ", ".join(f"{count} {status}" for status, count in ran.most_common() if status not in FINE)
         console.print(f"{incomplete} cells could not be completed ({ends}): their figures are what they were")
-    failures = [cell for cell in cells if statuses[cell.key] not in FINE]
-    for cell in failures[:SHOWN_FAILURES]:
-        where = f"{cell.solver.label} on {cell.problem.label} D={cell.dim} seed {cell.seed}"
-        console.print(
-            f"  {statuses[cell.key]:<11} {escape(where)}  [dim]{cell.key[:12]}[/dim]", highlight=False, soft_wrap=True
-        )
-    if len(failures) > SHOWN_FAILURES:
-        console.print(f"  … and {len(failures) - SHOWN_FAILURES} more: `wgfbench show` has their reasons")
+    groups: dict[tuple[str, str, str, str], list[Cell]] = {}
+    for cell in cells:
+        status, reason = ended[cell.key]
+        if status != "ok":
+            groups.setdefault((status, cell.solver.label, cell.problem.label, reason or ""), []).append(cell)
+    lines = sorted(groups.items(), key=lambda item: (item[0][0] in FINE, -len(item[1])))
+    for (status, solver, problem, reason), members in lines[:SHOWN_REASONS]:
+        console.print(reason_line(status, f"{solver} on {problem}", reason, members))
+    if len(lines) > SHOWN_REASONS:
+        console.print(f"  … and {len(lines) - SHOWN_REASONS} more: `wgfbench report` has their reasons")
+
+
+def reason_line(status: str, what: str, reason: str, cells: Sequence[Cell]) -> str:
+    """Return the line of cells that ended alike: which they are, why, and the start of the first one's key."""
+    dims = ",".join(dict.fromkeys(str(cell.dim) for cell in cells))
+    seeds = f"seed {cells[0].seed}" if len(cells) == 1 else f"{len(cells)} cells"
+    words = " ".join(reason.split())
+    why = words if len(words) <= SHOWN_WORDS else words[:SHOWN_WORDS] + "…"
+    again = "" if status in FINE else f"  [dim]show --cell {cells[0].key[:12]}[/dim]"
+    return f"  {status:<11} {escape(what)} D={dims}, {seeds}: {escape(plain(why)) or 'no reason given'}{again}"
 
 
 def planned_table(cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:

@@ -13,6 +13,7 @@ from typing import Literal, cast, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from harness.catalogue import import_target
+from harness.course import Course
 from harness.errors import UsageError, unknown
 from harness.outcome import Outcome
 from harness.plan import Cell
@@ -21,10 +22,12 @@ from harness.supervise import Cancelled, Limits, supervise
 Backend = Literal["local", "dask"]
 
 
-def check_backend(name: str) -> Backend:
-    """Return the backend of this name, or raise ``UsageError``."""
+def check_backend(name: str, in_order: bool = False) -> Backend:
+    """Return the backend of this name; raises ``UsageError`` where there is none, or none that keeps an order."""
     if name not in get_args(Backend):
         raise unknown("backend", name, get_args(Backend))
+    if in_order and name != "local":
+        raise UsageError(f"--stop-hopeless needs --backend local, got {name!r}: a cluster has no order of seeds")
     return cast(Backend, name)
 
 
@@ -77,18 +80,21 @@ class Occupancy:
 
 
 def dispatch(
-    cells: Sequence[Cell], resources: Resources, finished: Callable[[Cell], bool]
+    cells: Sequence[Cell], resources: Resources, finished: Callable[[Cell], bool], course: Course | None = None
 ) -> Generator[tuple[Cell, Outcome, int | None], None, None]:
     """Yield each cell with its outcome and the number of cells that ran beside it, as they finish.
 
     A cell that is ``finished`` when its turn comes, in another sweep on the same store, is left out. One whose
-    component is missing ends without a process. Closing the iterator kills what is still running.
+    component is missing ends without a process. The ``course`` of the sweep may leave out floors that nothing stands
+    on, and end hopeless cells untried, where cells run on this machine. Closing the iterator kills what still runs.
 
     Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached.
     """
     for cell in cells:
         missing = cell.problem.missing or cell.solver.missing
         if missing is not None:
+            if course is not None:
+                course.note(cell, "unavailable")
             yield cell, Outcome("unavailable", missing), None
     ready = [cell for cell in cells if not (cell.problem.missing or cell.solver.missing)]
     groups = grouped(ready, resources.seeds_together)
@@ -97,9 +103,12 @@ def dispatch(
 
     def here(group: Sequence[Cell]) -> list[tuple[Cell, Outcome, int | None]]:
         """Run the cells of a group that are not finished, all in one process or each in its own."""
-        left = [cell for cell in group if not finished(cell)]
+        left = [cell for cell in group if not (finished(cell) or (course is not None and course.needless(cell)))]
         if stop.is_set() or not left:
             return []
+        if course is not None and len(left) == 1 and (why := course.hopeless(left[0])) is not None:
+            course.note(left[0], "hopeless")
+            return [(left[0], Outcome("hopeless", why), None)]
         for cell in left:
             occupancy.enter(cell.key)
         try:
@@ -108,6 +117,9 @@ def dispatch(
             outcomes = []
         finally:
             beside = [occupancy.leave(cell.key) - len(left) + 1 for cell in left]
+        if course is not None:
+            for cell, outcome in zip(left, outcomes, strict=False):
+                course.note(cell, outcome.status)
         return list(zip(left, outcomes, beside, strict=False))
 
     with dispatching(resources.backend, resources.scheduler):

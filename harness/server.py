@@ -40,16 +40,19 @@ def start() -> None:
 
     Its environment, and so every cell's, holds matrix products to one code path, whatever started it.
     OpenBLAS restarts the threads that it had before a fork in every child, idle or not. The server has none; a cell
-    still gets as many as it asks for.
+    still gets as many as it asks for. Nor does the server import from the folder that it is started in, where a file
+    may have the name of a module.
     """
     context()
     hold()
-    setting = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    wanted = {"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         ensure_running()
     finally:
-        if setting is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = setting
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

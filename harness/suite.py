@@ -5,9 +5,11 @@ A preset replaces any of the suite's own keys.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import tomllib
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
 from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
-
-SHIPPED = Path(__file__).parent / "suites"
+from harness.suite_identity import shipped as shipped
+from harness.suite_identity import suite_path
 
 
 class Entry(BaseModel):
@@ -48,11 +50,15 @@ class SolverEntry(Entry):
 
 
 class Suite(BaseModel):
-    """A planned sweep; ``dims`` and ``seeds`` read as on the command line, ``draws`` is evaluation draws a side."""
+    """A planned sweep; ``dims`` and ``seeds`` read as on the command line, ``draws`` is evaluation draws a side.
+
+    ``id`` names it in stores wherever its file lies; see :class:`Identity`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     title: str
+    id: str | None = None
     description: str = ""
     problems: list[ProblemEntry]
     solvers: list[SolverEntry]
@@ -65,6 +71,10 @@ class Suite(BaseModel):
 
     def check(self, measures: Collection[str] = CATALOGUE) -> None:
         """Raise ``UsageError`` for a quantity that cannot be read, and for a measure that is none of ``measures``."""
+        if self.id is not None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.id) is None:
+            raise UsageError(f"id of a suite must be letters, digits and . _ -, got {self.id!r}")
+        if self.id in shipped():
+            raise UsageError(f"id {self.id!r} is the name of a shipped suite: choose another")
         parse_seconds("timeout", self.timeout)
         parse_bytes("memory", self.memory)
         own = (*(problem.dims for problem in self.problems), *(solver.dims for solver in self.solvers))
@@ -84,16 +94,27 @@ class Suite(BaseModel):
                     raise unknown(f"problem of solver {solver.use!r}", name, names)
 
 
-def shipped() -> dict[str, Path]:
-    """Return the suites that come with the project, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+def read_suite(name: str) -> dict[str, Any]:
+    """Return the table of a suite, by shipped name or path of a TOML file; a byte order mark before it is left out.
+
+    Raises ``UsageError`` for a suite that does not exist, a file of another kind, and what cannot be read.
+    """
+    path = suite_path(name)
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+    except OSError as error:
+        raise UsageError(f"suite {name!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"suite {name!r} is not text in UTF-8: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"suite {name!r} is not TOML: {error}") from error
 
 
-def heading(name: str) -> tuple[str | None, str]:
-    """Return the title and the description of a shipped suite; nothing for one whose file is not known here."""
-    path = shipped().get(name)
-    table = tomllib.loads(path.read_text()) if path else {}
-    return table.get("title"), table.get("description", "")
+def contents(suites: Mapping[str, Suite]) -> dict[str, str]:
+    """Return a hash of what each preset of a suite plans; titles, words and limits do not count."""
+    words = {"title", "description", "id", "timeout", "memory"}
+    texts = {key: json.dumps(suite.model_dump(exclude=words), sort_keys=True) for key, suite in suites.items()}
+    return {key: hashlib.sha256(text.encode()).hexdigest()[:32] for key, text in texts.items()}
 
 
 def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[Suite, str]:
@@ -104,17 +125,16 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
     Raises ``UsageError`` for a suite or a preset that does not exist, TOML that does not parse, and keys or values
     that are not allowed.
     """
-    path = Path(name) if name.endswith(".toml") else shipped().get(name)
-    if path is None:
-        raise unknown("suite", name, shipped())
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"suite {name!r} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"suite {name!r} is not text in UTF-8: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"suite {name!r} is not TOML: {error}") from error
+    suites, preset = load_presets(name, preset, measures)
+    return suites[preset], preset
+
+
+def load_presets(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[dict[str, Suite], str]:
+    """Return a suite under each of its presets, or under the empty name if it has none, and the preset that is meant.
+
+    Raises ``UsageError`` as :func:`load_suite` does.
+    """
+    table = read_suite(name)
     presets = table.pop("presets", {})
     if not (isinstance(presets, dict) and all(isinstance(replaced, dict) for replaced in presets.values())):
         raise UsageError(f"suite {name!r}: presets must be tables such as [presets.quick], got {presets!r}")
@@ -126,7 +146,16 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
         raise unknown(f"preset of suite {name!r}", preset, presets)
     # Every preset is checked, not only the one asked for: a suite is right or it is not.
     suites = {key: validated(name, table | replaced, measures) for key, replaced in (presets or {"": {}}).items()}
-    return suites[preset], preset
+    return suites, preset
+
+
+def with_measures(suite: Suite, measures: list[str] | None, known: Collection[str]) -> Suite:
+    """Return a suite that asks for other measures; raises ``UsageError`` for one that is not ``known``."""
+    if measures is None:
+        return suite
+    changed = suite.model_copy(update={"measures": measures})
+    changed.check(known)
+    return changed
 
 
 def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Suite:

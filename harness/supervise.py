@@ -22,6 +22,7 @@ from harness.cell import run_in_child
 from harness.errors import UsageError
 from harness.outcome import Outcome
 from harness.plan import Cell
+from harness.printed import Printed, flush, print_into
 from problems.data.datasets import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05
@@ -81,22 +82,28 @@ def supervise(cells: Sequence[Cell], limits: Limits, stop: threading.Event | Non
     server.start()
     forkserver = server.context()
     receiver, sender = forkserver.Pipe(duplex=False)
-    child = forkserver.Process(target=child_main, args=(sender, cells, limits))
+    source, output = forkserver.Pipe(duplex=False)
+    printed = Printed(source)
+    child = forkserver.Process(target=child_main, args=(sender, output, cells, limits))
     child.start()
     assert child.pid is not None
     sender.close()
+    output.close()
     outcomes: list[Outcome] = []
     try:
-        reason = watch(psutil.Process(child.pid), child.sentinel, receiver, limits, stop, len(cells), outcomes)
+        process = psutil.Process(child.pid)
+        reason = watch(process, child.sentinel, receiver, printed, limits, stop, len(cells), outcomes)
         if len(outcomes) < len(cells) and reason is None:
             child.join()
             reason = Outcome("crashed", crash_reason(child.exitcode))
     finally:
         kill(child.pid)
         child.join()
+        said = printed.take()
         receiver.close()
+        source.close()
     if reason is not None:
-        outcomes += [reason] * (len(cells) - len(outcomes))
+        outcomes += [replace(reason, printed=said)] * (len(cells) - len(outcomes))
     return outcomes
 
 
@@ -104,6 +111,7 @@ def watch(
     process: psutil.Process,
     sentinel: int,
     receiver: Connection,
+    printed: Printed,
     limits: Limits,
     stop: threading.Event | None,
     count: int,
@@ -118,7 +126,8 @@ def watch(
     began: float | None = None
     peak, share = 0, 0.0
     while len(outcomes) < count:
-        ready = wait([receiver, sentinel], timeout=POLL_SECONDS)
+        ready = wait([receiver, sentinel, *([printed.source] if printed.open else [])], timeout=POLL_SECONDS)
+        printed.read()
         now = time.perf_counter()
         seconds = 0.0 if began is None else now - began
         if receiver in ready or receiver.poll():
@@ -129,10 +138,10 @@ def watch(
             if message is None:
                 began = now
             else:
-                outcomes.append(replace(message, wall_seconds=seconds - share))
+                outcomes.append(replace(message, wall_seconds=seconds - share, printed=printed.take()))
                 share = seconds
             continue
-        if ready:
+        if sentinel in ready:
             return None
         if stop is not None and stop.is_set():
             raise Cancelled
@@ -161,17 +170,19 @@ def crash_reason(exit_code: int | None) -> str:
     return f"the process ended without an answer, exit code {exit_code}"
 
 
-def child_main(sender: Connection, cells: Sequence[Cell], limits: Limits) -> None:
-    """Run the cells with their threads fixed, and send the outcomes as they come."""
+def child_main(sender: Connection, output: Connection, cells: Sequence[Cell], limits: Limits) -> None:
+    """Run the cells with their threads fixed, send the outcomes as they come, and what is printed into ``output``."""
     from harness.threads import fix_threads
 
     os.setpgid(0, 0)
+    print_into(output)
     sender.send(None)
     threading.Thread(target=die_with_parent, daemon=True).start()
     fix_threads(limits.threads)
     if limits.data is not None:  # said, not inherited: the server, or a worker of a cluster, may be older than it
         os.environ[FOLDER_VARIABLE] = limits.data
     for outcome in run_in_child(cells, checkpoint_of(cells, limits.checkpoints)):
+        flush()
         sender.send(outcome)
 
 

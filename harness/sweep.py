@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from harness.completion import Taken
+from harness.course import Course
+from harness.data_checksum import DATA_UNKNOWN
 from harness.outcome import FINE, Outcome
 from harness.plan import Cell
 from harness.provenance import provenance
@@ -32,6 +35,28 @@ def incomplete(cells: Sequence[Cell], store: Store, lacks: Lacks) -> list[Cell]:
     return [cell for cell in cells if cell.key in taken and lacks(cell, taken[cell.key])]
 
 
+def with_known_data(cells: Sequence[Cell], store: Store, lacks: Lacks, rerun: bool) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells as the store knows them, and those of which it does not know what their data files held.
+
+    A cell that is ok in a store of then, under a key without its data, stands for the one of today and is marked as of
+    unknown data, unless it is to be completed anyhow, or all such are to be run again: ``rerun``.
+    """
+    unknown = store.of_unknown_data()
+    if not unknown:
+        return list(cells), []
+    statuses, taken = store.statuses(), store.taken()
+    standing, of_unknown = [], []
+    for cell in cells:
+        old = replace(cell, data=DATA_UNKNOWN)
+        is_old = old.key in unknown and (cell.data is None or statuses.get(cell.key) != "ok")
+        if is_old and (rerun or not lacks(old, taken[old.key])):
+            of_unknown.append(cell if rerun else old)
+            standing.append(of_unknown[-1])
+        else:
+            standing.append(cell)
+    return standing, of_unknown
+
+
 def sweep(
     cells: Sequence[Cell],
     store: Store,
@@ -40,19 +65,27 @@ def sweep(
     resources: Resources,
     lacks: Lacks,
     progress: Callable[[Cell, Outcome], None],
+    again: Collection[str] = (),
+    course: Course | None = None,
 ) -> Counter[str]:
     """Run cells, record each as it ends, and return how many ended with each status.
 
-    A cell that another sweep on the same store has finished by then, with all that it ``lacks`` now, is left out.
+    A cell that another sweep on the same store has finished by then, with all that it ``lacks`` now, is left out,
+    unless its key is among those to run ``again``; so is what its ``course`` makes needless.
     """
     counts: Counter[str] = Counter()
-    run = store.begin(suite, preset, provenance(resources.limits.threads))
+    run = store.begin(suite, preset, provenance(resources.limits.threads), resources.limits.data)
 
     def finished(cell: Cell) -> bool:
+        if cell.key in again:
+            return False
         taken = store.taken(cell.key).get(cell.key)
         return taken is not None and not lacks(cell, taken)
 
-    results = dispatch(cells, resources, finished)
+    if course is not None:  # floors last: by then it is known what stands on them
+        cells = sorted(cells, key=course.is_floor)
+        course.again(cells)
+    results = dispatch(cells, resources, finished, course)
     with closing(results):
         for cell, outcome, beside in results:
             store.record(cell, outcome, run, beside)

@@ -23,7 +23,7 @@ from typing import ClassVar, get_args
 import numpy as np
 import torch
 
-from problems.data.datasets import SHAPES, ConstantFeatures, Split, load
+from problems.data.datasets import SHAPES, ConstantFeatures, Split, in_folder, load
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian
 from problems.posterior.logistic_posterior import LogisticLikelihood, LogisticPosterior
@@ -83,6 +83,11 @@ class LogisticRegression(ProblemFamily):
     def dims(self) -> tuple[int, ...]:
         """Return the one dimension there is: a weight for every feature, the intercept if any, and log α."""
         return (SHAPES[self.data][1] + int(self.intercept) + 1,)
+
+    def data_files(self, folder: Path | None) -> tuple[Path, ...]:
+        """Return the data set's file in ``folder``, if it is there: data from anywhere else are pinned."""
+        found = in_folder(self.data, folder)
+        return () if found is None else (found,)
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         """Return the posterior of split ``seed``; the split depends on ``data`` and ``seed`` alone.

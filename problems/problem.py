@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -98,6 +99,13 @@ class ProblemFamily(ABC):
     def dims(self) -> tuple[int, ...] | None:
         """Return the dimensions that exist with these settings, or ``None`` where any D ≥ 1 does."""
         return None
+
+    def data_files(self, folder: Path | None) -> tuple[Path, ...]:
+        """Return the files in ``folder``, where the user keeps data, that instances are made of; by default none.
+
+        What they hold belongs to the identity of a stored figure: a file that is corrected is measured anew.
+        """
+        return ()
 
     @abstractmethod
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:

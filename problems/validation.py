@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+TIMES_APART = 1e-8
+"""Relative distance of two times below which they are one with other rounding; steps reach times to a tenth of it."""
+
 
 class Named(Protocol):
     """A dataclass of settings with the name that messages give it."""
@@ -66,7 +69,10 @@ def require_choice(owner: str, name: str, value: object, allowed: Sequence[objec
 
 
 def require_times(owner: str, times: Sequence[float]) -> None:
-    """Raise ``ValueError`` unless ``times`` is a non-empty increasing sequence of finite numbers > 0."""
+    """Raise ``ValueError`` unless ``times`` is a non-empty increasing sequence of finite numbers > 0.
+
+    Raises it for two that differ by rounding only, too, such as .3 and .1 + .2: no step would lie between them.
+    """
     if isinstance(times, str) or not isinstance(times, Sequence):
         raise ValueError(f"{owner}: times must be a list of numbers, got {times!r}")
     if not times:
@@ -74,6 +80,9 @@ def require_times(owner: str, times: Sequence[float]) -> None:
     require_positive(owner, **{f"times[{index}]": time for index, time in enumerate(times)})
     if any(later <= earlier for earlier, later in pairwise(times)):
         raise ValueError(f"{owner}: times must increase, got {tuple(times)!r}")
+    for earlier, later in pairwise(times):
+        if later - earlier <= TIMES_APART * later:
+            raise ValueError(f"{owner}: times {earlier!r} and {later!r} are one, written differently: leave one out")
 
 
 def require_finite(owner: str, **tensors: torch.Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,9 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.unavailable import Unavailable as Unavailable
 from solvers.estimates import Estimate
+
+STEP_ROUNDING = 1e-9
+"""Relative error to which a number of steps must reach a time."""
 
 
 class Diverged(ArithmeticError):
@@ -211,12 +215,16 @@ def solves_energy(declared: Sequence[type[InternalEnergy] | None], internal: Int
 def step_counts(times: Sequence[float], step_size: float) -> tuple[int, ...]:
     """Return how many steps of ``step_size`` reach each time, as integers, so that no step is lost to rounding.
 
-    Raises ``ValueError`` for a step larger than a time or one that a time is not a multiple of (to 1e-9 relative).
+    Raises ``ValueError`` for a step larger than a time, one that a time is not a multiple of (to 1e-9 relative), and
+    two times that the same step reaches.
     """
-    if step_size > times[-1]:
+    if step_size > times[-1] * (1 + STEP_ROUNDING):
         raise ValueError(f"step_size {step_size:g} is larger than the horizon {times[-1]:g}")
     counts = tuple(round(time / step_size) for time in times)
     for time, count in zip(times, counts, strict=True):
-        if count < 1 or abs(count * step_size - time) > 1e-9 * time:
+        if count < 1 or abs(count * step_size - time) > STEP_ROUNDING * time:
             raise ValueError(f"time {time:g} is not a multiple of step_size {step_size:g}")
+    for place, (earlier, later) in enumerate(pairwise(counts)):
+        if later <= earlier:
+            raise ValueError(f"times {times[place]!r} and {times[place + 1]!r} are one for step_size {step_size:g}")
     return counts

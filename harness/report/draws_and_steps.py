@@ -30,11 +30,15 @@ def of_problem(table: pd.DataFrame | None, problem: tuple[str, str]) -> pd.DataF
 
 
 def draws_and_steps_data(
-    traces: pd.DataFrame | None, projections: pd.DataFrame | None, problem: tuple[str, str], labels: Sequence[str]
+    traces: pd.DataFrame | None,
+    projections: pd.DataFrame | None,
+    problem: tuple[str, str],
+    labels: Sequence[str],
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Return the draws, densities and steps that the page shows of a problem, as plain JSON values.
 
-    ``labels`` are the problem's solvers, which series refer to by place.
+    ``labels`` are the problem's solvers, which series refer to by place, ``data`` is where its data set may lie.
     """
     place = {label: number for number, label in enumerate(labels)}
     steps = [
@@ -52,7 +56,7 @@ def draws_and_steps_data(
     draws: list[dict[str, Any]] = []
     for size, t, share, truth, fits in draw_views(of_problem(projections, problem)):
         own = in_own_coordinates(size, share)
-        exact = exact_density(*problem, size, truth) if own else None
+        exact = exact_density(*problem, size, truth, data) if own else None
         view: dict[str, Any] = {"size": size, "t": number(t), "share": number(share), "truth": coordinates(truth)}
         view |= {"own": own, "names": list(exact.names) if exact else None, "contours": contours(truth, exact)}
         series = [{"label": place[label], **coordinates(points)} for label, points in fits if label in place]

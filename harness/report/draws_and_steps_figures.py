@@ -22,7 +22,10 @@ MOST_COLUMNS = 4
 
 
 def plot_draws_and_steps(
-    frame: pd.DataFrame, traces: pd.DataFrame | None, projections: pd.DataFrame | None
+    frame: pd.DataFrame,
+    traces: pd.DataFrame | None,
+    projections: pd.DataFrame | None,
+    data: str | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for the draws of every dimension and time, densities, and every trace."""
     short = summary.short_titles(frame)
@@ -30,7 +33,7 @@ def plot_draws_and_steps(
         name = summary.slug(title)
         rows = of_problem(projections, key)
         for size, t, share, truth, fits in draw_views(rows):
-            exact = exact_density(*key, size, truth) if in_own_coordinates(size, share) else None
+            exact = exact_density(*key, size, truth, data) if in_own_coordinates(size, share) else None
             with paper_style():
                 figure = draws_figure(truth, fits, solver_colours(rows), size, share, exact)
                 figure.suptitle(f"{short[key]}\nD = {size}, t = {t:g}", x=0.01, ha="left", fontsize="medium")

@@ -7,13 +7,18 @@ others are never rebuilt.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.catalogue import catalogue, import_target, make
 from problems.arrays import Reals
+from problems.data.datasets import FOLDER_VARIABLE, OFFLINE_VARIABLE
 
 if TYPE_CHECKING:
     from problems.problem import Problem
@@ -47,12 +52,14 @@ def in_own_coordinates(size: int, share: float) -> bool:
     return size > 2 and share == 1
 
 
-def exact_density(problem: str, settings: str, size: int, truth: Reals) -> ExactDensity | None:
+def exact_density(problem: str, settings: str, size: int, truth: Reals, data: str | None = None) -> ExactDensity | None:
     """Return the exact density around draws ``truth`` (n, 2), or ``None`` where the problem cannot be built here.
 
-    That is so where its data set, or the plugin that it comes from, is not at hand.
+    That is so where its data set, or the plugin that it comes from, is not at hand: it is looked for in the folder
+    ``data``, if that is there, and never fetched.
     """
-    instance = _built(problem, settings, size)
+    with offline(data):
+        instance = _built(problem, settings, size)
     if instance is None or instance.view is None:
         return None
     import torch
@@ -64,6 +71,24 @@ def exact_density(problem: str, settings: str, size: int, truth: Reals) -> Exact
     values = torch.cat([instance.view.log_density(tile) for tile in nodes.split(TILE)]).double().numpy()
     density = np.exp(values - values.max()).reshape(NODES, NODES)
     return ExactDensity(instance.view.names, x, y, density / (density.sum() * (x[1] - x[0]) * (y[1] - y[0])))
+
+
+@contextmanager
+def offline(folder: str | None) -> Iterator[None]:
+    """Have data sets looked for in a folder, if it is there, and nowhere but on this machine."""
+    wanted = {OFFLINE_VARIABLE: "1"}
+    if folder is not None and Path(folder).is_dir():
+        wanted[FOLDER_VARIABLE] = folder
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _built(problem: str, settings: str, size: int) -> Problem | None:

@@ -12,6 +12,7 @@ import pandas as pd
 from harness.measure import CATALOGUE
 from harness.report import published as published_figures
 from harness.report import summary
+from harness.report.apart import apart, relabelled
 from harness.report.draws_and_steps_figures import plot_draws_and_steps
 from harness.report.filtering import draw_filtering
 from harness.report.palette import GREY, colours, paper_style
@@ -35,17 +36,21 @@ def write_figures(
     *,
     traces: pd.DataFrame | None = None,
     projections: pd.DataFrame | None = None,
+    data: str | None = None,
 ) -> list[Path]:
     """Write the figures of every problem and measure, of steps, of draws and of filters, and return their paths.
 
-    Lines are medians over the ok runs, bars quartiles; dashes are floors, open marks published figures. Matplotlib's
-    settings are left as they were.
+    ``data`` is the folder where data sets may lie. Lines are medians over the ok runs, bars quartiles; dashes are
+    floors, open marks published figures. Matplotlib's settings are left as they were.
     """
+    labels = apart(frame)
+    frame = relabelled(frame, labels)
+    traces, projections = (None if table is None else relabelled(table, labels) for table in (traces, projections))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     filters = iter(()) if traces is None else draw_filtering(frame, traces)
-    for name, figure in chain(draw(frame), plot_draws_and_steps(frame, traces, projections), filters):
+    for name, figure in chain(draw(frame), plot_draws_and_steps(frame, traces, projections, data), filters):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from harness.report import published as published_figures
 from harness.report import summary
+from harness.report.apart import apart, relabelled
 from harness.report.contents import failures, measures, overview, problem_tables, provenance
 from harness.report.draws_and_steps import draws_and_steps_data
 from harness.report.plots import plot_data
@@ -36,15 +37,18 @@ def write_page(
     *,
     traces: pd.DataFrame | None = None,
     projections: pd.DataFrame | None = None,
+    data: str | None = None,
 ) -> Path:
     """Write the report of a frame (as of ``harness.load``) to one HTML file and return its path.
 
     ``traces`` and ``projections`` (as of ``harness.load_traces`` and ``harness.load_projections``) add plots of steps
-    and of draws or densities. Raises ``ValueError`` for a frame without rows.
+    and of draws or densities; ``data`` is the folder where data sets may lie. Raises ``ValueError`` for a frame without
+    rows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(frame, title, description, traces=traces, projections=projections), encoding="utf-8")
+    text = page(frame, title, description, traces=traces, projections=projections, data=data)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -55,11 +59,15 @@ def page(
     *,
     traces: pd.DataFrame | None = None,
     projections: pd.DataFrame | None = None,
+    data: str | None = None,
 ) -> str:
     """Return the report as HTML text; raises ``ValueError`` for a frame without rows."""
     if frame.empty:
         raise ValueError("the frame has no rows: nothing was planned")
     frame = summary.plain_text(frame)
+    labels = apart(frame)
+    frame = relabelled(frame, labels)
+    traces, projections = (None if table is None else relabelled(table, labels) for table in (traces, projections))
     published = published_figures.load()
     rows = summary.summarise(frame, published)
     others = summary.unmatched(rows, published)
@@ -71,7 +79,7 @@ def page(
         ours = rows[(rows["problem"] == key[0]) & (rows["problem_settings"] == key[1])]
         theirs = others[(others["problem"] == key[0]) & (others["problem_settings"] == key[1])]
         plot = plot_data(ours, theirs, frame, key, name)
-        plot |= draws_and_steps_data(traces, projections, key, plot["labels"])
+        plot |= draws_and_steps_data(traces, projections, key, plot["labels"], data)
         plots.append(plot)
         shown = {"short": short[key], "has_draws": bool(plot["draws"]), "has_steps": bool(plot["steps"])}
         shown["has_densities"] = bool(plot["densities"])

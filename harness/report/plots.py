@@ -26,7 +26,7 @@ def plot_data(
     rows = rows[rows["figures"] > 0]
     measured = frame[(frame["status"] == "ok") & frame["value"].notna()]
     measured = measured[(measured["problem"] == problem[0]) & (measured["problem_settings"] == problem[1])]
-    measured = measured.drop_duplicates(["key", "t", "metric"])
+    measured = measured.drop_duplicates(["key", "label", "t", "metric"])
     single = measured["key"].nunique() <= MOST_RUNS
     shown = rows[rows["solver"] != "oracle"]
     labels = list(dict.fromkeys(shown["label"]))

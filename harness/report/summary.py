@@ -16,6 +16,7 @@ import pandas as pd
 from harness.measure import CATALOGUE
 from harness.outcome import NOT_RUN
 from harness.report import published as published_figures
+from harness.report.apart import told_apart
 
 PROBLEM = ["problem", "problem_settings"]
 SOLVER = ["solver", "solver_settings", "label"]
@@ -26,7 +27,7 @@ BESIDE = ("median", "q25", "q75", "min", "max", "runs", "seconds", "method", "so
 def cells(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per cell, without the columns that belong to a single figure, in the frame's order."""
     figures = ["t", "metric", "value", "standard_error", "estimator", "floor", "floor_standard_error"]
-    return frame.drop_duplicates("key").drop(columns=figures, errors="ignore").reset_index(drop=True)
+    return frame.drop_duplicates(["key", "label"]).drop(columns=figures, errors="ignore").reset_index(drop=True)
 
 
 def summarise(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -38,11 +39,13 @@ def summarise(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.
     everything but the implementation agrees; pass ``published`` (as of :func:`harness.report.published.load`) to
     replace those in the repository.
 
-    A group without any ok run keeps its rows, with the times and measures that others have on the same problem.
+    What must not be pooled is told apart by its label (``harness.report.apart``): presets, devices, evaluations, data,
+    and settings of rows of one label. A group without any ok run keeps its rows, with the times and measures that
+    others have on the same problem.
     """
     published = published_figures.load() if published is None else published
     # A cell that several suites plan is one run.
-    frame = plain_text(frame).drop_duplicates(["key", "t", "metric"])
+    frame = told_apart(plain_text(frame)).drop_duplicates(["key", "label", "t", "metric"])
     counts = outcomes(cells(frame))
     figures = frame[frame["metric"].notna() & frame["value"].notna() & (frame["status"] == "ok")]
     keys = [*GROUP, "t", "metric"]

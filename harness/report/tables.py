@@ -36,9 +36,7 @@ def blocks(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> Iterato
 
     Raises ``UsageError`` for a measure of ``metrics`` that the frame does not have.
     """
-    for metric in metrics or ():
-        if metric not in set(frame["metric"].dropna()):
-            raise unknown("measure of this suite", metric, summary.distinct(frame["metric"]))
+    of_measures(frame, metrics)
     rows = summary.summarise(frame)
     titles = summary.titles(rows)
     for key, group in rows.groupby([*summary.PROBLEM, "metric"], sort=False, dropna=False):
@@ -51,6 +49,19 @@ def blocks(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> Iterato
         note = f"not run: {', '.join(summary.distinct(absent['label']))}" if len(absent) else ""
         texts = [printed(row) for row in group[run].to_dict("records")]
         yield Block(f"{titles[problem, problem_settings]}: {measure}", pd.DataFrame(texts, columns=COLUMNS), note)
+
+
+def of_measures(frame: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFrame:
+    """Return the rows with these measures, and those of cells without any; all where ``metrics`` is ``None``.
+
+    Raises ``UsageError`` for a measure that the frame does not have.
+    """
+    for metric in metrics or ():
+        if metric not in set(frame["metric"].dropna()):
+            raise unknown("measure of this suite", metric, summary.distinct(frame["metric"]))
+    if metrics is None:
+        return frame
+    return frame[frame["metric"].isin(metrics) | frame["metric"].isna()].reset_index(drop=True)
 
 
 def sense(metric: str) -> str:
@@ -195,6 +206,7 @@ def export(frame: pd.DataFrame, format: str, path: str | Path | None = None) -> 
         print(TEXTS[format](frame), end="")
         return
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         if format == "parquet":
             write_parquet(frame, Path(path))
         else:

@@ -143,11 +143,11 @@ SOURCES = {
 """Where each of the nine data sets comes from."""
 
 
-def obtain(name: str, shape: tuple[int, int]) -> Table:
+def obtain(name: str, shape: tuple[int, int], fetch: bool = True) -> Table:
     """Return features (rows, d) and labels (rows,) of ``name`` from the cache, else from its source, verified.
 
-    Raises ``Unavailable`` when the source cannot be reached, ``ValueError`` when what came is not what was expected:
-    then nothing is kept.
+    Raises ``Unavailable`` when the source cannot be reached, or is not to be, without ``fetch``; ``ValueError`` when
+    what came is not what was expected: then nothing is kept.
     """
     source = SOURCES[name]
     if not source.download:
@@ -157,6 +157,8 @@ def obtain(name: str, shape: tuple[int, int]) -> Table:
     cached = dataset_cache.read(name, source.sha256)
     if cached is not None:
         return cached
+    if not fetch:
+        raise Unavailable("nothing is to be fetched (WGFBENCH_OFFLINE is set)")
     table = _fetch(name, source, shape[0])
     _verify(name, source, shape, table, source.sha256 or dataset_cache.recorded(name))
     dataset_cache.write(name, *table)

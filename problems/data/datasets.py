@@ -40,7 +40,13 @@ SHAPES = {
 exercise; it has no source but a folder.
 """
 
+BUNDLED = "breast-cancer"
+"""The data set that comes with scikit-learn, and is taken from nowhere else."""
+
 FOLDER_VARIABLE = "WGFBENCH_DATA"
+
+OFFLINE_VARIABLE = "WGFBENCH_OFFLINE"
+"""Where it is set, nothing is fetched: what is not on this machine is not available."""
 
 TRAINING_SHARE = 0.8
 
@@ -148,10 +154,10 @@ def load(name: str, folder: Path | None = None) -> Classification:
     folder = data_folder() if folder is None else folder
     if folder is not None and not folder.is_dir():
         raise ValueError(f"data: {str(folder)!r} is not a folder")
-    if name == "breast-cancer":
+    if name == BUNDLED:
         return _breast_cancer(name)
-    path = None if folder is None else folder / f"{name}.csv.gz"
-    if path is not None and path.is_file():
+    path = in_folder(name, folder)
+    if path is not None:
         data = _read(name, path)
         expected = SHAPES.get(name, data.features.shape)
         if data.features.shape != expected:
@@ -162,6 +168,12 @@ def load(name: str, folder: Path | None = None) -> Classification:
         others = [] if folder is None else [file.name.removesuffix(".csv.gz") for file in folder.glob("*.csv.gz")]
         raise ValueError(f"data must be one of {', '.join(map(repr, sorted({*SHAPES, *others})))}; got {name!r}")
     return Classification(name, *_obtained(name))
+
+
+def in_folder(name: str, folder: Path | None) -> Path | None:
+    """Return the file of a data set in a folder, or ``None`` where there is none or none is looked for."""
+    path = None if folder is None or name == BUNDLED else folder / f"{name}.csv.gz"
+    return path if path is not None and path.is_file() else None
 
 
 def data_folder() -> Path | None:
@@ -176,9 +188,9 @@ def whereabouts(name: str) -> str:
     from problems.data.dataset_sources import SOURCES
 
     folder = data_folder()
-    if name == "breast-cancer":
+    if name == BUNDLED:
         return "bundled"
-    if folder is not None and (folder / f"{name}.csv.gz").is_file():
+    if in_folder(name, folder) is not None:
         return "folder"
     if name not in SOURCES:
         return "absent"
@@ -194,7 +206,7 @@ def _obtained(name: str) -> tuple[Reals, Reals]:
     if name not in SOURCES:
         raise Unavailable(f"data {name!r} are not on this machine and cannot be fetched: {remedy}")
     try:
-        return obtain(name, SHAPES[name])
+        return obtain(name, SHAPES[name], fetch=not os.environ.get(OFFLINE_VARIABLE))
     except Unavailable as error:
         raise Unavailable(f"data {name!r} are not on this machine, and {error}: {remedy}") from error
 

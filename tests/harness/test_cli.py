@@ -8,132 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import psutil
-import pytest
 
-from harness.cli import main
 from harness.store import Store
 
-
-class Printed(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Printed]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Return a function that runs the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Printed:
-        monkeypatch.setattr(sys, "argv", ["wgfbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Printed(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["run", "ouu"], "unknown suite 'ouu'; did you mean 'ou'?"),
-        (["run", "ou", "--solver", "euler-maruyma"], "unknown solver 'euler-maruyma'; did you mean 'euler-maruyama'?"),
-        (["run", "ou", "--problem", "ornstein"], "unknown problem 'ornstein'"),
-        (["run", "ou", "--preset", "papr"], "did you mean 'paper'?"),
-        (["run", "ou", "--dims", "0"], "dims must be whole numbers >= 1, ranges rising; got '0'"),
-        (["run", "ou", "--dims", "a:b"], "dims must be numbers such as 2,6 or 1:12, got 'a:b'"),
-        (["run", "ou", "--seeds", "-3"], "seeds must be a count >= 1"),
-        (["run", "ou", "--timeout", "soon"], "timeout must be a duration > 0"),
-        (["run", "ou", "--memory", "4"], "memory must be a size > 0"),
-        (["run", "ou", "--device", "cuda:7"], "device 'cuda:7' is not there"),
-        (["run", "ou", "--device", "tpu"], "device must be cpu, cuda, cuda:N or auto; got 'tpu'"),
-        (["run", "ou", "--backend", "slurm"], "unknown backend 'slurm'"),
-        (["run", "ou", "--cell", "zzz"], "have a key that starts with 'zzz'"),
-        (["run", "demo", "--problem", "double-well", "--dims", "7"], "the selection leaves nothing to run"),
-        (["run", "ou", "--plugin", "absent.py"], "plugin 'absent.py' does not import"),
-        (["run", "nowhere.toml"], "suite 'nowhere.toml' cannot be read"),
-        (["show"], "there is no store"),
-        (["check", "chang-coper"], "did you mean 'chang-cooper'?"),
-    ],
-)
-def test_bad_input(command: Command, arguments: list[str], said: str) -> None:
-    printed = command(*arguments)
-    assert printed.code == 2
-    assert said in printed.err
-    assert len(printed.err.strip().splitlines()) == 1
-    assert printed.out == ""
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ('colour = "red"', "unknown key of suite"),
-        ("seeds = [1]", "seeds"),
-        ("draws = 'many'", "draws = 'many'"),
-        ("draws = 1", "draws = 1"),
-        ("seeds = -2", "seeds must be a count >= 1"),
-        ("measures = ['symlk']", "unknown measure 'symlk'; did you mean 'symkl'?"),
-        ("[[problems]]\nuse = 'ornstein-uhlenbeck'\nsettings = { instanse = 'random' }", "did you mean 'instance'?"),
-        ("[[problems]]\nuse = 'ornstein-uhlenbeck'\nsettings = { inverse_temperature = 0.0 }", "inverse_temperature"),
-        ("[[problems]]\nuse = 'ornstein-uhlenbeck'\nsettings = { inverse_temperature = 'warm' }", "'warm'"),
-        (
-            "[[problems]]\nuse = 'ornstein-uhlenbeck'\n"
-            "settings = { instance = 'given', precision = [[1.0, 2.0], [2.0, 1.0]], centre = [0.0, 0.0] }",
-            "must be positive definite",
-        ),
-        (
-            "[[problems]]\nuse = 'ornstein-uhlenbeck'\n"
-            "settings = { instance = 'given', precision = [[1.0, 0.0], [0.0, 1.0]], centre = [0.0] }",
-            "centre (b) must have shape (2,), got shape (1,)",
-        ),
-        (
-            "[[solvers]]\nuse = 'euler-maruyama'\nsettings = { step_size = 0.0 }",
-            "step_size must be a finite number > 0",
-        ),
-        ("[[solvers]]\nuse = 'euler-maruyama'\nsettings = { step_size = 3.0 }", "larger than the horizon"),
-        ("[[solvers]]\nuse = 'euler-maruyama'\nsettings = { particles = -1 }", "particles must be a whole number >= 1"),
-    ],
-)
-def test_bad_suite(command: Command, tmp_path: Path, lines: str, said: str) -> None:
-    head = 'title = "bad"\n'
-    if "[[" not in lines:
-        head, lines = head + lines + "\n", ""
-    body = lines
-    if "[[problems]]" not in body:
-        body += "\n[[problems]]\nuse = 'ornstein-uhlenbeck'\n"
-    if "[[solvers]]" not in body:
-        body += "\n[[solvers]]\nuse = 'euler-maruyama'\n"
-    (tmp_path / "bad.toml").write_text(head + body)
-    printed = command("run", "bad.toml")
-    assert printed.code == 2
-    assert said in printed.err
-    assert len(printed.err.strip().splitlines()) == 1
-    assert not (tmp_path / "results").exists(), "a suite that cannot run leaves nothing behind"
-
-
-def test_not_a_store(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("these are notes, and no database")
-    for arguments in (["run", "ou", "--store", "notes.txt"], ["show", "--store", "notes.txt"]):
-        printed = command(*arguments)
-        assert printed.code == 2
-        assert "'notes.txt' is not a wgfbench store" in printed.err
-    assert (tmp_path / "notes.txt").read_text() == "these are notes, and no database"
-
-
-def test_a_plugin_that_does_not_import(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("import no_such_package")
-    printed = command("run", "ou", "--plugin", "broken.py")
-    assert printed.code == 2
-    assert "plugin 'broken.py' does not import: ModuleNotFoundError: No module named 'no_such_package'" in printed.err
+Command = Callable[..., Any]
 
 
 def test_dry_run_runs_nothing(command: Command, tmp_path: Path) -> None:

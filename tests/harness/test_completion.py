@@ -19,7 +19,8 @@ from harness.measure import CATALOGUE
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.provenance import provenance
-from harness.store import APPLICATION_ID, SCHEMA, SINCE_2, SINCE_3, Store
+from harness.store import Store
+from harness.store_formats import APPLICATION_ID, SCHEMA, SINCE_2, SINCE_3
 from harness.suite import Suite
 from harness.sweep import incomplete, pending
 

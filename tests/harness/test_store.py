@@ -21,12 +21,14 @@ import pytest
 
 from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
+from harness.editing import retire_edited
 from harness.errors import UsageError
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
 from harness.projection import Projection
 from harness.provenance import provenance
-from harness.store import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3, Store
+from harness.store import Store
+from harness.store_formats import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3
 from harness.suite import Suite
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -242,8 +244,10 @@ def test_a_disk_that_fills_during_a_sweep(tmp_path: Path, plugin: Path, suite_fi
     shell = f"ulimit -f 400; exec {binary} run {suite} --plugin {plugin} --store {store} -j 2"
     result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
     assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert str(store) in result.stderr
+    # A slow machine has time for lines that say how far it is.
+    said = [line for line in result.stderr.strip().splitlines() if " failed, after " not in line]
+    assert len(said) == 1
+    assert str(store) in said[0]
     with Store(store) as whole:
         assert whole.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -257,6 +261,7 @@ def test_a_new_plan_replaces_what_it_changes(tmp_path: Path, plugin: Path) -> No
             )
             cells = plan(suite, Selection(), catalogue([plugin]))
             run = store.begin("test", "", provenance(1))
+            retire_edited(store, "test", {"": suite}, catalogue([plugin]), None, {cell.key for cell in cells})
             store.record_plan("test", "", cells, "wgfbench run test")
             for cell in cells:
                 store.record(cell, measured(float(draws)), run, 0)

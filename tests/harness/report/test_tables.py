@@ -107,4 +107,6 @@ def test_what_cannot_be_written(realistic, tmp_path):
     with pytest.raises(UsageError, match="name the file"):
         tables.export(realistic, "parquet")
     with pytest.raises(UsageError, match="cannot be written"):
-        tables.export(realistic, "csv", tmp_path / "nowhere" / "x.csv")
+        tables.export(realistic, "csv", tmp_path)
+    tables.export(realistic, "csv", tmp_path / "new" / "x.csv")
+    assert (tmp_path / "new" / "x.csv").exists()
