@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.plan import Cell
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -83,7 +83,12 @@ SELECT key, CASE WHEN key IN (SELECT key FROM traces WHERE name = 'observation_t
 DROP TABLE traces;
 ALTER TABLE series RENAME TO traces
 """
-UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5}
+# Until then nothing was kept of densities in the plane.
+PLANE_DENSITIES = """
+ALTER TABLE projections ADD COLUMN box BLOB;
+ALTER TABLE projections ADD COLUMN density BLOB
+"""
+UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: PLANE_DENSITIES}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 
