@@ -9,6 +9,13 @@ const drawing = (() => {
   // Besides its colour a solver has a dash and a mark, so that it is told apart without colours too.
   const dash = (label) => ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"][label % 6];
   const mark = (label) => ["circle", "square", "triangle-up", "cross", "triangle-down", "diamond", "pentagon"][label % 7];
+  // On black the darker shades of a hue are mixed with white, or they would be lost.
+  const tint = (colour) => {
+    const channels = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+    const light = (0.3 * channels[0] + 0.59 * channels[1] + 0.11 * channels[2]) / 255;
+    const white = matchMedia("(prefers-color-scheme: dark)").matches ? Math.max(0, 0.5 - light) / (1 - light) : 0;
+    return `#${channels.map((channel) => Math.round(channel + white * (255 - channel)).toString(16).padStart(2, "0")).join("")}`;
+  };
   const theme = () => {
     const style = getComputedStyle(document.documentElement);
     return Object.fromEntries(["ink", "soft", "line", "paper", "faint"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
@@ -51,7 +58,9 @@ const drawing = (() => {
     "triangle-down": "M11 10 7 2.5h8Z", diamond: "M11 1.5 15 6 11 10.5 7 6Z", pentagon: "M11 2 15 5 13.5 9.5h-5L7 5Z",
   };
   const legend = (box, entries, hidden, changed) => {
-    box.querySelector(".legend").replaceChildren(...entries.map((entry) => {
+    const holder = box.querySelector(".legend");
+    const focused = Array.from(holder.children).indexOf(document.activeElement);
+    holder.replaceChildren(...entries.map((entry) => {
       const button = make("button", undefined, { type: "button", title: "Show or hide" });
       const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       const path = (shape, attributes) => {
@@ -69,11 +78,11 @@ const drawing = (() => {
       button.append(svg, entry.name);
       button.addEventListener("click", () => {
         if (!hidden.delete(entry.key)) hidden.add(entry.key);
-        button.setAttribute("aria-pressed", String(!hidden.has(entry.key)));
         changed();
       });
       return button;
     }));
+    holder.children[focused]?.focus();
   };
   // Axes that several panels have in common show how a law spreads; where it spreads too far, each has its own.
   const common = (widths) => Math.max(...widths) <= 4 * Math.min(...widths);
@@ -92,5 +101,5 @@ const drawing = (() => {
     document.querySelectorAll(".closer").forEach((box) => watcher.observe(box));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => prepared.forEach((draw) => draw()));
   };
-  return { make, plain, unique, dash, mark, theme, settings, axis, layout, choice, legend, common, frames, kinds, start };
+  return { make, plain, unique, dash, mark, tint, theme, settings, axis, layout, choice, legend, common, frames, kinds, start };
 })();

@@ -1,7 +1,7 @@
 /* Draws of a fit beside exact ones, and the traces of a solver's steps. */
 (() => {
   "use strict";
-  const { plain, unique, dash, mark, theme, settings, axis, layout, choice, kinds } = drawing;
+  const { plain, unique, dash, mark, tint, theme, settings, axis, layout, choice, kinds } = drawing;
 
   kinds.draws = (box, problem) => {
     const controls = box.querySelector(".controls");
@@ -32,18 +32,21 @@
         yaxis: axis(colours, { title: { text: names[1] }, range: range[1], scaleanchor: "x" }),
         uirevision: `${view.size} ${view.t}`,
       });
-      const lines = { type: "contour", ...view.contours, ncontours: 7, contours: { coloring: "none" }, line: { color: colours.faint, width: 1 },
-                      showscale: false, hoverinfo: "skip" };
+      // Of an exact density the lines are the edges of the regions that hold 20, 50, 80, 95 and 99 % of it.
+      const line = { type: "contour", ...view.contours, line: { color: colours.faint, width: 1 }, showscale: false, hoverinfo: "skip" };
+      const lines = view.levels
+        ? view.levels.map((value) => ({ ...line, contours: { type: "constraint", operation: "=", value } }))
+        : [{ ...line, ncontours: 7, contours: { coloring: "none" } }];
       const dots = (points, colour, name) => ({
         type: "scatter", mode: "markers", x: points.x, y: points.y, marker: { color: colour, size: 4, opacity: 0.6 },
         hovertemplate: `${plain(name)}<br>(%{x:.3g}, %{y:.3g})<extra></extra>`,
       });
       const label = problem.labels[fit.label];
-      Plotly.react(box.querySelector(".fit"), [lines, dots(fit, problem.colours[fit.label], label)], picture, settings);
-      Plotly.react(box.querySelector(".truth"), [lines, dots(view.truth, colours.soft, "exact draws")], picture, settings);
+      Plotly.react(box.querySelector(".fit"), [...lines, dots(fit, tint(problem.colours[fit.label]), label)], picture, settings);
+      Plotly.react(box.querySelector(".truth"), [...lines, dots(view.truth, colours.soft, "exact draws")], picture, settings);
       box.querySelector(".which").textContent = label;
       box.querySelector(".share").textContent = view.names ? `Two of the ${view.size} coordinates; lines: their exact density.` :
-        view.exact ? "Lines: the exact density." : view.size === 2 || view.own ? "" : `The plane of the truth's two principal axes holds ${(100 * view.share).toFixed(0)} % of its variance.`;
+        view.exact ? "Lines: regions that hold 20, 50, 80, 95 and 99 % of the exact density." : view.size === 2 || view.own ? "" : `The plane of the truth's two principal axes holds ${(100 * view.share).toFixed(0)} % of its variance.`;
     };
     return draw;
   };
@@ -60,7 +63,7 @@
       const view = same.find((other) => other.size === Number(size.select.value));
       const colours = theme();
       const found = view.series.flatMap((series) => {
-        const colour = problem.colours[series.label];
+        const colour = tint(problem.colours[series.label]);
         const label = problem.labels[series.label];
         const common = { type: "scatter", x: series.step, legendgroup: label };
         const band = series.seeds < 2 ? [] : [

@@ -58,6 +58,7 @@ def draws_and_steps_data(
         view: dict[str, Any] = {"size": size, "t": number(t), "share": number(share), "truth": coordinates(truth)}
         view |= {"own": own, "names": list(exact.names) if own and exact else None, "exact": exact is not None}
         view["contours"] = contours(truth, exact)
+        view["levels"] = numbers(np.array(exact.levels()) / max(exact.density.max(), 1e-300), 4) if exact else None
         series = [{"label": place[label], **coordinates(points)} for label, points in fits if label in place]
         draws.append(view | {"series": series})
     densities = [

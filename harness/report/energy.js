@@ -1,7 +1,7 @@
 /* The free energy over time, exact and of each solver: as it is, or what is left above the exact one at the end. */
 (() => {
   "use strict";
-  const { plain, dash, mark, theme, settings, axis, layout, choice, legend, kinds } = drawing;
+  const { plain, dash, mark, tint, theme, settings, axis, layout, choice, legend, kinds } = drawing;
 
   kinds.energy = (box, problem) => {
     const controls = box.querySelector(".controls");
@@ -11,15 +11,12 @@
     shown.offer([["energy", "the energy F"], ["decay", "its decay, F above the last exact one"]]);
     size.offer(problem.energy.map((view) => [view.size, `D = ${view.size}`]), problem.energy.at(-1).size);
     const hidden = new Set();
-    let legendFor = null;
     const draw = () => {
       const view = problem.energy.find((other) => other.size === Number(size.select.value));
-      if (legendFor !== view) {
-        legendFor = view;
-        const exact = view.curve.t.length || view.measured.t.length ? [{ key: "exact", name: "exact", colour: "var(--faint)", shaded: true }] : [];
-        legend(box, [...exact, ...view.series.map((series) => ({
-          key: series.label, name: problem.labels[series.label], colour: problem.colours[series.label], dash: dash(series.label), mark: mark(series.label) }))], hidden, () => draw());
-      }
+      const exact = view.curve.t.length || view.measured.t.length ? [{ key: "exact", name: "exact", colour: "var(--faint)", shaded: true }] : [];
+      legend(box, [...exact, ...view.series.map((series) => ({
+        key: series.label, name: problem.labels[series.label], colour: tint(problem.colours[series.label]),
+        dash: dash(series.label), mark: mark(series.label) }))], hidden, () => draw());
       const colours = theme();
       const decay = shown.select.value === "decay";
       const found = [];
@@ -40,9 +37,9 @@
       add("exact", "exact", view.curve, { mode: "lines", line: { color: `${colours.faint}77`, width: 8 } });
       if (!view.curve.t.length) add("exact", "exact", view.measured, { mode: "lines+markers", line: { color: `${colours.faint}77`, width: 8 }, marker: { color: colours.faint, size: 9 } });
       for (const series of view.series) {
-        const [tint, name] = [problem.colours[series.label], problem.labels[series.label]];
-        add(series.label, name, series.steps, { mode: "lines", line: { color: tint, width: 1.8, dash: dash(series.label) } });
-        add(series.label, name, series.measured, { mode: "markers", marker: { color: tint, size: 9, symbol: mark(series.label), line: { color: colours.paper, width: 1 } } });
+        const [own, name] = [tint(problem.colours[series.label]), problem.labels[series.label]];
+        add(series.label, name, series.steps, { mode: "lines", line: { color: own, width: 1.8, dash: dash(series.label) } });
+        add(series.label, name, series.measured, { mode: "markers", marker: { color: own, size: 9, symbol: mark(series.label), line: { color: colours.paper, width: 1 } } });
       }
       const values = found.flatMap((trace) => trace.y);
       const [low, high] = [Math.min(...values), Math.max(...values)];

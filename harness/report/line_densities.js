@@ -1,7 +1,7 @@
 /* Densities on the line, times side by side, each over the exact one. */
 (() => {
   "use strict";
-  const { plain, dash, theme, settings, axis, layout, choice, legend, common, frames, kinds } = drawing;
+  const { plain, dash, tint, theme, settings, axis, layout, choice, legend, common, frames, kinds } = drawing;
   const WIDTH = 300, HEIGHT = 230;
 
   kinds.densities = (box, problem) => {
@@ -14,13 +14,13 @@
     axes.offer(frames, common(ends.map(([low, high]) => high - low)) && common(tops) ? "common" : "own");
     axes.select.parentElement.hidden = views.length < 2;
     const labels = Array.from(new Set(views.flatMap((view) => view.series.map((series) => series.label)))).sort((a, b) => a - b);
-    legend(box, [
-      { key: "exact", name: "exact", colour: "var(--faint)", shaded: true },
-      ...labels.map((label) => ({ key: label, name: problem.labels[label], colour: problem.colours[label], dash: dash(label) })),
-    ], hidden, () => draw());
     const columns = () => Math.max(1, Math.min(views.length, Math.floor(box.clientWidth / WIDTH), 4));
     let drawnColumns = 0;
     const draw = () => {
+      legend(box, [
+        { key: "exact", name: "exact", colour: "var(--faint)", shaded: true },
+        ...labels.map((label) => ({ key: label, name: problem.labels[label], colour: tint(problem.colours[label]), dash: dash(label) })),
+      ], hidden, () => draw());
       drawnColumns = columns();
       const across = Math.ceil(views.length / Math.ceil(views.length / drawnColumns));
       const down = Math.ceil(views.length / across);
@@ -50,7 +50,7 @@
         found.push({ ...curve(view.truth, "exact", { fill: "tozeroy", fillcolor: `${colours.faint}55`, line: { color: colours.faint, width: 1 } }),
                      visible: !hidden.has("exact") });
         for (const series of view.series) {
-          const line = { color: problem.colours[series.label], width: 1.8, dash: dash(series.label) };
+          const line = { color: tint(problem.colours[series.label]), width: 1.8, dash: dash(series.label) };
           found.push({ ...curve(series, problem.labels[series.label], { line }), visible: !hidden.has(series.label) });
         }
       });

@@ -1,8 +1,8 @@
 /* Densities in the plane: a row for the truth and each solver, a column for each time, on one scale of colours. */
 (() => {
   "use strict";
-  const { make, theme, choice, common, frames, kinds } = drawing;
-  const MISSING = 65535, STEPS = 65534, PIXELS = 150;
+  const { make, tint, theme, choice, common, frames, kinds } = drawing;
+  const MISSING = 65535, STEPS = 65534, PIXELS = [118, 220];
   // From the page's own paper to its ink: lightness alone tells the order, in the light and in the dark.
   const scales = {
     light: [[255, 255, 255], [218, 232, 243], [158, 200, 226], [86, 151, 200], [32, 92, 154], [8, 38, 84]],
@@ -15,7 +15,7 @@
     const steps = new Uint16Array(bytes.length / 2).map((_, index) => bytes[2 * index] + 256 * bytes[2 * index + 1]);
     const nodes = Math.round(Math.sqrt(steps.length));
     const values = Float64Array.from(steps, (step) => (step === MISSING ? NaN : (step / STEPS) * packed.peak));
-    return { nodes, at: (column, row) => values[row * nodes + column] };
+    return { nodes, peak: packed.peak, at: (column, row) => values[row * nodes + column] };
   };
   // Between four nodes the value is bilinear; outside of the grid there is none.
   const between = (grid, box, x, y) => {
@@ -73,14 +73,16 @@
     };
     // Colours go by the root of the density, so that thin tails and compact edges are seen.
     const share = (value) => Math.sqrt(value / view.top);
+    let size = PIXELS[0];
     const paint = (canvas, row, index) => {
       const [left, low, right, high] = frame(index);
       const colours = theme();
       const scale = matchMedia("(prefers-color-scheme: dark)").matches ? scales.dark : scales.light;
-      const sharp = Math.min(2, window.devicePixelRatio || 1) * PIXELS;
+      const sharp = Math.min(2, window.devicePixelRatio || 1) * size;
       const ratio = Math.min(1.6, Math.max(0.6, (high - low) / (right - left)));
       canvas.width = Math.round(sharp);
       canvas.height = Math.round(sharp * ratio);
+      canvas.style.width = `${size}px`;
       canvas.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
       const context = canvas.getContext("2d");
       const [width, height] = [canvas.width, canvas.height];
@@ -100,6 +102,12 @@
         }
         context.putImageData(image, 0, 0);
       }
+      // In common axes a grid may end within the panel: what lies beyond is not known to be empty.
+      const [corner, opposite] = [pixel(box[0], box[3]), pixel(box[2], box[1])];
+      context.lineWidth = 1;
+      context.setLineDash([1, 3]);
+      context.strokeStyle = colours.faint;
+      context.strokeRect(corner[0], corner[1], opposite[0] - corner[0], opposite[1] - corner[1]);
       context.lineWidth = Math.max(1, sharp / 190);
       view.levels[index].forEach((level) => {
         const over = share(level) > 0.55;
@@ -109,7 +117,7 @@
       });
       const points = grid || row.label === undefined ? null : draws(row.label, view.t[index]);
       if (points) {
-        context.fillStyle = row.colour;
+        context.fillStyle = tint(row.colour);
         context.globalAlpha = 0.75;
         points.x.forEach((x, place) => context.fillRect(pixel(x, 0)[0] - sharp / 150, pixel(0, points.y[place])[1] - sharp / 150, sharp / 75, sharp / 75));
         context.globalAlpha = 1;
@@ -162,13 +170,17 @@
       const ticks = [0, 0.0625, 0.25, 0.5625, 1].map((part) => make("span", short(part * view.top) + (part === 1 ? " and more" : "")));
       box.querySelector(".ticks").replaceChildren(...ticks);
     };
+    // As wide as the page allows, within bounds; where it is narrow the table is scrolled.
+    const fitting = () => Math.round(Math.min(PIXELS[1], Math.max(PIXELS[0], (box.clientWidth - 220) / view.t.length - 12)));
+    new ResizeObserver(() => canvases.length && Math.abs(fitting() - size) > 8 && draw()).observe(box);
     const draw = () => {
       if (!canvases.length) build();
+      size = fitting();
       bar();
       canvases.forEach(([canvas, row, index]) => {
         paint(canvas, row, index);
         const grid = row.grids[index];
-        const peak = grid ? `highest ${short(Math.max(...Array.from({ length: grid.nodes ** 2 }, (_, place) => grid.at(place % grid.nodes, Math.floor(place / grid.nodes)) || 0)))}` : "draws";
+        const peak = grid ? `highest density ${short(grid.peak)}` : "draws";
         canvas.setAttribute("aria-label", `${row.name} at t = ${view.t[index]}: ${peak}`);
       });
       Array.from(table.querySelectorAll("tfoot td")).forEach((cell, index) => {
