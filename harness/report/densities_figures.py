@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 4
+SCALE = ("#ffffff", "#dae8f3", "#9ec8e2", "#5697c8", "#205c9a", "#082654")
+"""Colours of a density from 0 up, those of the page: lightness alone tells the order."""
 COMMON = 4
 """Panels have axes in common where the widest law is at most so many times as wide as the narrowest."""
 
@@ -54,15 +56,16 @@ def plane_figure(view: PlaneView, shown: Mapping[str, str]) -> Figure:
     Colours go by the root of the density. Lines are at the densities where the exact regions of highest density end;
     what has draws alone is shown by these over the exact lines.
     """
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     columns, lines = len(view.times), len(view.rows) + 1
     figure = Figure(figsize=(1.9 * columns + 1.6, 1.8 * lines + 0.7), layout="constrained")
     widths = [one.x[-1] - one.x[0] for one in view.exact]
     together = bool(max(widths) <= COMMON * min(widths))
     grid = figure.subplots(lines, columns, squeeze=False, sharex=together or "col", sharey=together or "col")
-    norm = PowerNorm(0.5, 0.0, view.top())
+    norm, scale = PowerNorm(0.5, 0.0, view.top()), LinearSegmentedColormap.from_list("densities", SCALE)
     labels = ["exact", *(row.label for row in view.rows)]
     for line, label in enumerate(labels):
         for column, exact in enumerate(view.exact):
@@ -70,7 +73,8 @@ def plane_figure(view: PlaneView, shown: Mapping[str, str]) -> Figure:
             density = exact.density if line == 0 else view.rows[line - 1].densities[column]
             draws = None if line == 0 else view.rows[line - 1].draws[column]
             if density is not None:
-                image = axes.imshow(density, origin="lower", extent=extent(exact), cmap="Blues", norm=norm)
+                style: dict[str, Any] = {"cmap": scale, "norm": norm, "interpolation": "bilinear"}
+                image = axes.imshow(density, origin="lower", extent=extent(exact), **style)
                 if line == 0 and column == 0:
                     figure.colorbar(image, ax=grid, location="right", shrink=0.6, label="density", extend="max")
             elif draws is not None:
@@ -78,6 +82,10 @@ def plane_figure(view: PlaneView, shown: Mapping[str, str]) -> Figure:
             lined = exact.density if density is None else np.nan_to_num(density)
             if lined.max() > exact.levels()[0]:
                 axes.contour(exact.x, exact.y, lined, levels=distinct(exact.levels()), colors=GREY, linewidths=0.5)
+            # Where a grid ends within common axes, what lies beyond is not known to be empty.
+            sides = (exact.x[-1] - exact.x[0], exact.y[-1] - exact.y[0])
+            edge: dict[str, Any] = {"fill": False, "edgecolor": GREY, "linewidth": 0.5, "linestyle": ":"}
+            axes.add_patch(Rectangle((exact.x[0], exact.y[0]), *sides, **edge))
             axes.set(aspect="equal", facecolor="white")
             axes.grid(False)
             if line == 0:

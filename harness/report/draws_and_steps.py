@@ -61,7 +61,7 @@ def draws_and_steps_data(
         view["levels"] = numbers(np.array(exact.levels()) / max(exact.density.max(), 1e-300), 4) if exact else None
         series = [{"label": place[label], **coordinates(points)} for label, points in fits if label in place]
         draws.append(view | {"series": series})
-    densities = [
+    densities: list[dict[str, Any]] = [
         {
             "t": number(t),
             "truth": coordinates(truth),

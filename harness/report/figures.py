@@ -37,7 +37,7 @@ def write_figures(
     traces: pd.DataFrame | None = None,
     projections: pd.DataFrame | None = None,
 ) -> list[Path]:
-    """Write the figures of every problem and measure, of steps, of draws, of energies and of filters, and return their paths.
+    """Write the figures of every problem and measure, of steps, draws, energies and filters, and return their paths.
 
     Lines are medians over the ok runs, bars quartiles; dashes are floors, open marks published figures. Matplotlib's
     settings are left as they were.
