@@ -33,14 +33,18 @@ def densities_figure(views: list[tuple[float, Reals, list[tuple[str, Reals]]]], 
     lines = -(-len(views) // columns)
     figure = Figure(figsize=(3.2 * columns + 2.2, 2.6 * lines + 0.4), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    ends = np.array([[truth[0, 0], truth[-1, 0], truth[:, 1].max()] for _, truth, _ in views])
+    widths = ends[:, 1] - ends[:, 0]
+    together = widths.max() <= COMMON * widths.min() and ends[:, 2].max() <= COMMON * ends[:, 2].min()
     for axes, (t, truth, fits) in zip(grid, views, strict=False):
         axes.fill_between(truth[:, 0], truth[:, 1], color=GREY, alpha=0.3, linewidth=0, label="exact")
         for label, points in fits:
             style = {"color": shown[label], "linestyle": dashes(shown)[label], "linewidth": 1.1}
             axes.plot(points[:, 0], points[:, 1], label=label, **style)
-        axes.set(title=f"t = {t:g}", xlabel="x", xlim=(truth[0, 0], truth[-1, 0]))
+        low, high = (ends[:, 0].min(), ends[:, 1].max()) if together else (truth[0, 0], truth[-1, 0])
+        axes.set(title=f"t = {t:g}", xlabel="x", xlim=(low, high))
         # Exact density decides the height: a fit that has collapsed would flatten every other.
-        axes.set_ylim(0, 1.6 * truth[:, 1].max())
+        axes.set_ylim(0, 1.25 * (ends[:, 2].max() if together else truth[:, 1].max()))
     for axes in grid[::columns]:
         axes.set_ylabel("density")
     for axes in grid[len(views) :]:
@@ -61,7 +65,8 @@ def plane_figure(view: PlaneView, shown: Mapping[str, str]) -> Figure:
     from matplotlib.patches import Rectangle
 
     columns, lines = len(view.times), len(view.rows) + 1
-    figure = Figure(figsize=(1.9 * columns + 1.6, 1.8 * lines + 0.7), layout="constrained")
+    tall = max((one.y[-1] - one.y[0]) / (one.x[-1] - one.x[0]) for one in view.exact)
+    figure = Figure(figsize=(1.9 * columns + 1.6, (1.6 * min(tall, 1.6) + 0.2) * lines + 0.9), layout="constrained")
     widths = [one.x[-1] - one.x[0] for one in view.exact]
     together = bool(max(widths) <= COMMON * min(widths))
     grid = figure.subplots(lines, columns, squeeze=False, sharex=together or "col", sharey=together or "col")

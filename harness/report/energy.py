@@ -23,6 +23,7 @@ METRIC, TRACE, CLOCK = "free-energy", "free_energy", "time"
 INSTANCE = 0
 CURVE = 121
 """Times at which an exact energy is drawn as a curve: denser at first, where it falls fastest."""
+BOUNDS = ("oracle", "initial")
 DIGITS = 9
 """Of an energy on the page: what is left above the last value is a small part of it."""
 
@@ -86,7 +87,7 @@ def energy_views(frame: pd.DataFrame, traces: pd.DataFrame | None, problem: tupl
     steps = of_problem(traces, problem)
     if not steps.empty:
         wanted = steps["name"].isin([TRACE, CLOCK]) & (steps["along"] == "steps") & (steps["seed"] == INSTANCE)
-        steps = steps[wanted & (steps["solver"] != "oracle")]
+        steps = steps[wanted & ~steps["solver"].isin(BOUNDS)]
         steps = steps[steps["key"].isin(steps.loc[steps["name"] == TRACE, "key"])]
     sizes = {int(size) for table in (rows, steps) if not table.empty for size in table["size"].unique()}
     for size in sorted(sizes):
@@ -95,7 +96,7 @@ def energy_views(frame: pd.DataFrame, traces: pd.DataFrame | None, problem: tupl
         exact = here[(here["solver"] == "oracle") & here["sample_size"].isna()].drop_duplicates("t").sort_values("t")
         view.measured = Course.of(exact["t"].to_numpy(), exact["value"].to_numpy(), exact["standard_error"].to_numpy())
         found: dict[tuple[str, str], Energies] = {}
-        for key, own in here[here["solver"] != "oracle"].groupby(["solver", "label"], sort=False):
+        for key, own in here[~here["solver"].isin(BOUNDS)].groupby(["solver", "label"], sort=False):
             solver, label = map(str, list(key))
             own = own.drop_duplicates("t").sort_values("t")
             measured = Course.of(own["t"].to_numpy(), own["value"].to_numpy(), own["standard_error"].to_numpy())
@@ -155,7 +156,7 @@ def energy_data(
             "series": [
                 {"label": place[one.label], "steps": one.steps.data(), "measured": one.measured.data()}
                 for one in view.series
-                if one.label in place and one.label != "initial"
+                if one.label in place
             ],
         }
         for view in energy_views(frame, traces, problem)

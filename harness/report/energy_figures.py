@@ -48,7 +48,7 @@ def energy_figure(view: EnergyView, shown: Mapping[str, str]) -> Figure:
     last = view.last()
     if last is not None:
         energies(decay, view, shown, last)
-        decay.set(xlabel="time t", ylabel=f"F - {last:.6g}", yscale="log")
+        decay.set(xlabel="time t", ylabel=f"F {'-' if last >= 0 else '+'} {abs(last):.6g}", yscale="log")
     entries = {label: handle for handle, label in zip(*plain.get_legend_handles_labels(), strict=True)}
     figure.legend(list(entries.values()), list(entries), loc="outside right upper", frameon=False)
     return figure
