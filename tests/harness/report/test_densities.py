@@ -62,14 +62,15 @@ def test_the_page_holds_a_row_for_every_solver_and_a_column_for_every_time(proje
     assert found["top"] == pytest.approx(1 / (2 * np.pi * TIMES[0]), rel=1e-4)
     for place, t in enumerate(TIMES):
         exact = gaussian(box_of(t), np.sqrt(t))
-        np.testing.assert_allclose(unpacked(found["truth"][place]), exact, atol=2e-5 * exact.max())
+        np.testing.assert_allclose(unpacked(found["truth"][place]), exact, rtol=1e-4, atol=2e-5 * exact.max())
         # a Gaussian's region that holds the mass m ends at (1 - m) of its peak
         np.testing.assert_allclose(
             found["levels"][place], exact.max() * np.array([0.01, 0.05, 0.2, 0.5, 0.8]), rtol=0.1
         )
         fit = unpacked(found["series"][1]["density"][place])
         assert np.isnan(fit[0, 0])
-        np.testing.assert_allclose(fit[1:], gaussian(box_of(t), 1.2 * np.sqrt(t))[1:], atol=2e-5 * exact.max())
+        expected = gaussian(box_of(t), 1.2 * np.sqrt(t))
+        np.testing.assert_allclose(fit[1:], expected[1:], rtol=1e-4, atol=2e-5 * exact.max())
     json.dumps(found, allow_nan=False)
 
 
@@ -114,8 +115,8 @@ def test_the_page_and_the_figure(projections, make_cell, make_frame):
     assert [axes.get_ylabel().split("\n")[0] for axes in panels[:, 0]] == ["exact", "em", "jko"]
     np.testing.assert_allclose(panels[2, 1].get_images()[0].get_array()[1:], gaussian(box_of(1.0), 1.2)[1:], rtol=1e-5)
     assert not panels[1, 1].get_images()
-    norms = {axes.get_images()[0].norm.vmax for axes in panels[[0, 2]].ravel()}
-    assert norms == {pytest.approx(1 / (2 * np.pi * TIMES[0]))}
+    tops = [axes.get_images()[0].norm.vmax for axes in panels[[0, 2]].ravel()]
+    np.testing.assert_allclose(tops, 1 / (2 * np.pi * TIMES[0]), rtol=1e-6)
     low, high = panels[0, 0].get_xlim()
     assert (low, high) == (pytest.approx(-4 - 4 / 60), pytest.approx(4 + 4 / 60))
     assert len({axes.get_xlim() for axes in panels.ravel()}) == 1
