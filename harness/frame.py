@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harness.errors import unknown
 from harness.store import Store
@@ -93,12 +95,24 @@ def load_projections(
     """Return draws of answers in the plane of the truth's principal axes, one row per cell and time.
 
     ``points`` holds an array (n, 2) of float32, in one dimension of pairs (x, density), ``share`` the part of the
-    truth's variance that lies in the plane; see ``harness.projection``. Raises ``UsageError`` as :func:`load` does.
+    truth's variance that lies in the plane; ``density`` is that of an answer in two dimensions that has one, float32
+    [y, x] on a grid over ``box``, an array of the lowest x and y and the highest; see ``harness.projection``. Raises
+    ``UsageError`` as :func:`load` does.
     """
-    query = BESIDE.format(table="projections", columns="t, share, points", order="t")
+    columns = "t, share, points, box, density"
+    query = BESIDE.format(table="projections", columns=columns, order="t")
     rows = queried(path, query, suite, preset, everything)
     points = [np.frombuffer(stored, dtype="<f4").astype(np.float32).reshape(-1, 2) for stored in rows["points"]]
-    return rows.assign(points=pd.Series(points, index=rows.index, dtype=object))
+    boxes = [None if stored is None else np.frombuffer(stored, dtype="<f8") for stored in rows["box"]]
+    densities = [None if stored is None else square(stored) for stored in rows["density"]]
+    found = {"points": points, "box": boxes, "density": densities}
+    return rows.assign(**{name: pd.Series(values, index=rows.index, dtype=object) for name, values in found.items()})
+
+
+def square(stored: bytes) -> NDArray[np.float32]:
+    """Return the square array that was stored row by row in float32."""
+    values = np.frombuffer(stored, dtype="<f4").astype(np.float32)
+    return values.reshape(2 * [math.isqrt(len(values))])
 
 
 def queried(path: str | Path, query: str, suite: str | None, preset: str | None, everything: bool) -> pd.DataFrame:

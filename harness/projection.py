@@ -3,19 +3,20 @@
 The plane is that of the truth's two largest principal components, about its mean; in two dimensions it is the space
 itself, in its own coordinates. It depends on nothing but the truth, so every solver's answer to an instance, and the
 draws of the oracle, are seen in one plane. A problem that has two coordinates to be looked at, its ``view``, is seen in
-those instead. On the line the points are (x, density at x), at places that again only the truth decides. Either is kept
-of instance 0 alone: one is enough to look at.
+those instead. On the line the points are (x, density at x), at places that again only the truth decides; in the plane
+an answer that has a density shows it on a grid, beside its draws. All of it is kept of instance 0 alone: one is enough
+to look at.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from harness.measure.kde import KernelDensity, SingularPoints
+from harness.places import NODES, line_places, plane_places
 from problems.laws import Density, Law
 from problems.problem import View
 from solvers.estimates import DensityEstimate, Estimate, Particles
@@ -24,10 +25,10 @@ from solvers.threads import workers
 
 POINTS = 500
 INSTANCE = 0
-PLACES = 201
-REACH = 5.0
-"""A curve's places are so many, equally spaced, within so many standard deviations of the truth's mean."""
+TILE = 512
+"""Nodes of a grid at which a density is evaluated at once."""
 STORED = np.dtype("<f4")
+STORED_BOX = np.dtype("<f8")
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,16 @@ class Projection:
 
     In one dimension the pairs are a place and the density there, and the share is 1; so it is in the coordinates of a
     problem's view, which are shown for themselves and not for the variance that they have.
+
+    An answer with a density in two dimensions has it in ``density``, float32 [y, x] at ``NODES`` equally spaced places
+    along each side of ``box``, float64: lowest x and y, highest x and y. It is NaN where the answer has none.
     """
 
     t: float
     share: float
     points: bytes
+    box: bytes | None = None
+    density: bytes | None = None
 
 
 def principal_plane(law: Law) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -73,14 +79,35 @@ def projected(
         raise Diverged(f"draws at t = {t:g} are not finite")
     if view is not None:
         return Projection(t, 1.0, draws[:, list(view.coordinates)].numpy().astype(STORED).tobytes())
+    box, density = on_the_plane(estimate, truth) if truth.dim == 2 else (None, None)
     origin, axes, share = principal_plane(truth)
     with workers():
         points = (draws - origin) @ axes
-    return Projection(t, share, points.numpy().astype(STORED).tobytes())
+    return Projection(t, share, points.numpy().astype(STORED).tobytes(), box, density)
+
+
+def on_the_plane(estimate: Estimate, truth: Law) -> tuple[bytes, bytes] | tuple[None, None]:
+    """Return box and density of an estimate in two dimensions, as of ``Projection``, where it has a density.
+
+    Far from its mass a density may not be computable: nothing is kept of one that diverges there, and the measures
+    judge it where it matters.
+    """
+    places = plane_places(truth)
+    if isinstance(estimate, Particles) or estimate.density is None or places is None:
+        return None, None
+    x, y = places
+    nodes = torch.cartesian_prod(y, x).flip(1)
+    try:
+        values = torch.cat([estimate.density.log_prob(tile).detach().double().cpu() for tile in nodes.split(TILE)])
+    except (ArithmeticError, Diverged):
+        return None, None
+    density = values.exp().reshape(NODES, NODES).numpy()
+    box = np.array([float(x[0]), float(y[0]), float(x[-1]), float(y[-1])], dtype=STORED_BOX)
+    return box.tobytes(), np.where(np.isfinite(density), density, np.nan).astype(STORED).tobytes()
 
 
 def curve(estimate: Estimate, truth: Law, t: float) -> Projection | None:
-    """Return the density of an estimate on the line, at places that the truth's mean and variance decide.
+    """Return the density of an estimate on the line, at places that the truth decides.
 
     Particles have the density of their kernel density estimate; there is ``None`` for what has no density, and where
     the truth has no finite variance. Raises ``Diverged`` for a density that is not finite.
@@ -94,13 +121,11 @@ def curve(estimate: Estimate, truth: Law, t: float) -> Projection | None:
         density = estimate.density
     else:
         return None
-    mean, covariance = (float(moment) for moment in truth.moments())
-    reach = REACH * math.sqrt(covariance)
-    if not math.isfinite(mean + reach):
+    x = line_places(truth)
+    if x is None:
         return None
-    x = torch.linspace(mean - reach, mean + reach, PLACES, dtype=torch.float64)
     values = density.log_prob(x[:, None]).detach().double().cpu().exp()
     undefined = int((~torch.isfinite(values)).sum())
     if undefined:
-        raise Diverged(f"the density at t = {t:g} is not finite at {undefined} of {PLACES} places")
+        raise Diverged(f"the density at t = {t:g} is not finite at {undefined} of {len(x)} places")
     return Projection(t, 1.0, torch.stack([x, values], 1).numpy().astype(STORED).tobytes())

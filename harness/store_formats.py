@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.former_names import MEASURES
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -95,7 +95,12 @@ UPDATE cells SET data = 'unknown' WHERE key IN (
     AND coalesce(json_extract(problem_settings, '$.data'), 'breast-cancer') != 'breast-cancer'
 )
 """
-UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6}
+# Until then nothing was kept of densities in the plane.
+SINCE_7 = """
+ALTER TABLE projections ADD COLUMN box BLOB;
+ALTER TABLE projections ADD COLUMN density BLOB
+"""
+UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6, 7: SINCE_7}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 

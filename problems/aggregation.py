@@ -93,6 +93,7 @@ class Aggregation(ProblemFamily):
     """
 
     name: ClassVar[str] = "aggregation"
+    known_between: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = SHAPES + DENSITIES
     times: tuple[float, ...] = (0.5, 1.0, 2.0)
     kernel: str = "shell"

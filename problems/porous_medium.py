@@ -71,6 +71,7 @@ class PorousMedium(ProblemFamily):
 
     name: ClassVar[str] = "porous-medium"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    known_between: ClassVar[bool] = True
     times: tuple[float, ...] = (0.001, 0.005, 0.025)
     instance: str = "fan2022"
     exponent: float = 2.0

@@ -94,6 +94,8 @@ class ProblemFamily(ABC):
     version: ClassVar[int] = 1
     measures: ClassVar[tuple[str, ...]] = ()
     """Every measure that some instance names: what a stored cell that lacks one of them is completed by."""
+    known_between: ClassVar[bool] = False
+    """Whether the true law and its free energy are at hand at any time, not only those asked for: plots show curves."""
     times: tuple[float, ...] = (1.0,)
 
     def dims(self) -> tuple[int, ...] | None:

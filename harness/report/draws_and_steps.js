@@ -1,47 +1,9 @@
-/* Draws of a fit beside exact ones, densities over the exact one, and the traces of a solver's steps. Drawn when first seen. */
+/* Draws of a fit beside exact ones, and the traces of a solver's steps. */
 (() => {
   "use strict";
-  const problems = JSON.parse(document.getElementById("plots").textContent);
-  const make = (name, text, properties) =>
-    Object.assign(document.createElement(name), text === undefined ? {} : { textContent: text }, properties);
-  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const unique = (values) => Array.from(new Set(values));
-  const theme = () => {
-    const style = getComputedStyle(document.documentElement);
-    return Object.fromEntries(["ink", "soft", "line", "paper", "faint"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-  };
-  const settings = {
-    responsive: true, displaylogo: false, displayModeBar: "hover", showSendToCloud: false, plotlyServerURL: "",
-    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
-  };
-  const axis = (colours, more) => ({
-    gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true, ticks: "outside", tickcolor: colours.line,
-    tickfont: { size: 13 }, exponentformat: "power", ...more,
-  });
-  const layout = (colours, more) => ({
-    margin: { l: 64, r: 12, t: 12, b: 48 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colours.soft }, hovermode: "closest",
-    hoverlabel: { bgcolor: colours.paper, bordercolor: colours.line, font: { color: colours.ink, size: 12.5 }, align: "left" },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.faint, activecolor: colours.ink }, ...more,
-  });
-  // A labelled choice; options of another choice's value are set anew by `offer`.
-  const choice = (controls, name, changed) => {
-    const label = make("label", name);
-    const select = make("select");
-    label.append(select);
-    controls.append(label);
-    select.addEventListener("change", changed);
-    const offer = (options, preferred) => {
-      const before = select.value;
-      select.replaceChildren(...options.map(([value, text]) => make("option", text, { value })));
-      const values = options.map(([value]) => String(value));
-      select.value = values.includes(before) ? before : String(preferred ?? values[0]);
-      label.hidden = options.length < 2;
-    };
-    return { select, offer };
-  };
+  const { plain, unique, dash, mark, tint, theme, settings, axis, layout, choice, kinds } = drawing;
 
-  const draws = (box, problem) => {
+  kinds.draws = (box, problem) => {
     const controls = box.querySelector(".controls");
     const views = problem.draws;
     const solver = choice(controls, "Solver", () => draw());
@@ -70,46 +32,26 @@
         yaxis: axis(colours, { title: { text: names[1] }, range: range[1], scaleanchor: "x" }),
         uirevision: `${view.size} ${view.t}`,
       });
-      const lines = { type: "contour", ...view.contours, ncontours: 7, contours: { coloring: "none" }, line: { color: colours.faint, width: 1 },
-                      showscale: false, hoverinfo: "skip" };
+      // Of an exact density the lines are the edges of the regions that hold 20, 50, 80, 95 and 99 % of it.
+      const line = { type: "contour", ...view.contours, line: { color: colours.faint, width: 1 }, showscale: false, hoverinfo: "skip" };
+      const lines = view.levels
+        ? view.levels.map((value) => ({ ...line, contours: { type: "constraint", operation: "=", value } }))
+        : [{ ...line, ncontours: 7, contours: { coloring: "none" } }];
       const dots = (points, colour, name) => ({
         type: "scatter", mode: "markers", x: points.x, y: points.y, marker: { color: colour, size: 4, opacity: 0.6 },
         hovertemplate: `${plain(name)}<br>(%{x:.3g}, %{y:.3g})<extra></extra>`,
       });
       const label = problem.labels[fit.label];
-      Plotly.react(box.querySelector(".fit"), [lines, dots(fit, problem.colours[fit.label], label)], picture, settings);
-      Plotly.react(box.querySelector(".truth"), [lines, dots(view.truth, colours.soft, "exact draws")], picture, settings);
+      Plotly.react(box.querySelector(".fit"), [...lines, dots(fit, tint(problem.colours[fit.label]), label)], picture, settings);
+      Plotly.react(box.querySelector(".truth"), [...lines, dots(view.truth, colours.soft, "exact draws")], picture, settings);
       box.querySelector(".which").textContent = label;
       box.querySelector(".share").textContent = view.names ? `Two of the ${view.size} coordinates; lines: their exact density.` :
-        view.size === 2 || view.own ? "" : `The plane of the truth's two principal axes holds ${(100 * view.share).toFixed(0)} % of its variance.`;
+        view.exact ? "Lines: regions that hold 20, 50, 80, 95 and 99 % of the exact density." : view.size === 2 || view.own ? "" : `The plane of the truth's two principal axes holds ${(100 * view.share).toFixed(0)} % of its variance.`;
     };
     return draw;
   };
 
-  const densities = (box, problem) => {
-    const time = choice(box.querySelector(".controls"), "Time", () => draw());
-    time.offer(problem.densities.map((view) => [view.t, `t = ${view.t}`]), problem.densities.at(-1).t);
-    const draw = () => {
-      const view = problem.densities.find((other) => other.t === Number(time.select.value));
-      const colours = theme();
-      const curve = (points, name, more) => ({
-        type: "scatter", mode: "lines", x: points.x, y: points.y, name: plain(name),
-        hovertemplate: `<b>${plain(name)}</b><br>x = %{x:.3g}<br>density %{y:.3g}<extra></extra>`, ...more,
-      });
-      const truth = curve(view.truth, "exact", { fill: "tozeroy", fillcolor: `${colours.faint}55`, line: { color: colours.faint, width: 1 } });
-      const fits = view.series.map((series) =>
-        curve(series, problem.labels[series.label], { line: { color: problem.colours[series.label], width: 2 } }));
-      // The exact density decides the height: a fit that has collapsed would flatten every other.
-      Plotly.react(box.querySelector(".plot"), [truth, ...fits], layout(colours, {
-        xaxis: axis(colours, { title: { text: "x" } }),
-        yaxis: axis(colours, { title: { text: "density", standoff: 8 }, range: [0, 1.6 * Math.max(...view.truth.y)] }),
-        showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: `${view.t}`,
-      }), settings);
-    };
-    return draw;
-  };
-
-  const steps = (box, problem) => {
+  kinds.steps = (box, problem) => {
     const controls = box.querySelector(".controls");
     const names = unique(problem.steps.map((view) => view.name));
     const name = choice(controls, "Per step", () => draw());
@@ -121,7 +63,7 @@
       const view = same.find((other) => other.size === Number(size.select.value));
       const colours = theme();
       const found = view.series.flatMap((series) => {
-        const colour = problem.colours[series.label];
+        const colour = tint(problem.colours[series.label]);
         const label = problem.labels[series.label];
         const common = { type: "scatter", x: series.step, legendgroup: label };
         const band = series.seeds < 2 ? [] : [
@@ -130,7 +72,8 @@
         ];
         return [...band, {
           ...common, y: series.median, name: plain(label), mode: series.step.length > 1 ? "lines+markers" : "markers",
-          line: { color: colour, width: 2 }, marker: { color: colour, size: 4 },
+          line: { color: colour, width: 2, dash: dash(series.label) },
+          marker: { color: colour, size: 5, symbol: mark(series.label), maxdisplayed: 24 },
           hovertemplate: `<b>${plain(label)}</b><br>step %{x}<br>%{y:.3g}<extra></extra>`,
         }];
       });
@@ -145,16 +88,4 @@
     };
     return draw;
   };
-
-  const prepared = new Map();
-  const watcher = new IntersectionObserver((seen) => seen.filter((entry) => entry.isIntersecting).forEach((entry) => {
-    watcher.unobserve(entry.target);
-    const problem = problems[Number(entry.target.closest(".problem").dataset.problem)];
-    const kind = entry.target.matches(".draws") ? draws : entry.target.matches(".densities") ? densities : steps;
-    const draw = kind(entry.target, problem);
-    prepared.set(entry.target, draw);
-    draw();
-  }), { rootMargin: "200px" });
-  document.querySelectorAll(".closer").forEach((box) => watcher.observe(box));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => prepared.forEach((draw) => draw()));
 })();

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.report.densities import plane_data, side_by_side_times, stored_density
 from harness.report.exact_density import ExactDensity, exact_density, in_own_coordinates
 from harness.report.plots import number, numbers
 from harness.report.summary import label_place, quartiles
@@ -54,23 +55,29 @@ def draws_and_steps_data(
         for name, size, series in step_views(of_problem(traces, problem))
     ]
     draws: list[dict[str, Any]] = []
-    for size, t, share, truth, fits in draw_views(of_problem(projections, problem)):
+    rows = of_problem(projections, problem)
+    for size, t, share, truth, fits in draw_views(rows):
         own = in_own_coordinates(size, share)
-        exact = exact_density(*problem, size, truth, data) if own else None
+        exact = exact_density(*problem, size, truth, data) if own else stored_density(rows, size, t)
         view: dict[str, Any] = {"size": size, "t": number(t), "share": number(share), "truth": coordinates(truth)}
-        view |= {"own": own, "names": list(exact.names) if exact else None, "contours": contours(truth, exact)}
+        view |= {"own": own, "names": list(exact.names) if own and exact else None, "exact": exact is not None}
+        view["contours"] = contours(truth, exact)
+        view["levels"] = numbers(np.array(exact.levels()) / max(exact.density.max(), 1e-300), 4) if exact else None
         series = [{"label": place[label], **coordinates(points)} for label, points in fits if label in place]
         draws.append(view | {"series": series})
-    densities = [
+    densities: list[dict[str, Any]] = [
         {
             "t": number(t),
             "truth": coordinates(truth),
             "series": [{"label": place[label], **coordinates(points)} for label, points in fits if label in place],
         }
-        for t, truth, fits in density_views(of_problem(projections, problem))
+        for t, truth, fits in density_views(rows)
     ]
+    shown = side_by_side_times([view["t"] for view in densities if view["series"]]) if densities else []
+    densities = [view for view in densities if view["t"] in shown]
     views: dict[str, list[dict[str, Any]]] = {"steps": steps, "draws": draws, "densities": densities}
-    return {name: [view for view in found if view["series"]] for name, found in views.items()}
+    found: dict[str, Any] = {name: [view for view in some if view["series"]] for name, some in views.items()}
+    return found | {"planes": plane_data(rows, place)}
 
 
 def step_views(rows: pd.DataFrame) -> Iterator[tuple[str, int, list[tuple[str, int, pd.DataFrame]]]]:

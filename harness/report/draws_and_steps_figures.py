@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from harness.report import summary
+from harness.report.densities import plane_view, stored_density
+from harness.report.densities_figures import densities_figure, plane_figure
 from harness.report.draws_and_steps import density_views, draw_views, of_problem, smoothed, step_views
 from harness.report.exact_density import MASSES, ExactDensity, exact_density, in_own_coordinates
-from harness.report.palette import GREY, colours, paper_style
+from harness.report.palette import GREY, colours, dashes, paper_style
 from problems.arrays import Reals
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ def plot_draws_and_steps(
         name = summary.slug(title)
         rows = of_problem(projections, key)
         for size, t, share, truth, fits in draw_views(rows):
-            exact = exact_density(*key, size, truth, data) if in_own_coordinates(size, share) else None
+            own = in_own_coordinates(size, share)
+            exact = exact_density(*key, size, truth, data) if own else stored_density(rows, size, t)
             with paper_style():
                 figure = draws_figure(truth, fits, solver_colours(rows), size, share, exact)
                 figure.suptitle(f"{short[key]}\nD = {size}, t = {t:g}", x=0.01, ha="left", fontsize="medium")
@@ -44,6 +47,12 @@ def plot_draws_and_steps(
                 figure = densities_figure(densities, solver_colours(rows))
                 figure.suptitle(short[key], x=0.01, ha="left", fontsize="medium")
             yield f"{name}-densities", figure
+        plane = plane_view(rows)
+        if plane is not None:
+            with paper_style():
+                figure = plane_figure(plane, solver_colours(rows))
+                figure.suptitle(short[key], x=0.01, ha="left", fontsize="medium")
+            yield f"{name}-densities-D2", figure
         rows = of_problem(traces, key)
         by_name: dict[str, list[tuple[int, list[tuple[str, int, pd.DataFrame]]]]] = {}
         for trace, size, series in step_views(rows):
@@ -111,33 +120,6 @@ def draws_figure(
     return figure
 
 
-def densities_figure(views: list[tuple[float, Reals, list[tuple[str, Reals]]]], shown: dict[str, str]) -> Figure:
-    """Return a panel for each time with the density of each solver over the exact one, which is shaded.
-
-    Densities are pairs of place and value, (n, 2).
-    """
-    from matplotlib.figure import Figure
-
-    columns = min(MOST_COLUMNS, len(views))
-    lines = -(-len(views) // columns)
-    figure = Figure(figsize=(3.2 * columns + 2.2, 2.6 * lines + 0.4), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes, (t, truth, fits) in zip(grid, views, strict=False):
-        axes.fill_between(truth[:, 0], truth[:, 1], color=GREY, alpha=0.3, linewidth=0, label="exact")
-        for label, points in fits:
-            axes.plot(points[:, 0], points[:, 1], color=shown[label], linewidth=1.1, label=label)
-        axes.set(title=f"t = {t:g}", xlabel="x", xlim=(truth[0, 0], truth[-1, 0]))
-        # Exact density decides the height: a fit that has collapsed would flatten every other.
-        axes.set_ylim(0, 1.6 * truth[:, 1].max())
-    for axes in grid[::columns]:
-        axes.set_ylabel("density")
-    for axes in grid[len(views) :]:
-        axes.set_visible(False)
-    entries = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(entries.values()), list(entries), loc="outside right upper", frameon=False)
-    return figure
-
-
 def steps_figure(
     trace: str, sizes: list[tuple[int, list[tuple[str, int, pd.DataFrame]]]], shown: dict[str, str]
 ) -> Figure:
@@ -150,7 +132,8 @@ def steps_figure(
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, (size, series) in zip(grid, sizes, strict=False):
         for label, seeds, rows in series:
-            axes.plot(rows["step"], rows["median"], color=shown[label], linewidth=1.2, label=label)
+            style = {"color": shown[label], "linestyle": dashes(shown)[label], "linewidth": 1.2}
+            axes.plot(rows["step"], rows["median"], label=label, **style)
             if seeds > 1:
                 axes.fill_between(rows["step"], rows["q25"], rows["q75"], color=shown[label], alpha=0.2, linewidth=0)
         axes.set(title=f"D = {size}", xlabel="step", ylabel=f"{trace} of a step")

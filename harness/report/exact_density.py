@@ -1,14 +1,15 @@
-"""The exact density behind draws that are plotted in two coordinates of their problem, not in principal axes.
+"""What plots show of the truth that no cell keeps: the density in two coordinates of a problem, the energy as a curve.
 
-A problem with such a ``View`` is built again for it, which needs torch and the problem's data; the projections of
-others are never rebuilt.
+A problem with such a ``View``, or whose energy is known at every time, is built again for it, which needs torch and the
+problem's data; the projections of others are never rebuilt.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,3 +104,24 @@ def _built(problem: str, settings: str, size: int) -> Problem | None:
     except (OSError, Unavailable, UsageError, ValueError):
         return None
     return found
+
+
+def exact_energy(problem: str, settings: str, size: int, times: Sequence[float]) -> list[float]:
+    """Return the free energy of the true law of instance 0 at times ≥ 0, NaN where it is not known.
+
+    Only problems are built again that know it between the times that they are asked for.
+    """
+    from harness.errors import UsageError
+
+    unknown = [math.nan] * len(times)
+    try:
+        family = import_target(catalogue().target("problem", problem))
+    except UsageError:
+        return unknown
+    if not family.known_between:
+        return unknown
+    with offline(None):
+        instance = _built(problem, settings, size)
+    if instance is None or instance.free_energy is None:
+        return unknown
+    return [instance.free_energy(t) for t in times]

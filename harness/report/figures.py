@@ -14,6 +14,7 @@ from harness.report import published as published_figures
 from harness.report import summary
 from harness.report.apart import apart, relabelled
 from harness.report.draws_and_steps_figures import plot_draws_and_steps
+from harness.report.energy_figures import draw_energies
 from harness.report.filtering import draw_filtering
 from harness.report.palette import GREY, colours, paper_style
 
@@ -38,7 +39,7 @@ def write_figures(
     projections: pd.DataFrame | None = None,
     data: str | None = None,
 ) -> list[Path]:
-    """Write the figures of every problem and measure, of steps, of draws and of filters, and return their paths.
+    """Write the figures of every problem and measure, of steps, draws, energies and filters, and return their paths.
 
     ``data`` is the folder where data sets may lie. Lines are medians over the ok runs, bars quartiles; dashes are
     floors, open marks published figures. Matplotlib's settings are left as they were.
@@ -50,7 +51,8 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     filters = iter(()) if traces is None else draw_filtering(frame, traces)
-    for name, figure in chain(draw(frame), plot_draws_and_steps(frame, traces, projections, data), filters):
+    closer = chain(plot_draws_and_steps(frame, traces, projections, data), draw_energies(frame, traces))
+    for name, figure in chain(draw(frame), closer, filters):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)

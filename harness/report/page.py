@@ -21,10 +21,12 @@ from harness.report import summary
 from harness.report.apart import apart, relabelled
 from harness.report.contents import failures, measures, overview, problem_tables, provenance
 from harness.report.draws_and_steps import draws_and_steps_data
+from harness.report.energy import energy_data
 from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
 from harness.report.side_by_side import side_by_side
 
+SCRIPTS = ("plots.js", "drawing.js", "draws_and_steps.js", "line_densities.js", "plane_densities.js", "energy.js")
 NAMESPACES = re.compile(r"http://www\.w3\.org/(?:2000/svg|2000/xmlns/|1999/xhtml|1999/xlink|XML/1998/namespace)")
 ADDRESS = re.compile(r"https?://(?=\S)")
 
@@ -80,9 +82,10 @@ def page(
         theirs = others[(others["problem"] == key[0]) & (others["problem_settings"] == key[1])]
         plot = plot_data(ours, theirs, frame, key, name)
         plot |= draws_and_steps_data(traces, projections, key, plot["labels"], data)
+        plot["energy"] = energy_data(frame, traces, key, plot["labels"])
         plots.append(plot)
         shown = {"short": short[key], "has_draws": bool(plot["draws"]), "has_steps": bool(plot["steps"])}
-        shown["has_densities"] = bool(plot["densities"])
+        shown |= {f"has_{name}": bool(plot[name]) for name in ("densities", "planes", "energy")}
         problems.append(problem_tables(ours, theirs, name, f"problem-{place}") | shown)
     listed = run_rows(cells, frame)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -100,7 +103,7 @@ def page(
         source=published_figures.sources(rows["published_source"], others["source"]),
         style=Markup(resource("page.css")),
         script=Markup(resource("page.js")),
-        plots_script=Markup(resource("plots.js") + resource("draws_and_steps.js")),
+        plots_script=Markup("".join(map(resource, SCRIPTS)) + "drawing.start();"),
         plotly=Markup(plotly_bundle()),
         plots=embedded(plots),
         details=embedded(run_details(cells, frame)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 # Paul Tol's bright and vibrant schemes, which stay apart for colour-blind readers, on white and on black.
 HUES = ("#4477AA", "#EE7733", "#228833", "#AA3377", "#009988", "#EE6677", "#33A0C8", "#B8A02E", "#8866CC", "#997744")
 GREY = "#7a848e"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (9, 2, 2, 2)))
 BOUNDS = {"oracle": "#7C8794", "initial": "#A9A095"}
 
 
@@ -22,6 +23,11 @@ def colours(solvers: Mapping[str, str]) -> dict[str, str]:
         for place, label in enumerate(labels):
             result[label] = shade(hues[method], place / (len(labels) - 1) if len(labels) > 1 else 0.5)
     return result
+
+
+def dashes(labels: Iterable[str]) -> dict[str, Any]:
+    """Return a style of line for every label, so that lines are told apart without their colours too."""
+    return {label: DASHES[place % len(DASHES)] for place, label in enumerate(labels)}
 
 
 def shade(colour: str, place: float) -> str:

@@ -8,8 +8,10 @@ import torch
 from scipy.stats import gaussian_kde, norm
 
 from harness.cell import run_in_child
+from harness.places import NODES, PLACES
 from harness.plan import Cell, Component, Evaluation
-from harness.projection import PLACES, POINTS, STORED, curve, principal_plane, projected
+from harness.projection import POINTS, STORED, STORED_BOX, curve, principal_plane, projected
+from problems.barenblatt import ball
 from problems.laws import Density, Gaussian
 from problems.problem import View
 from seeding import generator
@@ -86,6 +88,61 @@ def test_the_curve_of_particles_is_their_kernel_density():
     density = points_of(found.points)[:, 1].astype(float)
     expected = gaussian_kde(points[:, 0].numpy(), weights=log_weights.exp().numpy())(np.linspace(-13, 17, PLACES))
     np.testing.assert_allclose(density, expected, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [2.0, 3.0])
+def test_the_curve_of_a_compact_law_shows_its_edge(exponent):
+    """The area under straight lines between the places is 1 to a thousandth, and the law is nowhere near the margin."""
+    law = ball(tensor([0.3]), 0.02, exponent)
+    found = curve(Exact(law), law, 1.0)
+    assert found is not None
+    x, density = points_of(found.points).T.astype(float)
+    assert (x.min(), x.max(), len(x)) == (pytest.approx(0.275), pytest.approx(0.325), PLACES)
+    assert (np.diff(x) > 0).all()
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
+    edge = np.abs(np.abs(x - 0.3) - 0.02)
+    assert np.diff(x)[edge[:-1].argmin()] < 1e-3 * 0.02
+    wider = curve(Exact(ball(tensor([0.3]), 0.0205, exponent)), law, 1.0)
+    assert (points_of(wider.points)[:, 0] == points_of(found.points)[:, 0]).all()
+    assert (points_of(wider.points)[:, 1] > 0).sum() > (density > 0).sum() + 6
+
+
+class Far(Exact):
+    """Stands for an estimate whose density cannot be worked out away from its mass."""
+
+    @property
+    def density(self):
+        return self
+
+    def log_prob(self, x):
+        raise Diverged("no inverse there")
+
+
+def test_densities_in_the_plane_are_kept_where_the_truth_is():
+    law = Gaussian(tensor([7.0, -2.0]), tensor([[4.0, 0.9], [0.9, 1.0]]))
+    fit = Gaussian(tensor([6.0, -2.0]), tensor([[4.0, 0.0], [0.0, 1.0]]))
+    found = projected(Exact(fit), law, 0.5, generator(3))
+    np.testing.assert_allclose(np.frombuffer(found.box, STORED_BOX), [-1, -6, 15, 2])
+    x, y = np.linspace(-1, 15, NODES), np.linspace(-6, 2, NODES)
+    expected = norm(-2, 1).pdf(y)[:, None] * norm(6, 2).pdf(x)
+    density = np.frombuffer(found.density, STORED).reshape(NODES, NODES)
+    np.testing.assert_allclose(density, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_the_plane_of_a_compact_law_ends_beyond_its_edge():
+    law = ball(tensor([1.0, 0.0]), 2.0, 2.0)
+    found = projected(Exact(law), law, 0.5, generator(3))
+    np.testing.assert_allclose(np.frombuffer(found.box, STORED_BOX), [-1.5, -2.5, 3.5, 2.5])
+    density = np.frombuffer(found.density, STORED)
+    assert density.sum() * (5 / (NODES - 1)) ** 2 == pytest.approx(1, abs=2e-3)
+
+
+def test_what_has_no_density_in_the_plane_keeps_its_draws():
+    law = Gaussian(tensor([0.0, 0.0]), torch.eye(2, dtype=torch.float64))
+    for estimate in (Particles(law.sample(50, generator())), Far(law)):
+        found = projected(estimate, law, 0.5, generator(3))
+        assert (found.box, found.density) == (None, None)
+        assert len(points_of(found.points)) in (50, POINTS)
 
 
 def test_particles_in_one_place_have_no_curve():

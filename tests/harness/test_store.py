@@ -277,7 +277,10 @@ def test_traces_and_draws_come_back(tmp_path: Path, cells: list[Cell]) -> None:
         measured(1.0),
         traces={"seconds": (0.25, 0.5, 1e-3), "objective": (-1.0,)},
         assimilated={"seconds": (2.0,)},
-        projections=(Projection(0.5, 1.0, points[:3].tobytes()), Projection(1.0, 0.75, points.tobytes())),
+        projections=(
+            Projection(0.5, 1.0, points[:3].tobytes(), np.array([0.0, 1, 2, 3]).tobytes(), points[:2].tobytes()),
+            Projection(1.0, 0.75, points.tobytes()),
+        ),
     )
     with Store(path) as store:
         store.record_plan("test", "", cells, "wgfbench run test")
@@ -298,6 +301,9 @@ def test_traces_and_draws_come_back(tmp_path: Path, cells: list[Cell]) -> None:
     draws = load_projections(path, "test")
     assert draws[["key", "t", "share"]].to_numpy().tolist() == [[cells[0].key, 0.5, 1.0], [cells[0].key, 1.0, 0.75]]
     np.testing.assert_array_equal(draws["points"][1], points)
+    assert draws["box"][0].tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(draws["density"][0], points[:2])
+    assert (draws["box"][1], draws["density"][1]) == (None, None)
     assert len(load(path)) == len(cells)
     with pytest.raises(UsageError, match="suite in the store"):
         load_traces(path, "tset")

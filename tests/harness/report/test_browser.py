@@ -286,11 +286,9 @@ def test_draws_densities_and_steps(browser, make_cell, make_frame, tmp_path):
     choose("draws", 1, "D = 2")
     assert figure.text == "Draws of initial."
     assert np.mean(drawn("draws", ".fit")[-1][1]) == pytest.approx(20.5, abs=0.7)
-    exact, fit = drawn("densities", ".plot")
-    assert (exact[0], fit[0]) == ("exact", "jko &lt;i&gt;&amp;&lt;/i&gt;")
-    assert (exact[2][0], fit[2][0]) == (1, 0.5)
-    choose("densities", 0, "t = 0.5")
-    assert [trace[2][0] for trace in drawn("densities", ".plot")] == [0.5, 0.25]
+    found = drawn("densities", ".plot")
+    assert [trace[0] for trace in found] == 2 * ["exact", "jko &lt;i&gt;&amp;&lt;/i&gt;"]
+    assert [trace[2][0] for trace in found] == [0.5, 0.25, 1, 0.5]
     ((name, x, y),) = drawn("steps", ".plot")
     assert name == "jko &lt;i&gt;&amp;&lt;/i&gt;"
     assert x == list(range(1, 11))
@@ -299,6 +297,160 @@ def test_draws_densities_and_steps(browser, make_cell, make_frame, tmp_path):
     choose("steps", 1, "D = 2")
     assert drawn("steps", ".plot")[0][2] == [1000] * 10
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+
+
+@pytest.fixture(scope="module")
+def over_time(make_cell, make_frame, tmp_path_factory):
+    """A page with densities on the line and in the plane at three times, and energies."""
+    rows, draws, steps = [], [], []
+    times = (0.25, 1.0, 4.0)
+    solvers = (("oracle", 1.0), ("jko", 1.25), ("em", 1.0))
+    for size in (1, 2):
+        for solver, factor in solvers:
+            figures = [(t, "free-energy", factor / t, 0.01, 0.1) for t in times]
+            rows += make_cell("well", "{}", solver, {}, solver, size, 0, figures, solve_seconds=1.0)
+            for t in times:
+                base = {
+                    "suite": "s",
+                    "preset": "",
+                    "problem": "well",
+                    "problem_settings": "{}",
+                    "seed": 0,
+                    "label": solver,
+                }
+                base |= {
+                    "device": "cpu",
+                    "key": f"{solver}{size}",
+                    "solver": solver,
+                    "solver_settings": "{}",
+                    "size": size,
+                }
+                reach = 2 * np.sqrt(t)
+                x = np.linspace(-reach, reach, 61)
+                height = np.maximum(1 - factor * x**2 / t, 0) / np.sqrt(t)
+                row = base | {"t": t, "share": 1.0, "box": None, "density": None, "points": np.stack([x, height], 1)}
+                if size == 2:
+                    row["points"] = numpy_generator(1).standard_normal((30, 2)) * np.sqrt(t)
+                    if solver != "em":
+                        square = np.add.outer(x**2, x**2) / t
+                        row |= {
+                            "box": np.array([-1, -1, 1, 1]) * reach,
+                            "density": np.maximum(1 - factor * square, 0) / t,
+                        }
+                draws.append(row)
+                if solver == "jko":
+                    steps += [base | {"along": "steps", "name": name, "step": k, "value": value}
+                              for k, t in enumerate(times, 1) for name, value in (("time", t), ("free_energy", 2 / t))][
+                                  : 6 * (t == times[0])]  # fmt: skip
+    path = tmp_path_factory.mktemp("over-time") / "report.html"
+    return write_page(make_frame(rows), path, traces=pd.DataFrame(steps), projections=pd.DataFrame(draws))
+
+
+def in_view(browser, kind):
+    box = browser.find_element(By.CSS_SELECTOR, f".closer.{kind}")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
+    ready = "canvas[role=img][aria-label]" if kind == "planes" else ".js-plotly-plot .main-svg"
+    WebDriverWait(browser, PATIENCE).until(lambda driver: box.find_elements(By.CSS_SELECTOR, ready))
+    return box
+
+
+def silent(browser):
+    return [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+
+
+def test_densities_on_the_line_stand_side_by_side(browser, over_time):
+    open_page(browser, over_time)
+    box = in_view(browser, "densities")
+    script = "return arguments[0].querySelector('.plot').data.map(t => [t.name, t.xaxis, t.line.dash, t.visible])"
+    found = browser.execute_script(script, box)
+    assert [trace[:2] for trace in found] == [
+        [name, f"x{column}"] for column in ("", "2", "3") for name in ("exact", "em", "jko")
+    ]
+    assert found[1][2] != found[2][2]
+    ranges = "return ['xaxis', 'xaxis2', 'xaxis3'].map(n => arguments[0].querySelector('.plot')._fullLayout[n].range)"
+    assert browser.execute_script(ranges, box) == [[-4, 4]] * 3
+    Select(box.find_element(By.TAG_NAME, "select")).select_by_value("own")
+    assert browser.execute_script(ranges, box) == [[-1, 1], [-2, 2], [-4, 4]]
+    box.find_elements(By.CSS_SELECTOR, ".legend button")[2].click()
+    assert [trace[0] for trace in browser.execute_script(script, box) if not trace[3]] == ["jko"] * 3
+    assert silent(browser)
+
+
+def test_densities_in_the_plane_are_painted_and_read(browser, over_time):
+    open_page(browser, over_time)
+    box = in_view(browser, "planes")
+    heads = [head.text for head in box.find_elements(By.CSS_SELECTOR, "thead th")]
+    assert heads == ["", "t = 0.25", "t = 1", "t = 4"]
+    names = [head.text.split("\n")[0] for head in box.find_elements(By.CSS_SELECTOR, "tbody th")]
+    assert names == ["exact", "em", "jko"]
+    canvases = box.find_elements(By.CSS_SELECTOR, "tbody canvas")
+    assert [canvas.get_attribute("aria-label") for canvas in canvases][2:5] == [
+        "exact at t = 4: highest density 0.25", "em at t = 0.25: draws", "em at t = 1: draws",
+    ]  # fmt: skip
+    lightness = (
+        "const c = arguments[0], d = c.getContext('2d').getImageData(c.width / 2 + 3, c.height / 2, 1, 1).data;"
+        "return (d[0] + d[1] + d[2]) / 765"
+    )
+    first, second, last = (browser.execute_script(lightness, canvas) for canvas in canvases[:3])
+    assert first < second < last < 0.9
+
+    def read(driver):
+        # Plots that are drawn meanwhile move the panels under the pointer.
+        ActionChains(driver).move_to_element(canvases[7]).move_by_offset(1, 0).perform()
+        text = box.find_element(By.CSS_SELECTOR, ".reading").text
+        return text if text.startswith("t = 1, x₁ = ") and "–" not in text else None
+
+    reading = WebDriverWait(browser, PATIENCE).until(read)
+    exact, fit = (float(part.split()[-1]) for part in reading.split(": ")[1].split(", "))
+    assert exact == pytest.approx(1, abs=0.02)
+    assert 0.95 < fit <= exact
+    assert silent(browser)
+
+
+def test_energies_and_their_decay(browser, over_time):
+    open_page(browser, over_time)
+    box = in_view(browser, "energy")
+    script = "return arguments[0].querySelector('.plot').data.map(t => [t.name, t.mode, t.y])"
+    found = browser.execute_script(script, box)
+    assert [trace[:2] for trace in found] == [
+        ["exact", "lines+markers"], ["em", "markers"], ["jko", "lines"], ["jko", "markers"],
+    ]  # fmt: skip
+    assert found[0][2] == [4, 1, 0.25]
+    assert found[2][2] == [8, 2, 0.5]
+    Select(box.find_elements(By.TAG_NAME, "select")[0]).select_by_value("decay")
+    found = browser.execute_script(script, box)
+    assert found[0][2] == [3.75, 0.75]
+    assert found[2][2] == [7.75, 1.75, 0.25]
+    axis = browser.execute_script("return arguments[0].querySelector('.plot')._fullLayout.yaxis.type", box)
+    assert axis == "log"
+    assert "above F = 0.25, the exact energy at the last time" in box.find_element(By.TAG_NAME, "figcaption").text
+    assert silent(browser)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_page_is_not_wider_than_its_window(browser, over_time, scheme):
+    size = {"width": 420, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        open_page(browser, over_time)
+        boxes = [in_view(browser, kind) for kind in ("densities", "planes", "energy")]
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 420
+        columns = "return new Set(arguments[0].querySelector('.plot').data.map(t => t.xaxis)).size"
+        assert browser.execute_script(columns, boxes[0]) == 3
+        domains = "return ['xaxis', 'xaxis2'].map(n => arguments[0].querySelector('.plot')._fullLayout[n].domain)"
+        assert browser.execute_script(domains, boxes[0]) == [[0, 1], [0, 1]]
+        corner = (
+            "const context = arguments[0].querySelector('tbody canvas').getContext('2d');"
+            "return Array.from(context.getImageData(8, 8, 1, 1).data)"
+        )
+        corner_lightness = sum(browser.execute_script(corner, boxes[1])[:3]) / 765
+        assert (corner_lightness > 0.9) == (scheme == "light")
+        assert silent(browser)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_tables_without_scripts(browser, path):

@@ -73,7 +73,7 @@ def frame(make_cell, make_frame):
 
 
 LABELS = ["em n=200", "jko", "initial"]
-NOTHING: dict = {"steps": [], "draws": [], "densities": []}
+NOTHING: dict = {"steps": [], "draws": [], "densities": [], "planes": None}
 
 
 def test_medians_and_quartiles_by_step(traces):
