@@ -8,7 +8,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/pip" --disable-pip-version-check -q install numpyro==0.22.0 jax==0.8.1 numpy==2.4.6 scipy==1.17.1
+"$folder/venv/bin/pip" --disable-pip-version-check -q install numpyro==0.22.0 jax==0.10.2 numpy==2.4.6 scipy==1.17.1
 cat > "$folder/seen.py" <<'PYTHON'
 import numpy as np
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
