@@ -17,6 +17,9 @@ from harness.measure.transport import energy_distance, sliced_w2
 from problems.laws import GaussianMixture
 from seeding import fixed_generator
 from solvers.samplers.mixing import mixing
+from solvers.samplers.stein import KERNELS
+from solvers.samplers.svgd import stein_direction
+from solvers.threads import workers
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "conventions.md").read_text()
@@ -53,6 +56,13 @@ def test_scotts_rule():
     assert float(own_figure("its factor with weights")) == pytest.approx(weighted.bandwidth, abs=5e-5)
     far = torch.cat([Z, torch.full((1, 1), 100.0, dtype=torch.float64)])
     assert float(own_figure("width for z⁺")) == pytest.approx(float(KernelDensity(far).kernel_cholesky), abs=5e-4)
+
+
+def test_median_heuristic():
+    particles = torch.tensor([0, 1, 3, 7], dtype=torch.float64)[:, None]
+    with workers() as run:
+        bandwidth = stein_direction(particles, -particles, KERNELS["rbf"], None, run)[1]
+    assert float(own_figure("median heuristic")) == pytest.approx(bandwidth, abs=5e-5)
 
 
 def test_mixing_of_chains():
