@@ -31,7 +31,7 @@ CAUTION = 0.9
 LEAST_TOLERANCE = 1e-12
 SHRINK, GROW = 0.2, 4.0
 # Shares of the horizon: of the first step that is tried, and of the shortest.
-FIRST, SHORTEST = 0.05, 1e-9
+FIRST, SHORTEST = 0.25, 1e-9
 
 
 class AdaptiveSteps(Generic[S]):
