@@ -54,8 +54,8 @@ class GaussianJKO(Filter):
     exceeds 2, "fitted", which is exponentially fitted to the curvature of V and for the mean exact, and
     "fitted-energy", fitted to that of the free energy, and more accurate still.
 
-    With ``step_size="auto"`` each step's size and order are chosen by an estimate of its error, for a SymKL of about
-    ``tolerance`` or less to the exact law at the horizon: "fitted-energy" steps, or plain ones where these are better
+    With ``step_size="auto"`` each step's size is chosen by an estimate of its error, for a SymKL of about
+    ``tolerance`` or less to the exact law: "fitted-energy" steps, or where there is none one of order 1
     (``solvers.adaptive_steps``, which has the diagnostics, too); the traces are ``step_size`` and ``step_order``.
 
     Without observations a potential that is not quadratic is declined: ``gaussian-variational`` takes the stationary

@@ -53,7 +53,7 @@ class QuantileJKO(Filter):
     times the curvature of V much exceeds 2. With ``second_order="fitted"`` they are exponentially fitted; a step that
     would fold the line all the same is taken at order 1, and counted. With ``step_size="auto"`` each step's size and
     order are chosen by an estimate of its error, for a SymKL of about ``tolerance`` or less to the exact law at the
-    horizon (``solvers.adaptive_steps``, which has the diagnostics, too), down to that of the nodes, 7e-8 in the sine
+    horizon (``solvers.adaptive_steps``, which has the diagnostics, too), down to what the nodes leave, 5e-8 in the sine
     well by default; the traces are then ``step_size`` and ``step_order``. Both need an entropy and no interaction.
 
     Diagnostics: ``newton_iterations`` in all, and the largest ``newton_decrement``, which bounds how far above its

@@ -31,7 +31,9 @@ class QuantileObjective:
     ``step_size`` is h, or the h_i (n,).
     """
 
-    def __init__(self, potential: Potential, inverse_temperature: float, step_size: float | Reals, before: Reals) -> None:
+    def __init__(
+        self, potential: Potential, inverse_temperature: float, step_size: float | Reals, before: Reals
+    ) -> None:
         self.potential, self.step_size, self.before = potential, step_size, before
         self.around, between = node_masses(len(before))
         self.entropy = between / inverse_temperature
@@ -62,13 +64,20 @@ class QuantileObjective:
         return gradient, diagonal, -stiffness
 
 
-def minimise(objective: QuantileObjective) -> tuple[Reals, int, float]:
+def minimise(
+    objective: QuantileObjective, guess: Reals | None = None, converged: float = CONVERGED
+) -> tuple[Reals, int, float]:
     """Return the minimiser (n,), the number of iterations and the last Newton decrement gᵀH⁻¹g.
+
+    It starts from where the step does, or from a ``guess`` (n,) that is better, and ends with the Newton step whose
+    decrement is at most ``converged``.
 
     Raises ``Diverged`` when the objective or a derivative is not finite or the line search finds nothing lower.
     """
     values = objective.before
     level = objective.value(values)
+    if guess is not None and (lower := objective.value(guess)) < level:
+        values, level = guess, lower
     if not np.isfinite(level):
         raise Diverged("starts from quantiles that do not increase, or where the potential is not finite")
     for iteration in range(1, MOST_ITERATIONS + 1):
@@ -77,7 +86,7 @@ def minimise(objective: QuantileObjective) -> tuple[Reals, int, float]:
             raise Diverged("meets derivatives of the potential that are not finite")
         direction = newton_direction(gradient, diagonal, beside, objective)
         decrement = float(-gradient @ direction)
-        if decrement <= CONVERGED:
+        if decrement <= converged:
             return values + direction, iteration, max(0.0, decrement)
         length = longest(values, direction)
         while True:

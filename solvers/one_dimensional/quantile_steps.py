@@ -14,8 +14,12 @@ from solvers.estimates import Estimate
 from solvers.filtering import Propagation, equal_steps
 from solvers.one_dimensional.fitted_weights import node_weights, sqrt_symkl
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values
-from solvers.one_dimensional.quantile_step import QuantileObjective, minimise
+from solvers.one_dimensional.quantile_step import CONVERGED, QuantileObjective, minimise
 from solvers.solver import Cost, Diverged
+
+
+# The Newton decrement of a last step that starts within 1e-6 of the minimiser and ends within rounding of it.
+NEAR = 1e-12
 
 
 class Settings(Protocol):
@@ -45,7 +49,9 @@ class QuantileSteps(Propagation):
     def __init__(self, settings: Settings, flow: GradientFlow) -> None:
         self.settings, self.flow = settings, flow
         self.iterations, self.decrement, self.fallen_back = 0, 0.0, 0
-        self.adaptive = AdaptiveSteps[Reals](self.plain, self.fitted, sqrt_symkl, settings.tolerance, flow.horizon)
+        # Of the last fitted step: where the next one starts to look. What it finds differs by rounding alone.
+        self.velocity = np.zeros(settings.nodes)
+        self.adaptive = AdaptiveSteps[Reals](self.guessed, self.fitted, sqrt_symkl, settings.tolerance, flow.horizon)
 
     def start(self) -> Estimate:
         return QuantileMap(initial_values(self.flow, self.settings.nodes))
@@ -64,13 +70,25 @@ class QuantileSteps(Propagation):
                 raise Diverged(f"{self.settings.name}: the step to t = {start + step * step_size:g} {error}") from error
         return QuantileMap(values)
 
-    def plain(self, before: Reals, step_size: float | Reals) -> Reals:
-        """Return the values (n,) after a JKO step from ``before`` (n,), in the metric of step sizes (n,) if given.
+    def plain(self, before: Reals, step_size: float) -> Reals:
+        """Return the values (n,) after a JKO step from ``before`` (n,).
 
         Raises ``Diverged`` where it is not found.
         """
+        return self._minimised(before, step_size, None)
+
+    def guessed(self, before: Reals, step_size: float) -> Reals:
+        """Return the values (n,) after a JKO step from ``before`` (n,), the same to rounding, in fewer iterations.
+
+        Raises ``Diverged`` where it is not found.
+        """
+        return self._minimised(before, step_size, before + step_size * self.velocity)
+
+    def _minimised(self, before: Reals, step_size: float | Reals, guess: Reals | None) -> Reals:
         potential, beta = self.flow.potential, self.flow.inverse_temperature
-        values, iterations, decrement = minimise(QuantileObjective(potential, beta, step_size, before))
+        values, iterations, decrement = minimise(
+            QuantileObjective(potential, beta, step_size, before), guess, CONVERGED if guess is None else NEAR
+        )
         self.iterations += iterations
         self.decrement = max(self.decrement, decrement)
         return values
@@ -97,7 +115,9 @@ class QuantileSteps(Propagation):
         Raises ``Diverged`` where it is not found, ``Folded`` where it folds the line.
         """
         share = node_weights(self.flow.potential, step_size, before)
-        values = before + (self.plain(before, step_size * share) - before) / share
+        middle = self._minimised(before, step_size * share, before + step_size * share * self.velocity)
+        values = before + (middle - before) / share
+        self.velocity = (values - before) / step_size
         if not np.diff(values).min() > 0:
             raise Folded("folds the line: lower step_size")
         return np.asarray(values)
