@@ -27,9 +27,9 @@ from problems.laws import Gaussian
 from problems.linear_algebra import symmetrised
 from problems.potentials import Quadratic
 from problems.problem import Problem
-from problems.validation import require_choice, require_positive
-from solvers.estimates import Estimate, Exact
+from problems.validation import require_choice
 from solvers.adaptive_steps import require_steps
+from solvers.estimates import Estimate, Exact
 from solvers.filtering import Filter, Propagation, assimilate, equal_steps
 from solvers.gaussian.assumed_density import AssumedGaussian, restricted_step
 from solvers.gaussian.exact_step import Moments, jko_moments
@@ -38,7 +38,6 @@ from solvers.gaussian.fitted_steps import FittedSteps
 from solvers.gaussian.quadrature import NODES
 from solvers.solver import Diverged, Solution, step_counts
 from solvers.threads import one_thread
-
 
 SECOND_ORDER = ("extrapolated", "midpoint", "fitted", "fitted-energy")
 
