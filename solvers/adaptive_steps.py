@@ -1,7 +1,7 @@
 """Steps whose size and order are chosen by an estimate of their error, against a tolerance in SymKL.
 
 The exact Fokker-Planck flow brings two laws no further apart in any distance that Markov kernels contract, such as
-Hellinger's, of which √SymKL is √8 times as much for laws that are near. So the errors of single steps add up at most.
+Hellinger's, of which √SymKL is √8 times as much for laws that are near: the errors of single steps add up at most.
 A step of size h is tried as a whole and as two halves. At order p these are (1 - 2⁻ᵖ) C hᵖ⁺¹ apart, and the halves, which
 are the result, are off by 1/(2ᵖ - 1) of that (Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, 1993,
 §II.4). The step is taken where √SymKL, so estimated, is at most a fifth of √tolerance, and else a shorter one is tried.
@@ -103,7 +103,7 @@ class AdaptiveSteps(Generic[S]):
         return None
 
     def diagnostics(self) -> dict[str, float | int | str]:
-        """Return ``steps`` and ``rejected_steps``, ``first_order_steps``, and ``error_symkl``, what errors add up to."""
+        """Return ``steps`` and ``rejected_steps``, ``first_order_steps``, and ``error_symkl``, their errors' sum."""
         return {
             "steps": len(self.sizes),
             "rejected_steps": self.rejected,

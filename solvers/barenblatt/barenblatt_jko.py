@@ -35,8 +35,8 @@ class BarenblattJKO(Solver):
 
     That is: Barenblatt's under a power entropy of their exponent, Gaussians under an entropy, both without an internal
     energy; V flat, linear or quadratic; W quadratic or absent. ``order=1`` is the scheme itself; ``order=2`` its
-    implicit midpoint rule, a step of h/2 carried on as far again, or with ``second_order="fitted"`` exponentially fitted
-    to the curvature of V and W, which damps what is stiff. Steps exist for m > D/(D+2). The trace
+    implicit midpoint rule, a step of h/2 carried on as far again, or with ``second_order="fitted"`` exponentially
+    fitted to the curvature of V and W, which damps what is stiff. Steps exist for m > D/(D+2). The trace
     ``free_energy`` has F before the first step and after each.
 
     Raises ``ValueError`` for settings out of range.

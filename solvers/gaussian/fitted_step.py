@@ -1,6 +1,6 @@
 """One JKO step among Gaussians in a metric of its own, and an extrapolation: implicit midpoint and fitted steps.
 
-From N(m, Σ), with Θ = Θ(h) symmetric and positive definite and θ that of ``solvers.exponential_fitting``,
+From N(m, Σ), with Θ symmetric and positive definite and θ that of ``solvers.exponential_fitting``,
 
     y = argmin E[½ (y-x)ᵀ(hΘ)⁻¹(y-x) + V(y) - β⁻¹ log det ∇y],        T = x + Θ⁻¹ (y - x).
 

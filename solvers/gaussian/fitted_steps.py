@@ -31,7 +31,7 @@ class Settings(Protocol):
 
 
 class FittedSteps(Propagation):
-    """A propagation of Gaussians by steps of order 2, or with the step size "auto" by those that an estimate chooses."""
+    """A propagation of Gaussians by steps of order 2, or with the step size "auto" by those that it chooses."""
 
     def __init__(self, settings: Settings, flow: GradientFlow) -> None:
         self.settings, self.flow = settings, flow

@@ -1,4 +1,4 @@
-"""One JKO step on the line for a potential and an entropy, by Newton's method, in the Euclidean or in a metric of its own.
+"""One JKO step on the line for a potential and an entropy, by Newton's method, in the Euclidean or another metric.
 
 With T known at nodes z_i of normal mass w_i, and ω_j the mass between two nodes Δ apart, the minimiser of
 

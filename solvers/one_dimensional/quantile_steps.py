@@ -1,4 +1,4 @@
-"""The flow of a law in a potential on the line by exact steps of its quantiles: plain, midpoint, fitted, of chosen size."""
+"""The flow of a law in a potential on the line by steps of its quantiles: plain, midpoint, fitted, of chosen size."""
 
 from __future__ import annotations
 
