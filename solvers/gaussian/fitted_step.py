@@ -4,8 +4,8 @@ From N(m, Σ), with Θ symmetric and positive definite and θ that of ``solvers.
 
     y = argmin E[½ (y-x)ᵀ(hΘ)⁻¹(y-x) + V(y) - β⁻¹ log det ∇y],        T = x + Θ⁻¹ (y - x).
 
-In the coordinates Θ^{-½}x the first is a plain JKO step, whose map S has the closed form of ``exact_step``, so that with
-A = E∇²V at y, g = E∇V at y, B = I + hΘ^{½}AΘ^{½} and C = B^{-½}Θ^{-½}ΣΘ^{-½}B^{-½} = P diag(c) Pᵀ
+In the coordinates Θ^{-½}x the first is a plain JKO step, whose map S has the closed form of ``exact_step``, so that,
+with A = E∇²V at y, g = E∇V at y, B = I + hΘ^{½}AΘ^{½} and C = B^{-½}Θ^{-½}ΣΘ^{-½}B^{-½} = P diag(c) Pᵀ
 
     S  = B^{-½} P diag(½ + ½√(1 + 4h/βc)) Pᵀ B^{-½}
     T  = I - Θ⁻¹ + Θ^{-½} S Θ^{-½},        m⁺ = m - h g,        Σ⁺ = T Σ T.
