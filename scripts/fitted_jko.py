@@ -172,7 +172,9 @@ def picture(curves: dict[str, list[tuple[int, float]]]) -> str:
         x, y = place(count, 10.0 ** RANGE_Y[0])
         parts.append(f'<path d="M{x:.1f} 20V{y:.1f}" stroke="#dddddd"/>')
         parts.append(f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{count}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - 100) / 2}" y="{HEIGHT - 10}" text-anchor="middle">Newton iterations</text>')
+    parts.append(
+        f'<text x="{(LEFT + WIDTH - 100) / 2}" y="{HEIGHT - 10}" text-anchor="middle">Newton iterations</text>'
+    )
     parts.append(f'<text x="{LEFT}" y="14">SymKL at t = 5, published filtering problem</text>')
     for name, points in curves.items():
         places = [place(*point) for point in points]

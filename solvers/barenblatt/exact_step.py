@@ -110,7 +110,7 @@ class ExactSteps:
         """Return the mean (D,) after the step, which is exact."""
         potential = self.energy.potential
         if isinstance(potential, Quadratic):
-            decay = torch.linalg.matrix_exp(-self.step_size * potential.precision)
+            decay: torch.Tensor = torch.linalg.matrix_exp(-self.step_size * potential.precision)
             return potential.centre + decay @ (mean - potential.centre)
         return mean - self.step_size * potential.slope if isinstance(potential, Linear) else mean
 

@@ -125,6 +125,7 @@ def cholesky(covariance: torch.Tensor) -> torch.Tensor:
 
     Raises ``Diverged`` where that is not positive definite.
     """
+    factor: torch.Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if int(failed) or not bool(torch.isfinite(factor).all()):
         raise Diverged("the covariance is not positive definite to rounding")

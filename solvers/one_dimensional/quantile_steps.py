@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -17,14 +17,14 @@ from solvers.one_dimensional.quantile_map import QuantileMap, initial_values
 from solvers.one_dimensional.quantile_step import CONVERGED, QuantileObjective, minimise
 from solvers.solver import Cost, Diverged
 
-# The Newton decrement of a last step that starts within 1e-6 of the minimiser and ends within rounding of it.
+# The Newton decrement, over β⁻¹, of a last step: it starts within 1e-6 of the minimiser and ends within rounding of it.
 NEAR = 1e-12
 
 
 class Settings(Protocol):
     """What of a solver's settings decides its steps."""
 
-    name: str
+    name: ClassVar[str]
 
     @property
     def step_size(self) -> float | Literal["auto"]: ...
@@ -86,7 +86,7 @@ class QuantileSteps(Propagation):
     def _minimised(self, before: Reals, step_size: float | Reals, guess: Reals | None) -> Reals:
         potential, beta = self.flow.potential, self.flow.inverse_temperature
         values, iterations, decrement = minimise(
-            QuantileObjective(potential, beta, step_size, before), guess, CONVERGED if guess is None else NEAR
+            QuantileObjective(potential, beta, step_size, before), guess, CONVERGED if guess is None else NEAR / beta
         )
         self.iterations += iterations
         self.decrement = max(self.decrement, decrement)
