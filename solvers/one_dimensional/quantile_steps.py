@@ -17,7 +17,7 @@ from solvers.one_dimensional.quantile_map import QuantileMap, initial_values
 from solvers.one_dimensional.quantile_step import CONVERGED, QuantileObjective, minimise
 from solvers.solver import Cost, Diverged
 
-# The Newton decrement, over β⁻¹, of a last step: it starts within 1e-6 of the minimiser and ends within rounding of it.
+# The Newton decrement, over β⁻¹, of a last step: from within 1e-6 of the minimiser to within rounding of it.
 NEAR = 1e-12
 
 
