@@ -1,4 +1,4 @@
-"""Fitted steps of Barenblatt laws: figures of a radius against its ordinary differential equation, and Gaussian steps."""
+"""Fitted steps of Barenblatt laws: a radius against its ordinary differential equation, and Gaussian steps."""
 
 from __future__ import annotations
 

@@ -219,6 +219,6 @@ def test_what_is_no_setting_and_what_has_no_step():
 
     with pytest.raises(Diverged, match="the step has no minimum"):
         gaussian_step(start, hill, 1.0, 3.0, "jko")
-    mean, covariance = gaussian_step(start, hill, 1.0, 3.0, "fitted")
+    _, covariance = gaussian_step(start, hill, 1.0, 3.0, "fitted")
     assert float(covariance) > 1
     GaussianJKO(step_size="auto").check_times((0.1, 0.37))
