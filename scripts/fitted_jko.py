@@ -121,7 +121,7 @@ def line_row(name: str, rule: str) -> str:
     return f"| {name} | {rule} | " + " | ".join(cells) + " |"
 
 
-CURVES = {
+CURVES: dict[str, list[dict[str, object]]] = {
     "JKO": [{"step_size": h} for h in (0.25, 0.1, 0.05, 0.025)],
     "midpoint": [{"step_size": h, "order": 2} for h in (0.05, 0.025)],
     "fitted": [{"step_size": h, "order": 2, "second_order": "fitted"} for h in (0.1, 0.05, 0.025)],

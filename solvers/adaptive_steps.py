@@ -4,7 +4,7 @@ The exact Fokker-Planck flow brings two laws no further apart in any distance th
 Hellinger's, of which √SymKL is √8 times as much for laws that are near: the errors of single steps add up at most.
 A step of size h is tried as a whole and as two halves. At order p these are (1 - 2⁻ᵖ) C hᵖ⁺¹ apart, and the halves,
 which are the result, are off by 1/(2ᵖ - 1) of that (Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I,
-1993, §II.4). The step is taken where √SymKL, so estimated, is a fifth of √tolerance at most; else a shorter one is tried.
+1993, §II.4). The step is taken where √SymKL, so estimated, is a fifth of √tolerance at most, else shortened.
 
 Order 2 is tried first, and order 1 where that gives no law, as when the map of a long step is not monotone. Equal
 errors in all steps are the fewest steps for their sum. What a flow forgets of its beginnings is not counted off: the
