@@ -138,11 +138,10 @@ def filtering_point(settings: dict[str, object]) -> tuple[int, float]:
     return int(solution.diagnostics["newton_iterations"]), symkl(solution.estimates[-1], problem.truth(5.0))
 
 
-def filtering_row(curve: str, settings: dict[str, object]) -> str:
+def filtering_row(curve: str, settings: dict[str, object], point: tuple[int, float]) -> str:
     """Return a row of the table beside the picture."""
     what = f"tolerance {settings['tolerance']:g}" if curve == "auto" else f"h = {settings['step_size']:g}"
-    iterations, error = filtering_point(settings)
-    return f"| {curve} | {what} | {iterations} | {error:.2g} |"
+    return f"| {curve} | {what} | {point[0]} | {point[1]:.2g} |"
 
 
 COLOURS = {"JKO": "#4477aa", "midpoint": "#ccbb44", "fitted": "#ee6677", "auto": "#228833"}
@@ -198,13 +197,15 @@ def filled(text: str, rows: dict[str, list[str]]) -> str:
 def main() -> None:
     """Write the tables and the picture."""
     document = DOCS / "fitted-jko.md"
+    points = {name: [filtering_point(each) for each in settings] for name, settings in CURVES.items()}
     rows = {
         "gaussian": [gaussian_row(dim) for dim in (2, 6, 12, 32)],
         "line": [line_row(name, rule) for name in wells() for rule in RULES],
-        "filtering": [filtering_row(name, each) for name, settings in CURVES.items() for each in settings],
+        "filtering": [
+            filtering_row(name, *row) for name in CURVES for row in zip(CURVES[name], points[name], strict=True)
+        ],
     }
     document.write_text(filled(document.read_text(), rows))
-    points = {name: [filtering_point(each) for each in settings] for name, settings in CURVES.items()}
     (DOCS / "fitted-jko.svg").write_text(picture(points))
 
 
