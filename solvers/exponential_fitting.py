@@ -27,8 +27,9 @@ def fitted_weight(z: Reals) -> Reals:
     """Return θ(z) of an array of any shape, the same shape, to 2e-14."""
     near = np.abs(z) < SMALL
     far = np.where(near, 1.0, z)
-    square = z * z
-    series = 0.5 + z * (1 / 12 - square * (1 / 720 - square / 30240))
+    small = np.where(near, z, 0.0)
+    square = small * small
+    series = 0.5 + small * (1 / 12 - square * (1 / 720 - square / 30240))
     with np.errstate(over="ignore"):
         closed = -1 / np.expm1(-far) - 1 / far
     return np.asarray(np.where(near, series, closed))
