@@ -35,7 +35,8 @@ class BarenblattJKO(Solver):
 
     That is: Barenblatt's under a power entropy of their exponent, Gaussians under an entropy, both without an internal
     energy; V flat, linear or quadratic; W quadratic or absent. ``order=1`` is the scheme itself; ``order=2`` its
-    implicit midpoint rule, a step of h/2 carried on as far again. Steps exist for m > D/(D+2). The trace
+    implicit midpoint rule, a step of h/2 carried on as far again, or with ``second_order="fitted"`` exponentially
+    fitted to the curvature of V and W, which damps what is stiff. Steps exist for m > D/(D+2). The trace
     ``free_energy`` has F before the first step and after each.
 
     Raises ``ValueError`` for settings out of range.
@@ -47,10 +48,12 @@ class BarenblattJKO(Solver):
     orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.001
     order: int = 1
+    second_order: str = "midpoint"
 
     def __post_init__(self) -> None:
         require_positive(self.name, step_size=self.step_size)
         require_choice(self.name, "order", self.order, (1, 2))
+        require_choice(self.name, "second_order", self.second_order, ("midpoint", "fitted"))
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
@@ -65,7 +68,7 @@ class BarenblattJKO(Solver):
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the laws at the flow's times; nothing is random, and all of it runs on the CPU.
 
-        Raises ``Diverged`` with the step at which the midpoint rule leaves its domain.
+        Raises ``Diverged`` with the step at which a step of order 2 leaves its domain.
         """
         flow, counts = problem.flow, step_counts(problem.flow.times, self.step_size)
         law = flow.initial
@@ -73,7 +76,7 @@ class BarenblattJKO(Solver):
         estimates: list[Estimate] = []
         with one_thread():
             energy = elliptical_energy(flow)
-            step = ExactSteps(energy, self.step_size, self.order)
+            step = ExactSteps(energy, self.step_size, self.order, self.order == 2 and self.second_order == "fitted")
             values = [energy.value(law)]
             for number in range(1, counts[-1] + 1):
                 try:

@@ -12,7 +12,10 @@ below, it is the one critical point among laws of its kind. With H = B^{-½} S B
 
 and the mean takes an implicit Euler step in V alone. For balls the equation reads R⁺ - R = hεκ (R⁺)^{-(D(m-1)+1)}.
 
-The implicit midpoint rule (order 2) is a JKO step of h/2, carried on as far again along its map: T₂ = 2T - I.
+The implicit midpoint rule (order 2) is a JKO step of h/2, carried on as far again along its map: T₂ = 2T - I. An
+exponentially fitted step is one in the metric (hΘ)⁻¹, Θ = θ(hG) for the deviations and θ(hA) for the mean
+(``solvers.exponential_fitting``): in the coordinates Θ^{-½}x the step from Θ^{-½}SΘ^{-½} above, with GΘ for G and
+c(det S⁺ det Θ) for c, whose map T carries on to T₂ = I + Θ⁻¹(Θ^{½}TΘ^{-½} - I). G and Θ have the same axes.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import torch
 from problems.linear_algebra import symmetrised
 from problems.potentials import Linear, Quadratic
 from problems.references.elliptical_energy import Elliptical, EllipticalEnergy, matrix_of, moved
+from solvers.exponential_fitting import fitted_weight
 
 ITERATIONS = 200
 
@@ -36,11 +40,12 @@ class NoStep(ArithmeticError):
 
 @dataclass(frozen=True, eq=False)
 class ExactSteps:
-    """Exact steps of ``step_size`` h and ``order`` 1 or 2 for one ``energy``."""
+    """Exact steps of ``step_size`` h and ``order`` 1 or 2 for one ``energy``; those of order 2 may be ``fitted``."""
 
     energy: EllipticalEnergy
     step_size: float
     order: int
+    fitted: bool = False
 
     @property
     def _part(self) -> float:
@@ -55,10 +60,12 @@ class ExactSteps:
 
     def __call__(self, law: Elliptical) -> Elliptical:
         """Return the law after one step; raises ``NoStep`` where the map of order 2 is not one to one."""
+        if self.fitted:
+            return self._fitted(law)
         mean = law.mean + self.order * (self._mean(law.mean) - law.mean)
         root, matrix = self._widths[0], matrix_of(law)
         values, axes = torch.linalg.eigh(symmetrised(root @ matrix @ root))
-        spread = math.exp(self._log_spreading(values.tolist(), law))
+        spread = math.exp(self._log_spreading(values.tolist(), law, self._part, self._widths[1], 0.0))
         solved = (0.5 * (values.sqrt() + (values + 4 * self._part * spread).sqrt())).square()
         across = root @ axes
         if self.order == 1:
@@ -81,14 +88,44 @@ class ExactSteps:
             return potential.centre + solved
         return mean
 
-    def _log_spreading(self, values: list[float], law: Elliptical) -> float:
+    def _fitted(self, law: Elliptical) -> Elliptical:
+        h, matrix = self.step_size, matrix_of(law)
+        rates, axes = torch.linalg.eigh(self.energy.stiffness)
+        share = torch.from_numpy(fitted_weight(h * rates.numpy()))
+        widths = 1 + h * share * rates
+        narrow, root = widths.rsqrt(), share.sqrt()
+        scale = narrow / root
+        values, turned = torch.linalg.eigh(symmetrised(scale[:, None] * (axes.T @ matrix @ axes) * scale))
+        log_det, log_share = float(widths.log().sum()), float(share.log().sum())
+        spread = math.exp(self._log_spreading(values.tolist(), law, h, log_det, log_share))
+        stretch = 0.5 * (1 + (1 + 4 * h * spread / values).sqrt())
+        across = scale[:, None] * turned
+        full = axes @ (torch.diag(1 - 1 / share) + (across * stretch) @ across.T) @ axes.T
+        smallest = float(torch.linalg.eigvalsh(full)[0])
+        if smallest <= 0:
+            raise NoStep(f"the fitted step turns the law inside out (its map has the eigenvalue {smallest:.3g})")
+        return moved(law, self._fitted_mean(law.mean), symmetrised(full @ matrix @ full))
+
+    def _fitted_mean(self, mean: torch.Tensor) -> torch.Tensor:
+        """Return the mean (D,) after the step, which is exact."""
+        potential = self.energy.potential
+        if isinstance(potential, Quadratic):
+            decay: torch.Tensor = torch.linalg.matrix_exp(-self.step_size * potential.precision)
+            return potential.centre + decay @ (mean - potential.centre)
+        return mean - self.step_size * potential.slope if isinstance(potential, Linear) else mean
+
+    def _log_spreading(
+        self, values: list[float], law: Elliptical, part: float, log_det: float, log_share: float
+    ) -> float:
         """Return log c⁺ for the eigenvalues η of H, to rounding, by Newton's method in a bracket.
+
+        ``part`` is h, ``log_det`` log det B, ``log_share`` log det Θ.
 
         f(x) = x - log c(∏γ(eˣ)/det B) rises with x at a rate between 1 and 1 + s D, s the stiffening, since γ rises by
         a power of c between 0 and 1; s > -1/D wherever mass is kept.
         """
-        energy, part = self.energy, self._part
-        log_det, stiffening = self._widths[1], energy.stiffening
+        energy, stiffening = self.energy, self.energy.stiffening
+        log_det = log_det - log_share
         if not stiffening:
             return energy.log_spreading(0.0)
 

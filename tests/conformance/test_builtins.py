@@ -48,6 +48,8 @@ SHOWN_TO_MEASURES = {
 SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTIN] + [
     ("oracle", '{"particles": 500}'),
     ("gaussian-jko", '{"order": 2}'),
+    ("gaussian-jko", '{"step_size": "auto", "tolerance": 0.001}'),
+    ("quantile-jko", '{"step_size": 0.1, "nodes": 200, "order": 2, "second_order": "fitted"}'),
     ("barenblatt-jko", '{"step_size": 0.02, "order": 2}'),
     ("chang-cooper", '{"cells": 500, "step_size": 0.002}'),
     ("euler-maruyama", '{"particles": 2000, "step_size": 0.005, "dtype": "float64"}'),

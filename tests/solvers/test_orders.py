@@ -29,8 +29,11 @@ COLD = 1e14
 SETTINGS = [
     ("gaussian-jko", {"order": 1}, 1.0),
     ("gaussian-jko", {"order": 2}, 1.0),
+    ("gaussian-jko", {"order": 2, "second_order": "fitted"}, 1.0),
+    ("gaussian-jko", {"order": 2, "second_order": "fitted-energy"}, 1.0),
     ("barenblatt-jko", {"order": 1}, 1.0),
     ("barenblatt-jko", {"order": 2}, 1.0),
+    ("barenblatt-jko", {"order": 2, "second_order": "fitted"}, 1.0),
     ("gaussian-variational", {"order": 1}, 1.0),
     ("gaussian-variational", {"order": 2}, 1.0),
     ("quantile-jko", {"nodes": 2400}, 1.0),

@@ -24,8 +24,9 @@ from problems.problem import Problem
 from problems.references.exact_filter import ImpossibleObservation, condition_gaussian
 from seeding import fixed_generator, generator, numpy_generator
 from solvers.gaussian.gaussian_jko import GaussianJKO
-from solvers.one_dimensional.quantile_jko import QuantileJKO, QuantileObjective, minimise
+from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values, interval_masses, node_masses, scores
+from solvers.one_dimensional.quantile_step import QuantileObjective, minimise
 from solvers.solver import Diverged
 
 CPU = torch.device("cpu")
