@@ -82,7 +82,7 @@ def wells() -> dict[str, Problem]:
 
 def symkl(estimate: Estimate, truth: Law) -> float:
     """Return SymKL by draws."""
-    value = SymKL()(Subject(estimate, truth, None), DRAWS, stream()).value
+    value = SymKL()(Subject(estimate, truth, None), DRAWS, stream()).value  # type: ignore[arg-type]
     assert value is not None
     return value
 

@@ -156,6 +156,10 @@ class EulerMaruyama(Solver):
         energy = problem.flow.energy
         if self.preconditioner != "identity" and (energy.internal is None or energy.interaction is not None):
             return f"preconditioner {self.preconditioner!r} is for flows of a potential and an entropy alone"
+        if energy.interaction is not None and energy.interaction.singular and problem.flow.dim == 1:
+            return (
+                "on the line neighbours that repel each other meet: explicit steps do not follow a singular interaction"
+            )
         return unsupported_preconditioner(self.preconditioner, problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:

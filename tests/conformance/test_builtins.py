@@ -30,6 +30,8 @@ TRAINED = {
 # Methods that take longer over the gallery than a test may: small settings, on all problems.
 SHORT = {
     "barenblatt-jko": '{"step_size": 0.02}',
+    "euler-maruyama": '{"particles": 500, "step_size": 0.01}',
+    "quantile-jko": '{"nodes": 200}',
     "finite-volume": '{"cells": 48}',
     "svgd": '{"particles": 600, "iterations": 150}',
     "blob": '{"particles": 100, "tolerance": 0.2}',
@@ -52,7 +54,7 @@ SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTI
     ("quantile-jko", '{"step_size": 0.1, "nodes": 200, "order": 2, "second_order": "fitted"}'),
     ("barenblatt-jko", '{"step_size": 0.02, "order": 2}'),
     ("chang-cooper", '{"cells": 500, "step_size": 0.002}'),
-    ("euler-maruyama", '{"particles": 2000, "step_size": 0.005, "dtype": "float64"}'),
+    ("euler-maruyama", '{"particles": 1000, "step_size": 0.01, "dtype": "float64"}'),
 ]
 
 
