@@ -24,7 +24,7 @@ from solvers.primal_dual.saddle_point import SaddlePoint, StepTerms
 from solvers.primal_dual.settings import PrimalDualSettings
 from solvers.primal_dual.step_maps import Frame, InteractionMap, whole_affine
 from solvers.primal_dual.step_scale import LOOKED_AT, SMALLEST_STEP, size_of_step, slopes_at
-from solvers.primal_dual.training import Judge, train, train_dual
+from solvers.primal_dual.training import Judge, even_parts, train, train_dual
 from solvers.primal_dual.variational import VariationalEnergy
 from solvers.solver import Diverged
 from solvers.threads import Run
@@ -59,6 +59,7 @@ class FlowState:
         draws = reference_draws(flow.dim, settings.reference == "box", draws_of_reference, generator)
         dtype = settings.torch_dtype
         self.reference_pool = draws.to(device, dtype)
+        self.reference_batches = even_parts(self.reference_pool, settings.batch_size, generator)
         self.network, self.dual = settings.map_network(flow.dim), settings.dual_network(flow.dim)
         self.saddle = SaddlePoint(
             self.network,
@@ -96,9 +97,9 @@ class FlowState:
         terms = self._terms(frame, reference, inside)
         pool = frame.coordinates(self.pool).to(self.device, settings.torch_dtype)
         if terms.energy is not None and not self.counts:
-            train_dual(self.saddle, terms, settings, pool, self.reference_pool, self.generator)
+            train_dual(self.saddle, terms, settings, pool, self.reference_batches, self.generator)
         judge = self._judge(frame, whitening, inside)
-        trained = train(self.saddle, terms, settings, pool, self.reference_pool, self.generator, judge)
+        trained = train(self.saddle, terms, settings, pool, self.reference_batches, self.generator, judge)
         self.evaluations += trained.iterations * settings.batch_size + 2 * LOOKED_AT
         if trained.parameters is None:
             between: InvertibleMap = whitening.affine
@@ -181,7 +182,7 @@ class FlowState:
         self.network.start_at(self.saddle.map_parameters, still, frame)
         terms = self._terms(frame, reference, None)
         pool = frame.coordinates(self.pool).to(self.device, self.settings.torch_dtype)
-        train_dual(self.saddle, terms, self.settings, pool, self.reference_pool, self.generator)
+        train_dual(self.saddle, terms, self.settings, pool, self.reference_batches, self.generator)
         self.internal_value = self._dual_value(terms, reference.coordinates(self.pool))[0]
 
     def _pressure(self) -> float:
