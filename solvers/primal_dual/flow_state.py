@@ -12,9 +12,9 @@ import torch
 from problems.devices import placed
 from problems.flow import Entropy, GradientFlow
 from problems.interactions import Interaction
-from problems.laws import Density
+from problems.laws import Density, Gaussian, Law
 from solvers.maps import InvertibleMap
-from solvers.particles.particle_pool import spread_draws
+from solvers.particles.particle_pool import CANDIDATES, spread_draws, stratified_draws
 from solvers.primal_dual.affine_step import best_affine
 from solvers.primal_dual.dual_value import dual_value
 from solvers.primal_dual.judging import Judged, free_energy_values, judge_of
@@ -31,6 +31,19 @@ from solvers.threads import Run
 
 # At most so many particles on which steps are judged, those that stand for ρ in W∗ρ, and draws of the reference law.
 JUDGED, SOURCES, REFERENCE_DRAWS = 8192, 1024, 32_768
+# The most numbers that a stratified pool is chosen from.
+MOST_CANDIDATES = 2**24
+
+
+def even_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``n`` points (n, D) of ``law``, together more even than independent draws.
+
+    A pool is a flow's initial law for all of its steps. Where it is not Gaussian it is stratified, as far as memory
+    allows: the noise of independent draws is more than a step has to learn.
+    """
+    if isinstance(law, Gaussian) or CANDIDATES * n * law.dim > MOST_CANDIDATES:
+        return spread_draws(law, n, generator)
+    return stratified_draws(law, n, generator)
 
 
 class FlowState:
@@ -49,8 +62,8 @@ class FlowState:
         run: Run,
     ) -> None:
         self.settings, self.flow, self.generator, self.device = settings, flow, generator, device
-        self.pool = spread_draws(flow.initial, settings.pool_size, generator)
-        self.fresh = spread_draws(flow.initial, min(JUDGED, settings.pool_size), generator)
+        self.pool = even_draws(flow.initial, settings.pool_size, generator)
+        self.fresh = even_draws(flow.initial, min(JUDGED, settings.pool_size), generator)
         self.log_density: torch.Tensor | None = None
         if settings.density:
             assert isinstance(flow.initial, Density)
