@@ -144,11 +144,11 @@ class PrimalDualTrainingRatios(Profiled):
 
     setup_cache.timeout = 600.0
 
-    @at_least(1)
+    @at_least(1.5)
     def track_training_in_2d(self, seconds: dict[str, Seconds]) -> float:
         return ratio(seconds["2d"], "plain", "ours")
 
-    @at_least(1)
+    @at_least(1.4)
     def track_training_in_32d(self, seconds: dict[str, Seconds]) -> float:
         return ratio(seconds["32d"], "plain", "ours")
 
