@@ -12,9 +12,9 @@ import torch
 from problems.devices import placed
 from problems.flow import Entropy, GradientFlow
 from problems.interactions import Interaction
-from problems.laws import Density
+from problems.laws import Density, Gaussian, Law
 from solvers.maps import InvertibleMap
-from solvers.particles.particle_pool import spread_draws
+from solvers.particles.particle_pool import CANDIDATES, spread_draws, stratified_draws
 from solvers.primal_dual.affine_step import best_affine
 from solvers.primal_dual.dual_value import dual_value
 from solvers.primal_dual.judging import Judged, free_energy_values, judge_of
@@ -24,13 +24,26 @@ from solvers.primal_dual.saddle_point import SaddlePoint, StepTerms
 from solvers.primal_dual.settings import PrimalDualSettings
 from solvers.primal_dual.step_maps import Frame, InteractionMap, whole_affine
 from solvers.primal_dual.step_scale import LOOKED_AT, SMALLEST_STEP, size_of_step, slopes_at
-from solvers.primal_dual.training import Judge, train, train_dual
+from solvers.primal_dual.training import Judge, even_parts, train, train_dual
 from solvers.primal_dual.variational import VariationalEnergy
 from solvers.solver import Diverged
 from solvers.threads import Run
 
 # At most so many particles on which steps are judged, those that stand for ρ in W∗ρ, and draws of the reference law.
 JUDGED, SOURCES, REFERENCE_DRAWS = 8192, 1024, 32_768
+# The most numbers that a stratified pool is chosen from.
+MOST_CANDIDATES = 2**24
+
+
+def even_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
+    """Return ``n`` points (n, D) of ``law``, together more even than independent draws.
+
+    A pool is a flow's initial law for all of its steps. Where it is not Gaussian it is stratified, as far as memory
+    allows: the noise of independent draws is more than a step has to learn.
+    """
+    if isinstance(law, Gaussian) or CANDIDATES * n * law.dim > MOST_CANDIDATES:
+        return spread_draws(law, n, generator)
+    return stratified_draws(law, n, generator)
 
 
 class FlowState:
@@ -49,8 +62,8 @@ class FlowState:
         run: Run,
     ) -> None:
         self.settings, self.flow, self.generator, self.device = settings, flow, generator, device
-        self.pool = spread_draws(flow.initial, settings.pool_size, generator)
-        self.fresh = spread_draws(flow.initial, min(JUDGED, settings.pool_size), generator)
+        self.pool = even_draws(flow.initial, settings.pool_size, generator)
+        self.fresh = even_draws(flow.initial, min(JUDGED, settings.pool_size), generator)
         self.log_density: torch.Tensor | None = None
         if settings.density:
             assert isinstance(flow.initial, Density)
@@ -59,6 +72,7 @@ class FlowState:
         draws = reference_draws(flow.dim, settings.reference == "box", draws_of_reference, generator)
         dtype = settings.torch_dtype
         self.reference_pool = draws.to(device, dtype)
+        self.reference_batches = even_parts(self.reference_pool, settings.batch_size, generator)
         self.network, self.dual = settings.map_network(flow.dim), settings.dual_network(flow.dim)
         self.saddle = SaddlePoint(
             self.network,
@@ -96,9 +110,9 @@ class FlowState:
         terms = self._terms(frame, reference, inside)
         pool = frame.coordinates(self.pool).to(self.device, settings.torch_dtype)
         if terms.energy is not None and not self.counts:
-            train_dual(self.saddle, terms, settings, pool, self.reference_pool, self.generator)
+            train_dual(self.saddle, terms, settings, pool, self.reference_batches, self.generator)
         judge = self._judge(frame, whitening, inside)
-        trained = train(self.saddle, terms, settings, pool, self.reference_pool, self.generator, judge)
+        trained = train(self.saddle, terms, settings, pool, self.reference_batches, self.generator, judge)
         self.evaluations += trained.iterations * settings.batch_size + 2 * LOOKED_AT
         if trained.parameters is None:
             between: InvertibleMap = whitening.affine
@@ -181,7 +195,7 @@ class FlowState:
         self.network.start_at(self.saddle.map_parameters, still, frame)
         terms = self._terms(frame, reference, None)
         pool = frame.coordinates(self.pool).to(self.device, self.settings.torch_dtype)
-        train_dual(self.saddle, terms, self.settings, pool, self.reference_pool, self.generator)
+        train_dual(self.saddle, terms, self.settings, pool, self.reference_batches, self.generator)
         self.internal_value = self._dual_value(terms, reference.coordinates(self.pool))[0]
 
     def _pressure(self) -> float:

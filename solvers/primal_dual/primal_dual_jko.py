@@ -43,11 +43,12 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     or "prelu". The ``interaction`` is taken "inside" the step, by two independent halves of a batch, or before it by an
     explicit step, "forward-backward".
 
-    A step is trained for ``iterations`` of ``inner_updates`` of the dual and one of the map, each on another batch of
-    ``batch_size`` from a pool of ``pool_size`` particles, by Adam with ``learning_rate`` and ``dual_learning_rate`` for
-    networks whose inputs and values are of order 1: in coordinates in which the law has mean 0 and covariance I, and
-    displacements are in units of a step's. With ``decay`` rates fall along a cosine. Training begins at the best affine
-    map with ``start = "affine"`` (``solvers.primal_dual.affine_step``), at the map of the step before with "previous".
+    A step is trained for ``iterations`` of ``inner_updates`` of the dual and one of the map, each iteration on another
+    batch of ``batch_size`` from an even pool of ``pool_size`` particles, by Adam with ``learning_rate`` and
+    ``dual_learning_rate`` for networks whose inputs and values are of order 1: in coordinates in which the law has mean
+    0 and covariance I, and displacements are in units of a step's. With ``decay`` rates fall along a cosine. Training
+    begins at the best affine map with ``start = "affine"`` (``solvers.primal_dual.affine_step``), at the map of the
+    step before with "previous".
 
     With a ``density`` the answer has one, by the Jacobian of the maps, NaN where a map folds, and steps are judged by
     it: one that has gained nothing over its start, by three standard errors, after ``patience`` tenths of its

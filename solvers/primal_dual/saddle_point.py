@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -73,6 +74,7 @@ class Block:
         self.map_slope = like.new_zeros(network.slope_size)
         self.through = network.passes(points, self.map_slope)
         self.joined = like.new_empty(2 * points, dual.dim)
+        self.value = like.new_empty(0)
         self.bar = like.new_empty(2 * points)
         self.dual_slope = like.new_zeros(dual.size)
         self.dual_slopes = dual.weights(self.dual_slope)
@@ -100,65 +102,76 @@ class SaddlePoint:
         counts = [min(size, batch_size - start) for start in range(0, batch_size, size)]
         self.blocks = [Block(dual, network, count, self.map_parameters) for count in counts]
         self.counts = counts
+        self.points: Sequence[torch.Tensor] = ()
+        self.prepared: Any = None
 
     def split(self, batch: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the parts of a batch (n, D) that the blocks work on."""
         parts: tuple[torch.Tensor, ...] = batch.split(self.counts)
         return parts
 
-    def update_dual(self, terms: StepTerms, y: torch.Tensor, reference: torch.Tensor, rate: float) -> torch.Tensor:
-        """Take a step of Adam up the objective in h, at points ``y`` and of the ``reference`` law, both (B, D).
+    def push(self, terms: StepTerms, y: torch.Tensor) -> None:
+        """Move the points ``y`` (B, D) by the map as it is: what follows is at these, until the map has changed."""
+        self.prepared = self.network.prepare(self.map_parameters)
+        self.points = self.split(y)
+
+        def move(part: tuple[Block, torch.Tensor]) -> None:
+            block, own = part
+            block.value = block.through.forward(self.prepared, own)
+            if terms.energy is not None:
+                block.joined[: len(own)] = terms.dual_coordinates(block.value)
+
+        self.run(move, zip(self.blocks, self.points, strict=True))
+
+    def update_dual(self, terms: StepTerms, reference: torch.Tensor, rate: float) -> torch.Tensor:
+        """Take a step of Adam up the objective in h, at the points pushed and at draws ``reference`` (B, D) of γ.
 
         Returns a number that is finite if the derivatives are.
         """
         assert terms.energy is not None
-        energy, weights, output = terms.energy, self.dual_weights, self.dual.output
-        prepared, share = self.network.prepare(self.map_parameters), 1 / self.batch_size
+        energy, weights, output, share = terms.energy, self.dual_weights, self.dual.output, 1 / self.batch_size
 
-        def differentiate(part: tuple[Block, torch.Tensor, torch.Tensor]) -> None:
-            block, own, others = part
-            count = len(own)
-            torch.cat([terms.dual_coordinates(block.through.forward(prepared, own)), others], out=block.joined)
+        def differentiate(part: tuple[Block, torch.Tensor]) -> None:
+            block, others = part
+            count = len(others)
+            block.joined[count:] = others
             log_g, rise = positive(output, block.both.forward(weights, block.joined))
             if energy.exponent == 1:
                 torch.mul(rise, -share, out=block.bar)
-                block.bar[count:].mul_(log_g[count:].exp_()).neg_()
             else:
                 weight = energy.weight(log_g + terms.log_reference(block.joined))
                 torch.mul(weight, rise, out=block.bar).mul_(-share)
-                block.bar[count:].mul_(log_g[count:].exp_()).neg_()
+            block.bar[count:].mul_(log_g[count:].exp_()).neg_()
             block.both.backward(weights, block.bar, block.dual_slopes)
 
-        self.run(differentiate, zip(self.blocks, self.split(y), self.split(reference), strict=True))
+        self.run(differentiate, zip(self.blocks, self.split(reference), strict=True))
         slope = self.blocks[0].dual_slope
         for block in self.blocks[1:]:
             slope.add_(block.dual_slope)
         self.dual_adam.step(slope, rate)
         return slope.sum()
 
-    def update_map(self, terms: StepTerms, y: torch.Tensor, rate: float) -> torch.Tensor:
-        """Take a step of Adam down the objective in T at points ``y`` (B, D).
+    def update_map(self, terms: StepTerms, rate: float) -> torch.Tensor:
+        """Take a step of Adam down the objective in T at the points pushed, once for each ``push``.
 
         Returns a number that is finite if the derivatives are.
         """
-        prepared, share = self.network.prepare(self.map_parameters), 1 / (self.batch_size * terms.unit)
-        parts = list(zip(self.blocks, self.split(y), strict=True))
-        places = self._places(terms, prepared, y) if terms.interaction is not None else None
+        share = 1 / (self.batch_size * terms.unit)
+        places = self._places(terms) if terms.interaction is not None else None
 
         def differentiate(numbered: tuple[int, tuple[Block, torch.Tensor]]) -> None:
             number, (block, own) = numbered
-            o = block.through.forward(prepared, own)
-            mapped = torch.addmm(terms.moved, o, terms.target.T)
+            mapped = torch.addmm(terms.moved, block.value, terms.target.T)
             x = torch.addmm(terms.mean, own, terms.source.T)
             slope = (mapped - x).div_(terms.step_size).add_(terms.potential.gradient(mapped))
             if places is not None:
                 slope += self._pull(terms, mapped, number * BLOCK, places)
             bar = torch.mm(slope, terms.target)
             if terms.energy is not None:
-                bar.add_(self._spread(terms, block, o))
-            block.through.backward(prepared, bar.mul_(share))
+                bar.add_(self._spread(terms, block, block.joined[: len(own)]))
+            block.through.backward(self.prepared, bar.mul_(share))
 
-        self.run(differentiate, list(enumerate(parts)))
+        self.run(differentiate, list(enumerate(zip(self.blocks, self.points, strict=True))))
         total = self.blocks[0].map_slope
         for block in self.blocks[1:]:
             total.add_(block.map_slope)
@@ -167,11 +180,10 @@ class SaddlePoint:
         self.network.project(self.map_parameters)
         return slope.sum()
 
-    def _spread(self, terms: StepTerms, block: Block, o: torch.Tensor) -> torch.Tensor:
-        """Return the derivative by o of U'(h), (n, D)."""
+    def _spread(self, terms: StepTerms, block: Block, z: torch.Tensor) -> torch.Tensor:
+        """Return the derivative by o of U'(h), (n, D), at ``z`` (n, D)."""
         energy = terms.energy
         assert energy is not None
-        z = terms.dual_coordinates(o)
         log_g, rise = positive(self.dual.output, block.alone.forward(self.averaged_dual, z))
         weight = energy.weight(log_g + terms.log_reference(z)).mul_(energy.unit)
         slope = block.alone.input_bar(self.averaged_dual, rise.mul_(weight))
@@ -179,12 +191,9 @@ class SaddlePoint:
             slope.addcmul_(z, weight[:, None], value=-1)
         return slope if terms.turn is None else slope @ terms.turn
 
-    def _places(self, terms: StepTerms, prepared: object, y: torch.Tensor) -> torch.Tensor:
-        """Return T at ``y`` (B, D), copied."""
-        values = [
-            block.through.forward(prepared, own).clone() for block, own in zip(self.blocks, self.split(y), strict=True)
-        ]
-        return torch.addmm(terms.moved, torch.cat(values), terms.target.T)
+    def _places(self, terms: StepTerms) -> torch.Tensor:
+        """Return T at the points pushed, (B, D)."""
+        return torch.addmm(terms.moved, torch.cat([block.value for block in self.blocks]), terms.target.T)
 
     def _pull(self, terms: StepTerms, mapped: torch.Tensor, start: int, places: torch.Tensor) -> torch.Tensor:
         """Return ∇(W∗ρ) at ``mapped`` (n, D), rows of ``places`` (B, D) from ``start`` on, by points of the other half.

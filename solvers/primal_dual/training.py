@@ -7,8 +7,9 @@ errors, and a step in which none has by the ``patience``-th tenth of its schedul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -40,19 +41,21 @@ def train_dual(
     terms: StepTerms,
     settings: PrimalDualSettings,
     pool: torch.Tensor,
-    reference: torch.Tensor,
+    reference: Sequence[torch.Tensor],
     generator: torch.Generator,
 ) -> None:
     """Train the dual alone for as many updates as a step has iterations, at the map as it is.
 
-    ``pool`` (n, D) are coordinates y of particles and ``reference`` (m, D) draws of the reference law. Raises
-    ``Diverged`` where derivatives are not finite.
+    ``pool`` (n, D) are coordinates y of particles and ``reference`` batches (B, D) of draws of the reference law.
+    Raises ``Diverged`` where derivatives are not finite.
     """
-    own, others = (batches(each, settings.batch_size, generator) for each in (pool, reference))
+    own = by_turns(even_parts(pool, settings.batch_size, generator), generator)
+    others = by_turns(reference, generator)
     saddle.dual_adam.restart()
     for update in range(settings.iterations):
         share = cosine(update / settings.iterations) if settings.decay else 1.0
-        found = saddle.update_dual(terms, next(own), next(others), share * settings.dual_learning_rate)
+        saddle.push(terms, next(own))
+        found = saddle.update_dual(terms, next(others), share * settings.dual_learning_rate)
         if update % UPDATES_BETWEEN_CHECKS == 0 or update == settings.iterations - 1:
             require_finite(found, update + 1, "dual network")
     saddle.dual_adam.settle()
@@ -63,21 +66,27 @@ def train(
     terms: StepTerms,
     settings: PrimalDualSettings,
     pool: torch.Tensor,
-    reference: torch.Tensor,
+    reference: Sequence[torch.Tensor],
     generator: torch.Generator,
     judge: Judge | None,
 ) -> Trained:
-    """Train both networks for a step; what is asked for and raised is as for ``train_dual``."""
-    own, others = (batches(each, settings.batch_size, generator) for each in (pool, reference))
+    """Train both networks for a step; what is asked for and raised is as for ``train_dual``.
+
+    All updates of an iteration are at the same particles, as in the released runs of the method: the map stays where it
+    is while the dual moves, so that they go through it once. The draws of the reference law are others in each.
+    """
+    own = by_turns(even_parts(pool, settings.batch_size, generator), generator)
+    others = by_turns(reference, generator)
     saddle.dual_adam.restart()
     saddle.map_adam.restart()
     best, best_gain = None, 0.0
     for iteration in range(1, settings.iterations + 1):
         share = cosine((iteration - 1) / settings.iterations) if settings.decay else 1.0
+        saddle.push(terms, next(own))
         if terms.energy is not None:
             for _ in range(settings.inner_updates):
-                found = saddle.update_dual(terms, next(own), next(others), share * settings.dual_learning_rate)
-        moved = saddle.update_map(terms, next(own), share * settings.learning_rate)
+                found = saddle.update_dual(terms, next(others), share * settings.dual_learning_rate)
+        moved = saddle.update_map(terms, share * settings.learning_rate)
         if iteration % UPDATES_BETWEEN_CHECKS == 0 or iteration == settings.iterations:
             if terms.energy is not None:
                 require_finite(found, iteration, "dual network")
@@ -99,9 +108,15 @@ def train(
     return Trained(iteration, best, best_gain)
 
 
-def batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Return batches (size, D) of a pool (n, D) without end, matched to it (see ``even_batches``)."""
-    return (points for points, _ in even_batches(pool, size, generator))
+def even_parts(pool: torch.Tensor, size: int, generator: torch.Generator) -> Sequence[torch.Tensor]:
+    """Return a pool (n, D) in batches (size, D) that have its mean and covariance, what is left over left out."""
+    return [points for points, _ in islice(even_batches(pool, size, generator), len(pool) // size)]
+
+
+def by_turns(batches: Sequence[torch.Tensor], generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield ``batches`` for ever, each time all of them in random order."""
+    while True:
+        yield from (batches[number] for number in torch.randperm(len(batches), generator=generator).tolist())
 
 
 def require_finite(found: torch.Tensor, iteration: int, what: str) -> None:

@@ -12,6 +12,7 @@ from instances import ornstein_uhlenbeck
 from problems.flow import Entropy, FreeEnergy, GradientFlow, InternalEnergy, PowerEntropy
 from problems.interactions import Interaction, QuadraticInteraction, QuarticInteraction
 from problems.laws import Density, Gaussian, GaussianMixture, Law
+from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Flat, Potential, Quadratic
 from problems.problem import Problem
 from seeding import generator
@@ -123,6 +124,27 @@ def test_the_midpoint_step_on_gaussians():
     matrix, _ = affine_of(solved(replace(SMALL, order=2), problem))
     middle = 0.5 * (1 + float(matrix)) * sigma
     assert (float(matrix) - 1) * sigma / h == pytest.approx(-a * middle + 1 / (beta * middle), rel=1e-6)
+
+
+@pytest.mark.parametrize("dim", [2, 6])
+def test_midpoint_steps_in_more_dimensions(dim):
+    """From N(0, I) with V = ½(x-b)ᵀA(x-b): each eigenvector of A on its own, as on the line, and m' - b = C(m - b)."""
+    h, steps = 0.1, 2
+    problem = OrnsteinUhlenbeck(instance="fan2022", times=(steps * h,)).build(dim, 3, generator(3))
+    well = problem.flow.potential
+    assert isinstance(well, Quadratic)
+    assert isinstance(problem.flow.energy.internal, Entropy)
+    beta = problem.flow.energy.internal.inverse_temperature
+    stiffness, axes = torch.linalg.eigh(well.precision)
+    offset, sigma = -axes.T @ well.centre, torch.ones(dim, dtype=torch.float64)
+    for _ in range(steps):
+        offset = offset * (1 - h * stiffness / 2) / (1 + h * stiffness / 2)
+        curvature = 2 / h + stiffness
+        middle = (2 * sigma / h + ((2 * sigma / h) ** 2 + 4 * curvature / beta).sqrt()) / (2 * curvature)
+        sigma = 2 * middle - sigma
+    matrix, shift = affine_of(solved(replace(SMALL, order=2), problem))
+    torch.testing.assert_close(shift, well.centre + axes @ offset, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(matrix @ matrix.T, (axes * sigma**2) @ axes.T, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("dim", "exponent"), [(1, 2.0), (3, 2.0), (6, 2.0), (3, 3.0)])
