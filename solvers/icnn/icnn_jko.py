@@ -97,7 +97,7 @@ class ICNNJKO(ICNNSettings, Solver):
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
-        internal, plain = flow.energy.internal, state_of(flow) is FlowState
+        internal, plain = flow.energy.internal, state_of(flow, self.output_solve) is FlowState
         if not isinstance(flow.initial, Density) and (plain or internal is not None):
             return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
         if internal is not None and (why := internal.without_step(flow.dim)) is not None:

@@ -149,6 +149,25 @@ class OutputObjective:
         gradients, curvatures = zip(*parts, strict=True)
         return torch.stack(gradients).sum(0), torch.stack(curvatures).sum(0)
 
+    def standard_errors(self, w: torch.Tensor) -> torch.Tensor:
+        """Return those of the derivatives in the f_j at w, (W,), were the nodes independent draws."""
+        mapped, hessian = self.mapped(w)
+        own, nodes = self.objective, self.nodes
+        place = own.intermediate_places(nodes.points, mapped)
+        slope = own.potential_gradient(place)
+        if own.interaction is not None:
+            slope = slope + own.interaction.mean_gradient(place, place, nodes.masses)
+        along = (mapped - nodes.points) / own.step_size + slope
+        network = self.network(w)
+
+        def moments(block: slice) -> torch.Tensor:
+            alone = self._parts_of_gradient(network, along, hessian, block)[:, : self.units]
+            masses = nodes.masses[block]
+            return torch.stack([masses @ alone, masses @ alone.square()])
+
+        mean, square = torch.stack(self.run(moments, self.blocks())).sum(0)
+        return ((square - mean.square()).clamp(min=0) / len(nodes.points)).sqrt()
+
     def _block(
         self, network: Folded, along: torch.Tensor, hessian: torch.Tensor, curved: bool, block: slice
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,6 +197,21 @@ class OutputObjective:
                 rows = traces * (masses * pressure)[:, None]
                 curvature = curvature + theta * (own.internal.exponent - 1) * (traces.T @ rows)
         return gradient, curvature
+
+    def _parts_of_gradient(
+        self, network: Folded, along: torch.Tensor, hessian: torch.Tensor, block: slice
+    ) -> torch.Tensor:
+        """Return what every node of a block adds to the mean that the gradient is, (n, K)."""
+        own, nodes = self.objective, self.nodes
+        x = nodes.points[block]
+        first, second = self._linear_parts(network, x)
+        parts = torch.einsum("nd,ndk->nk", along[block], first)
+        if own.internal is not None:
+            _, matrix = own.intermediate(x, mapped=x, hessian=hessian[block])
+            factor, _ = torch.linalg.cholesky_ex(matrix)
+            pressure = own.pressure(nodes.log_density[block] - log_dets(factor))
+            parts = parts - pressure[:, None] * torch.einsum("nij,nijk->nk", torch.cholesky_inverse(factor), second)
+        return parts
 
     def _linear_parts(self, network: Folded, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ∂T/∂w (n, D, K) and ∂∇T/∂w (n, D, D, K) at ``x`` (n, D)."""
