@@ -54,7 +54,10 @@ def solve_outputs(
     ``penalty`` is (W,). Units not ``allowed`` (W,) have f = 0.
     """
     units, step = problem.units, problem.objective.step_size
-    open_units = np.ones(units, dtype=bool) if allowed is None else allowed.cpu().numpy()
+    least = np.full(len(start), -np.inf)
+    least[:units] = 0.0 if allowed is None else np.where(allowed.cpu().numpy(), 0.0, np.inf)
+    if problem.dim == 1:
+        least[units] = STRONG_CONVEXITY
     costs = torch.zeros_like(start)
     costs[:units] = penalty
 
@@ -65,13 +68,13 @@ def solve_outputs(
     began = reached
     for iteration in range(MOST_ITERATIONS):
         gradient, curvature = problem.derivatives(w)
-        target = model_minimiser(w.cpu().numpy(), (gradient + costs).cpu().numpy(), curvature.cpu().numpy(), open_units)
+        target = model_minimiser(w.cpu().numpy(), (gradient + costs).cpu().numpy(), curvature.cpu().numpy(), least)
         direction = torch.from_numpy(target).to(w) - w
         fall = -float((gradient + costs) @ direction)
         distance = math.sqrt(max(0.0, step * fall))
         if not distance > DISTANCE:
             return OutputSolution(w, iteration, distance, began - reached)
-        length = longest(problem.matrix(w), problem.matrix(direction))
+        length = 1.0 if problem.dim == 1 else longest(problem.matrix(w), problem.matrix(direction))
         while length >= SHORTEST:
             trial = w + length * direction
             found = value(trial)
@@ -96,25 +99,27 @@ def longest(matrix: torch.Tensor, change: torch.Tensor) -> float:
     return 1.0 if least > -WITHIN else -WITHIN / least
 
 
-def model_minimiser(w: Reals, gradient: Reals, curvature: Reals, allowed: Reals) -> Reals:
-    """Return the minimiser of the quadratic model about ``w`` (K,) over f ≥ 0, f_j = 0 for units not ``allowed``."""
-    units = len(allowed)
+def model_minimiser(w: Reals, gradient: Reals, curvature: Reals, least: Reals) -> Reals:
+    """Return the minimiser of the quadratic model about ``w`` (K,) over w ≥ ``least`` (K,): -inf is no bound.
+
+    A weight of which +inf is asked is 0.
+    """
     matrix = curvature + np.diag(RIDGE * np.diag(curvature) + RIDGE**2 * np.diag(curvature).max())
-    bounded, free = np.flatnonzero(allowed), np.arange(units, len(w))
-    target = w.copy()
-    target[:units][~allowed] = 0.0
+    bounded, free = np.flatnonzero(np.isfinite(least)), np.flatnonzero(np.isneginf(least))
+    target = np.where(np.isposinf(least), 0.0, w)
     slope = gradient + matrix @ (target - w)
     factor = cho_factor(matrix[np.ix_(free, free)], lower=True)
     if len(bounded):
         cross = matrix[np.ix_(free, bounded)]
         reduced = matrix[np.ix_(bounded, bounded)] - cross.T @ cho_solve(factor, cross)
         reduced += np.diag(RIDGE * np.diag(matrix)[bounded])
-        slopes = slope[bounded] - cross.T @ cho_solve(factor, slope[free]) - reduced @ w[bounded]
+        spare = w[bounded] - least[bounded]
+        slopes = slope[bounded] - cross.T @ cho_solve(factor, slope[free]) - reduced @ spare
         # Scaled, so that units of any steepness count alike.
         scale = 1 / np.sqrt(np.diag(reduced))
         root = cholesky(reduced * np.outer(scale, scale), lower=False)
-        outputs, _ = nnls(root, -solve_triangular(root, scale * slopes, trans="T"), maxiter=30 * len(bounded))
-        target[bounded] = scale * outputs
+        above, _ = nnls(root, -solve_triangular(root, scale * slopes, trans="T"), maxiter=30 * len(bounded))
+        target[bounded] = least[bounded] + scale * above
         slope = gradient + matrix @ (target - w)
     target[free] = w[free] - cho_solve(factor, slope[free])
     return target

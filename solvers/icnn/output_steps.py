@@ -27,7 +27,7 @@ from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.spread_units import spread_units
 from solvers.icnn.step_objective import StepObjective
 from solvers.icnn.units import Frame
-from solvers.networks.convex_derivatives import fold
+from solvers.networks.convex_derivatives import derivatives, fold
 from solvers.networks.convex_network import Architecture, Weights, quadratic_matrix
 from solvers.threads import Run
 
@@ -43,6 +43,7 @@ LEAST_PENALTY = 1e-7
 # Dimensions in which units that are laid out are a basis.
 BASIS = 1
 SPREAD = 2
+REFINEMENTS = 1
 
 
 @dataclass(eq=False)
@@ -87,12 +88,21 @@ class OutputSteps:
             chosen = slice(2 * SOME if paired else SOLVED)
             points = pool[chosen].double()
             nodes = Nodes(points, density[chosen].double(), torch.full_like(points[:, 0], 1 / len(points)))
-        start_at(weights, *affine_step(objective, nodes.points, nodes.log_density, nodes.masses))
+        affine = affine_step(objective, nodes.points, nodes.log_density, nodes.masses)
+        start_at(weights, *affine)
         if pool.shape[1] <= SPREAD:
             spread_units(weights, nodes.points, nodes.masses)
         self.hidden = flat(weights)
         self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
         self.found = self._solve(self.problem, outputs(self.problem, weights))
+        if pool.shape[1] <= BASIS:
+            for _ in range(REFINEMENTS):
+                w, network = self.found.w, self.problem.network(self.found.w)
+                start_at(weights, self.problem.matrix(w), w[-1:])
+                spread_units(weights, nodes.points, nodes.masses, lambda x: derivatives(network, x[None])[1][0, :, 0, 0])
+                start_at(weights, *affine)
+                self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
+                self.found = self._solve(self.problem, outputs(self.problem, weights))
         take(weights, self.problem, self.found)
         self.hidden = flat(weights)
         return pool.shape[1] > BASIS and bool((self.found.w[: self.problem.units] > 0).any())
