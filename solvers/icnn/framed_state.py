@@ -146,6 +146,8 @@ class FramedFlowState(FlowState):
         if self.failure is None and training.failure is None and self.output_steps is not None:
             for name, value in self.output_steps.finish(weights, training.iterations > 0, run).items():
                 self.traces[name].append(value)
+            if not training.iterations:
+                training.last_gain = 0.0
         super().accept(weights, objective, training, run)
 
     def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:

@@ -19,8 +19,8 @@ from problems.laws import Density
 from solvers.particles.particle_pool import matched
 
 # Nodes in one and in two dimensions; where sums over pairs are taken, fewer.
-NODES = {1: 4096, 2: 128**2}
-PAIRED_NODES = {1: 2048, 2: 64**2}
+NODES = {1: 2048, 2: 128**2}
+PAIRED_NODES = {1: 1024, 2: 64**2}
 # Draws that show where a law is, and by how much of their range the grid goes beyond them.
 DRAWS = 2**17
 MARGIN = 0.05

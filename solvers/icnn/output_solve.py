@@ -30,6 +30,9 @@ SUFFICIENT = 1e-4
 SHORTEST = 2.0**-20
 # How far from the minimiser the particles may be left, by the model, in their own spread.
 DISTANCE = 1e-6
+# The residual of the best affine map, lengths in the spread of the particles, at which it is a minimiser as well if no
+# unit is worth its penalty.
+SETTLED = 1e-6
 # What is added to the curvature by each weight, as a share of its own: units may be copies of each other.
 RIDGE = 1e-9
 # The share of the way to where Q is no more above the network's strong convexity that a step may go.
@@ -64,6 +67,10 @@ def solve_outputs(
     def value(w: torch.Tensor) -> float:
         return problem.value(w) + float(costs @ w)
 
+    gradient = problem.derivatives(start, curved=False)[0] + costs
+    left = step * float(gradient[units:].norm())
+    if not bool(start[:units].any()) and bool((gradient[:units] >= 0).all()) and left < SETTLED:
+        return OutputSolution(start, 0, left, 0.0)
     w, reached, distance = start.clone(), value(start), math.inf
     began = reached
     for iteration in range(MOST_ITERATIONS):

@@ -35,7 +35,7 @@ SOLVE_TRACES = ("solve_iterations", "distance_left")
 
 # Particles that a step in more dimensions is solved on; and an output weight must be worth so many standard errors of
 # its derivative there.
-SOLVED = 32_768
+SOLVED = 16_384
 NOISE = 3.0
 # The same, where the mean over the particles is a quadrature, in their units: what makes units that are copies of each
 # other, or that no particle meets, have one solution.
@@ -95,7 +95,7 @@ class OutputSteps:
         self.hidden = flat(weights)
         self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
         self.found = self._solve(self.problem, outputs(self.problem, weights))
-        if pool.shape[1] <= BASIS:
+        if pool.shape[1] <= BASIS and self._bent:
             for _ in range(REFINEMENTS):
                 w, network = self.found.w, self.problem.network(self.found.w)
                 start_at(weights, self.problem.matrix(w), w[-1:])
@@ -105,7 +105,14 @@ class OutputSteps:
                 self.found = self._solve(self.problem, outputs(self.problem, weights))
         take(weights, self.problem, self.found)
         self.hidden = flat(weights)
-        return pool.shape[1] > BASIS and bool((self.found.w[: self.problem.units] > 0).any())
+        return pool.shape[1] > BASIS and self._bent
+
+    @property
+    def _bent(self) -> bool:
+        """Whether the map that was found is not affine."""
+        assert self.problem is not None
+        assert self.found is not None
+        return bool((self.found.w[: self.problem.units] > 0).any())
 
     def finish(self, weights: Weights, trained: bool, run: Run) -> dict[str, float]:
         """Take the trained network to its best map, or back to that before its training; return the solve's traces."""
