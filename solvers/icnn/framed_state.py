@@ -88,7 +88,7 @@ class FramedFlowState(FlowState):
         solve = settings.output_solve is not False
         output_steps = OutputSteps.of(flow, settings, frame, generator, device) if solve else None
         traces = TRACES + (SOLVE_TRACES if solve else ())
-        traces += (ENERGY_TRACES if isinstance(flow.initial, Density) or not has_internal(flow) else ())
+        traces += ENERGY_TRACES if isinstance(flow.initial, Density) or not has_internal(flow) else ()
         return cls(
             flow=flow,
             preconditioner=Preconditioner(),

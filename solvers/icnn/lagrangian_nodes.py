@@ -19,10 +19,10 @@ from problems.laws import Density
 from solvers.particles.particle_pool import matched
 
 # Nodes in one and in two dimensions; where sums over pairs are taken, fewer.
-NODES = {1: 2048, 2: 128**2}
-PAIRED_NODES = {1: 1024, 2: 64**2}
+NODES = {1: 2048, 2: 96**2}
+PAIRED_NODES = {1: 1024, 2: 48**2}
 # Draws that show where a law is, and by how much of their range the grid goes beyond them.
-DRAWS = 2**17
+DRAWS = 2**15
 MARGIN = 0.05
 # Mass that a node must have, as a share of that of an average one, to stay.
 LEAST_MASS = 1e-9

@@ -99,7 +99,9 @@ class OutputSteps:
             for _ in range(REFINEMENTS):
                 w, network = self.found.w, self.problem.network(self.found.w)
                 start_at(weights, self.problem.matrix(w), w[-1:])
-                spread_units(weights, nodes.points, nodes.masses, lambda x: derivatives(network, x[None])[1][0, :, 0, 0])
+                spread_units(
+                    weights, nodes.points, nodes.masses, lambda x: derivatives(network, x[None])[1][0, :, 0, 0]
+                )
                 start_at(weights, *affine)
                 self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
                 self.found = self._solve(self.problem, outputs(self.problem, weights))
@@ -143,9 +145,7 @@ class OutputSteps:
         # What the noise of the particles calls for is left out; the rest is not made to pay for it.
         chosen = solve_outputs(problem, start, NOISE * problem.standard_errors(start))
         again = solve_outputs(problem, chosen.w, least, chosen.w[: problem.units] > 0)
-        return OutputSolution(
-            again.w, chosen.iterations + again.iterations, again.distance, chosen.gain + again.gain
-        )
+        return OutputSolution(again.w, chosen.iterations + again.iterations, again.distance, chosen.gain + again.gain)
 
     def move(self, weights: Weights, inner: Frame, run: Run) -> None:
         """Move the nodes by the map of a step, to the frame ``inner`` of the particles after it."""

@@ -62,9 +62,7 @@ def centres(
     return at(wanted), at(wanted + 0.5 / count) - at(wanted - 0.5 / count)
 
 
-def spread_units(
-    weights: Weights, points: torch.Tensor, masses: torch.Tensor, slope: Slope | None = None
-) -> None:
+def spread_units(weights: Weights, points: torch.Tensor, masses: torch.Tensor, slope: Slope | None = None) -> None:
     """Make the last hidden layer of one network (S = 1) ridges over ``points`` (n, D), in place; D is 1 or 2."""
     dim, width = points.shape[1], weights.output.shape[1]
     angles = 1 if dim == 1 else max(1, round(math.sqrt(width)))
