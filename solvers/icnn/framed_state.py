@@ -27,8 +27,8 @@ from solvers.icnn.affine_step import affine_step
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.flow_state import EXAMINED, TRACES, FlowState, examined
 from solvers.icnn.free_energy import free_energy
-from solvers.icnn.parameter_gradients import pushed_with_density
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps
+from solvers.icnn.parameter_gradients import pushed_with_density
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme
 from solvers.icnn.training import BatchDensity, Training

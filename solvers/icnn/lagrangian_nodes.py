@@ -11,12 +11,9 @@ are even in asinh of coordinates in standard deviations: they reach far into tai
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from problems.laws import Density
-from solvers.particles.particle_pool import matched
 
 # Nodes in one and in two dimensions; where sums over pairs are taken, fewer.
 NODES = {1: 2048, 2: 96**2}

@@ -2,10 +2,10 @@
 
 With the hidden units z_j fixed, T = Qx + m + Σ_j f_j ∇z_j(x) and ∇T = Q + Σ_j f_j ∇²z_j(x) are linear in w = (f, Q, m),
 and the objective of ``solvers.icnn.step_objective`` is convex in w but for V and W: |·|² is, and U(ρ/det M)/(ρ/det M)
-is convex and falls with (det M)^{1/D}, which is concave in M (McCann, Advances in Mathematics 128, 1997). With B_j = ∂M/∂w_j
-and G_j = ∂T/∂w_j its derivatives are, at log ρ_θ and p = P/ρ there,
+is convex and falls with (det M)^{1/D}, which is concave in M (McCann, Advances in Mathematics 128, 1997). With θB_j
+the derivative of M_θ by w_j and G_j that of T, its derivatives are, at log ρ_θ and p = P/ρ there,
 
-    E[T̄·G_j - p tr(M⁻¹B_j)/θ],    E[G_i·G_j/h + θ⁻¹(p' tr(M⁻¹B_i) tr(M⁻¹B_j) + p tr(M⁻¹B_i M⁻¹B_j))] + those of V, W,
+    E[T̄·G_j - p tr(M⁻¹B_j)],    E[G_i·G_j/h + θ(p' tr(M⁻¹B_i) tr(M⁻¹B_j) + p tr(M⁻¹B_i M⁻¹B_j))] + those of V, W,
 
 p' the derivative in log ρ. Those of V and W, given by gradients alone, are left out of the Hessian.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import torch
 
@@ -27,7 +27,7 @@ from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.spread_units import spread_units
 from solvers.icnn.step_objective import StepObjective
 from solvers.icnn.units import Frame
-from solvers.networks.convex_derivatives import derivatives, fold
+from solvers.networks.convex_derivatives import Folded, derivatives, fold
 from solvers.networks.convex_network import Architecture, Weights, quadratic_matrix
 from solvers.threads import Run
 
@@ -43,7 +43,6 @@ LEAST_PENALTY = 1e-7
 # Dimensions in which units that are laid out are a basis.
 BASIS = 1
 SPREAD = 2
-REFINEMENTS = 1
 
 
 @dataclass(eq=False)
@@ -88,23 +87,18 @@ class OutputSteps:
             chosen = slice(2 * SOME if paired else SOLVED)
             points = pool[chosen].double()
             nodes = Nodes(points, density[chosen].double(), torch.full_like(points[:, 0], 1 / len(points)))
-        affine = affine_step(objective, nodes.points, nodes.log_density, nodes.masses)
-        start_at(weights, *affine)
+        start_at(weights, *affine_step(objective, nodes.points, nodes.log_density, nodes.masses))
         if pool.shape[1] <= SPREAD:
             spread_units(weights, nodes.points, nodes.masses)
         self.hidden = flat(weights)
         self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
         self.found = self._solve(self.problem, outputs(self.problem, weights))
         if pool.shape[1] <= BASIS and self._bent:
-            for _ in range(REFINEMENTS):
-                w, network = self.found.w, self.problem.network(self.found.w)
-                start_at(weights, self.problem.matrix(w), w[-1:])
-                spread_units(
-                    weights, nodes.points, nodes.masses, lambda x: derivatives(network, x[None])[1][0, :, 0, 0]
-                )
-                start_at(weights, *affine)
-                self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
-                self.found = self._solve(self.problem, outputs(self.problem, weights))
+            # The units gather where the map bends, and are weighted anew.
+            network = self.problem.network(self.found.w)
+            spread_units(weights, nodes.points, nodes.masses, partial(slope, network))
+            self.problem = OutputObjective(objective, nodes, fold(double(weights)), self.architecture, run)
+            self.found = self._solve(self.problem, outputs(self.problem, weights))
         take(weights, self.problem, self.found)
         self.hidden = flat(weights)
         return pool.shape[1] > BASIS and self._bent
@@ -132,7 +126,6 @@ class OutputSteps:
                     take(weights, after, again)
                     problem, found = after, again
         if problem is self.problem:
-            torch.cat([part.flatten() for part in weights.parts()])
             for part, before in zip(weights.parts(), self.architecture.weights(self.hidden).parts(), strict=True):
                 part.copy_(before)
         self.problem = self.found = None
@@ -162,6 +155,11 @@ class OutputSteps:
         if state is not None and self.nodes is not None:
             device = self.nodes.points.device
             self.nodes = Nodes(*(state[name].to(device) for name in ("points", "log_density", "masses")))
+
+
+def slope(network: Folded, x: torch.Tensor) -> torch.Tensor:
+    """Return T' of a map of the line at ``x`` (n, 1), shape (n,)."""
+    return derivatives(network, x[None])[1][0, :, 0, 0]
 
 
 def double(weights: Weights) -> Weights:

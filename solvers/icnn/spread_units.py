@@ -1,8 +1,8 @@
 """Hidden units laid out over the particles: in one dimension a basis of bumps for T', in two one of ridges.
 
-A unit s(a(e·x - c)), s softplus, adds to ∇T the ridge a² s''(a(e·x - c)) e eᵀ of width 4/a about e·x = c. With centres c
-a distance 2/a apart such ridges sum up to constants (the logistic density is even enough for that), and a sum with
-weights ≥ 0 and a multiple of the identity meets every smooth T' on the line up to features below the distance.
+A unit s(a(e·x - c)), s softplus, adds to ∇T the ridge a² s''(a(e·x - c)) e eᵀ of width 4/a about e·x = c. With
+centres c a distance 2/a apart such ridges sum up to constants (the logistic density is even enough for that), and a
+sum with weights ≥ 0 and a multiple of the identity meets every smooth T' on the line up to features below the distance.
 """
 
 from __future__ import annotations
