@@ -29,19 +29,20 @@ SMALL = ICNNJKO(step_size=0.001, width=32, pool_size=1024, batch_size=256)
 
 @dataclass(frozen=True)
 class Quartic(Potential):
-    """V = |x|⁴/4, by value and gradient alone."""
+    """V = s|x|⁴/4, by value and gradient alone."""
 
     size: int
+    strength: float = 1.0
 
     @property
     def dim(self) -> int:
         return self.size
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
-        return 0.25 * x.square().sum(1).square()
+        return 0.25 * self.strength * x.square().sum(1).square()
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
-        return x.square().sum(1, keepdim=True) * x
+        return self.strength * x.square().sum(1, keepdim=True) * x
 
 
 def bumps(distance: float, deviation: float) -> GaussianMixture:
@@ -61,7 +62,7 @@ def on_draws(dim: int, depth: int, run, theta: float = 1.0) -> OutputObjective:
     x = torch.randn(300, dim, dtype=torch.float64, generator=generator(4))
     masses = torch.rand(300, dtype=torch.float64, generator=generator(5))
     log_density = -0.5 * x.square().sum(1) - dim / 2 * math.log(2 * math.pi)
-    objective = StepObjective(Quartic(dim), PowerEntropy(2.0, 3.0), 0.1, theta)
+    objective = StepObjective(Quartic(dim, -0.1), PowerEntropy(2.0, 3.0), 0.1, theta)
     return OutputObjective(objective, Nodes(x, log_density, masses / masses.sum()), fold(weights), architecture, run)
 
 
