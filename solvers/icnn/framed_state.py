@@ -28,6 +28,7 @@ from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.flow_state import EXAMINED, TRACES, FlowState, examined
 from solvers.icnn.free_energy import free_energy
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps
+from solvers.icnn.pairs import sums_over_pairs
 from solvers.icnn.parameter_gradients import pushed_with_density
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme
@@ -85,7 +86,11 @@ class FramedFlowState(FlowState):
                 return torch.zeros(len(points), device=device, dtype=dtype)
             return (flow.initial.log_prob(points) + frame.log_volume).to(device, dtype)
 
-        solve = settings.output_solve is not False
+        solve = settings.output_solve
+        if solve is None:
+            interaction = flow.energy.interaction
+            summed = interaction is not None and sums_over_pairs(interaction)
+            solve = isinstance(flow.energy.internal, PowerEntropy) and not summed
         output_steps = OutputSteps.of(flow, settings, frame, generator, device) if solve else None
         traces = TRACES + (SOLVE_TRACES if solve else ())
         traces += ENERGY_TRACES if isinstance(flow.initial, Density) or not has_internal(flow) else ()

@@ -72,7 +72,8 @@ class ICNNJKO(ICNNSettings, Solver):
     ``output_solve`` ends each step by a solve for the output weights, exact for the hidden units at hand, see
     ``solvers.icnn.output_steps``: in one and two dimensions on a grid that moves with the law, in more on the
     particles. ``start`` then says nothing, a step begins at the best affine map, and hidden units are trained only
-    above one dimension and where the step is not affine. ``None`` solves where the free energy is not an entropy alone.
+    above one dimension and where the step is not affine. ``None`` solves in flows of power entropies, unless their
+    interaction is a sum over all pairs.
     The traces ``solve_iterations`` and ``distance_left`` hold Newton's iterations and how far the particles are left
     from the minimiser, in their spread.
 

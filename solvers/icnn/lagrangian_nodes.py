@@ -17,7 +17,7 @@ from problems.laws import Density
 
 # Nodes in one and in two dimensions; where sums over pairs are taken, fewer.
 NODES = {1: 2048, 2: 96**2}
-PAIRED_NODES = {1: 1024, 2: 48**2}
+PAIRED_NODES = {1: 1024, 2: 32**2}
 # Draws that show where a law is, and by how much of their range the grid goes beyond them.
 DRAWS = 2**15
 MARGIN = 0.05

@@ -25,11 +25,11 @@ from problems.arrays import Reals
 from solvers.icnn.output_objective import OutputObjective
 from solvers.networks.convex_network import STRONG_CONVEXITY
 
-MOST_ITERATIONS = 40
+MOST_ITERATIONS = 20
 SUFFICIENT = 1e-4
 SHORTEST = 2.0**-20
 # How far from the minimiser the particles may be left, by the model, in their own spread.
-DISTANCE = 1e-6
+DISTANCE = 1e-5
 # The residual of the best affine map, lengths in the spread of the particles, at which it is a minimiser as well if no
 # unit is worth its penalty.
 SETTLED = 1e-6

@@ -40,6 +40,8 @@ NOISE = 3.0
 # The same, where the mean over the particles is a quadrature, in their units: what makes units that are copies of each
 # other, or that no particle meets, have one solution.
 LEAST_PENALTY = 1e-7
+# In two dimensions grids are coarser, and what they are off at the edge of a law is not to be bent for.
+PLANE_PENALTY = 1e-4
 # Dimensions in which units that are laid out are a basis.
 BASIS = 1
 SPREAD = 2
@@ -132,7 +134,7 @@ class OutputSteps:
         return {"solve_iterations": float(iterations), "distance_left": found.distance}
 
     def _solve(self, problem: OutputObjective, start: torch.Tensor) -> OutputSolution:
-        least = start.new_full((problem.units,), LEAST_PENALTY)
+        least = start.new_full((problem.units,), LEAST_PENALTY if problem.dim == 1 else PLANE_PENALTY)
         if self.nodes is not None or not problem.units:
             return solve_outputs(problem, start, least)
         # What the noise of the particles calls for is left out; the rest is not made to pay for it.
