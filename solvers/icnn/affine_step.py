@@ -26,14 +26,15 @@ ITERATIONS = 200
 
 
 def affine_step(
-    objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor
+    objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor, masses: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return S (D, D) and b (D,), float64 on the CPU, of the best affine map of ``points`` (n, D), of mean near 0.
 
-    ``log_density`` (n,) is theirs. Raises ``Diverged`` where the objective is not finite on the way.
+    ``log_density`` (n,) is theirs, and their ``masses`` (n,) sum to 1, equal ones if not given. Raises ``Diverged``
+    where the objective is not finite on the way.
     """
     x, density = points.double(), log_density.double()
-    if objective.interaction is not None and sums_over_pairs(objective.interaction):
+    if masses is None and objective.interaction is not None and sums_over_pairs(objective.interaction):
         x, density = x[:SOME], density[:SOME]
     dim, theta, h = x.shape[1], objective.implicitness, objective.step_size
     identity = torch.eye(dim, dtype=x.dtype, device=x.device)
@@ -49,18 +50,26 @@ def affine_step(
         place, between = objective.intermediate(x, mapped, matrix)
         log_det = torch.linalg.slogdet(between).logabsdet
         energy, slope = objective.potential.value(place), (mapped - x) / h + objective.potential_gradient(place)
-        if objective.interaction is not None:
+        if objective.interaction is not None and masses is not None:
+            others = objective.interaction.mean_value(place, place, masses, own=True)
+            energy = energy + 0.5 * (1 - masses) * others
+            slope = slope + objective.interaction.mean_gradient(place, place, masses)
+        elif objective.interaction is not None:
             energy = energy + mean_energy(objective.interaction, place)
             slope = slope + field(objective.interaction, place)
         if objective.carries and objective.internal is not None:
             energy = energy + objective.internal.energy(density - log_det)
-            pressure = objective.pressure(density - log_det).mean()
+            pressures = objective.pressure(density - log_det)
+            pressure = pressures.mean() if masses is None else masses @ pressures
         else:
             pressure = objective.pressure(density[:1]).mean()
             energy = energy - pressure * log_det
-        value = ((mapped - x).square().sum(1) / (2 * h) + energy / theta).mean()
-        turn = slope.T @ x / len(x) - pressure * torch.linalg.inv(between)
-        bars = torch.cat([(2 * symmetrised(turn) @ root).flatten(), slope.mean(0)])
+        values = (mapped - x).square().sum(1) / (2 * h) + energy / theta
+        value = values.mean() if masses is None else masses @ values
+        moment = slope.T @ x / len(x) if masses is None else (slope * masses[:, None]).T @ x
+        turn = moment - pressure * torch.linalg.inv(between)
+        force = slope.mean(0) if masses is None else masses @ slope
+        bars = torch.cat([(2 * symmetrised(turn) @ root).flatten(), force])
         if not (bool(torch.isfinite(value)) and bool(torch.isfinite(bars).all())):
             raise Diverged("the objective of an affine map is not finite at the particles")
         return h * float(value), h * bars.cpu().numpy()

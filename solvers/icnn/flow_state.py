@@ -138,6 +138,10 @@ class FlowState:
     def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
         return scheme.objective(self.placed_preconditioner.potential_in(potential), self.flow.energy.internal)
 
+    def begins_to_learn(self, weights: Weights, objective: StepObjective, run: Run) -> bool:
+        """Prepare the network of the next step for its training, and return whether there is to be any."""
+        return True
+
     def mean_objective(self, weights: Weights, objective: StepObjective, run: Run) -> float:
         """Return the mean objective, less that of the identity, on particles of the pool."""
         return float(self._examined(weights, self.pool, objective, run)[0].mean())

@@ -27,10 +27,12 @@ from solvers.icnn.affine_step import affine_step
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.flow_state import EXAMINED, TRACES, FlowState, examined
 from solvers.icnn.free_energy import free_energy
+from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps
+from solvers.icnn.pairs import sums_over_pairs
 from solvers.icnn.parameter_gradients import pushed_with_density
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme
-from solvers.icnn.training import BatchDensity
+from solvers.icnn.training import BatchDensity, Training
 from solvers.icnn.units import Frame, FramedMap, Units
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
@@ -49,10 +51,10 @@ USUAL_STEP = 0.05
 NOISE = 3.0
 
 
-def state_of(flow: GradientFlow) -> type[FlowState]:
-    """Return the class of the states of a flow."""
+def state_of(flow: GradientFlow, output_solve: bool | None) -> type[FlowState]:
+    """Return the class of the states of a flow; one that ends its steps by a solve is followed in units, whichever."""
     alone = isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
-    return FlowState if alone else FramedFlowState
+    return FlowState if alone and not output_solve else FramedFlowState
 
 
 @dataclass(eq=False)
@@ -68,6 +70,7 @@ class FramedFlowState(FlowState):
     fresh_density: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     units: Units | None = None
     frames: list[Frame] = field(default_factory=list)
+    output_steps: OutputSteps | None = None
 
     @classmethod
     def drawn_from(
@@ -83,7 +86,14 @@ class FramedFlowState(FlowState):
                 return torch.zeros(len(points), device=device, dtype=dtype)
             return (flow.initial.log_prob(points) + frame.log_volume).to(device, dtype)
 
-        traces = TRACES + (ENERGY_TRACES if isinstance(flow.initial, Density) or not has_internal(flow) else ())
+        solve = settings.output_solve
+        if solve is None:
+            interaction = flow.energy.interaction
+            summed = interaction is not None and sums_over_pairs(interaction)
+            solve = isinstance(flow.energy.internal, PowerEntropy) and not summed
+        output_steps = OutputSteps.of(flow, settings, frame, generator, device) if solve else None
+        traces = TRACES + (SOLVE_TRACES if solve else ())
+        traces += ENERGY_TRACES if isinstance(flow.initial, Density) or not has_internal(flow) else ()
         return cls(
             flow=flow,
             preconditioner=Preconditioner(),
@@ -97,6 +107,7 @@ class FramedFlowState(FlowState):
             frame=frame,
             pool_density=density(pool),
             fresh_density=density(fresh),
+            output_steps=output_steps,
         )
 
     @property
@@ -122,10 +133,27 @@ class FramedFlowState(FlowState):
             return
         try:
             self.units = Units.of(self.flow, self.frame, self.potential, self.pool, self.pool_density)
-            if scheme.affine_start:
+            if scheme.affine_start and self.output_steps is None:
                 start_at(weights, *affine_step(self._objective(self.potential, scheme), self.pool, self.pool_density))
         except (ValueError, Diverged) as error:
             self.failure = str(error)
+
+    def begins_to_learn(self, weights: Weights, objective: StepObjective, run: Run) -> bool:
+        if self.output_steps is None:
+            return True
+        try:
+            return self.output_steps.begin(weights, objective, self.pool, self.pool_density, run)
+        except Diverged as error:
+            self.failure = str(error)
+            return False
+
+    def accept(self, weights: Weights, objective: StepObjective, training: Training, run: Run) -> None:
+        if self.failure is None and training.failure is None and self.output_steps is not None:
+            for name, value in self.output_steps.finish(weights, training.iterations > 0, run).items():
+                self.traces[name].append(value)
+            if not training.iterations:
+                training.last_gain = 0.0
+        super().accept(weights, objective, training, run)
 
     def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
         assert self.units is not None
@@ -148,6 +176,8 @@ class FramedFlowState(FlowState):
             return
         self.pool, self.fresh, self.frame = inner.inside(pool), inner.inside(fresh), self.frame.then(inner)
         self.pool_density, self.fresh_density = pool_density + inner.log_volume, fresh_density + inner.log_volume
+        if self.output_steps is not None:
+            self.output_steps.move(weights, inner, run)
         if "free_energy" in self.traces:
             log_density = self.fresh_density.double() - self.frame.log_volume
             found = free_energy(self.flow.energy, self.potential, self.frame.outside(self.fresh), log_density)
@@ -171,6 +201,7 @@ class FramedFlowState(FlowState):
             "fresh_density": self.fresh_density,
             "centres": torch.stack([frame.centre for frame in frames]),
             "lengths": [frame.length for frame in frames],
+            "nodes": None if self.output_steps is None else self.output_steps.state(),
         }
 
     def restore(self, state: Mapping[str, Any], snapshots: Sequence[Weights]) -> None:
@@ -178,6 +209,8 @@ class FramedFlowState(FlowState):
         self.fresh_density.copy_(state["fresh_density"])
         frames = [Frame(centre, length) for centre, length in zip(state["centres"], state["lengths"], strict=True)]
         self.frames, self.frame = frames[:-1], frames[-1]
+        if self.output_steps is not None:
+            self.output_steps.restore(state["nodes"])
         super().restore(state, snapshots[: len(self.frames)])
 
 

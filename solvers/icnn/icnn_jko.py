@@ -69,13 +69,21 @@ class ICNNJKO(ICNNSettings, Solver):
     On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn.descent``; ``cuda_graph = False``
     is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
 
+    ``output_solve`` ends each step by a solve for the output weights, exact for the hidden units at hand, see
+    ``solvers.icnn.output_steps``: in one and two dimensions on a grid that moves with the law, in more on the
+    particles. ``start`` then says nothing, a step begins at the best affine map, and hidden units are trained only
+    above one dimension and where the step is not affine. ``None`` solves in flows of power entropies, unless their
+    interaction is a sum over all pairs.
+    The traces ``solve_iterations`` and ``distance_left`` hold Newton's iterations and how far the particles are left
+    from the minimiser, in their spread.
+
     Flows of any free energy but an entropy alone are followed in the units of their particles
     (``solvers.icnn.units``): there ``learning_rate`` is for steps that move particles by a twentieth of their spread
     and less for shorter ones, ``tolerance`` and ``shrinkage`` are in the unit of energy, and ``shrinkage`` is at least
-    3/√``pool_size``. A power entropy needs an initial law with a density. ``start = "affine"`` then finds the best
-    affine map on the particles (``solvers.icnn.affine_step``), the exact step of a Barenblatt law, and a
-    ``learning_rate`` of 2e-3 and few ``iterations`` do. The traces ``free_energy`` and ``free_energy_error`` hold F
-    after every step, by particles that no training has seen, and its standard error.
+    3/√``pool_size``. A power entropy needs an initial law with a density. Without ``output_solve``, ``start =
+    "affine"`` finds the best affine map on the particles (``solvers.icnn.affine_step``), the exact step of a Barenblatt
+    law, and a ``learning_rate`` of 2e-3 and few ``iterations`` do. The traces ``free_energy`` and ``free_energy_error``
+    hold F after every step, by particles that no training has seen, and its standard error.
 
     With observations it is a filter, see ``solvers.icnn.filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.
@@ -97,7 +105,7 @@ class ICNNJKO(ICNNSettings, Solver):
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
-        internal, plain = flow.energy.internal, state_of(flow) is FlowState
+        internal, plain = flow.energy.internal, state_of(flow, self.output_solve) is FlowState
         if not isinstance(flow.initial, Density) and (plain or internal is not None):
             return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
         if internal is not None and (why := internal.without_step(flow.dim)) is not None:

@@ -38,7 +38,7 @@ class JointSteps:
         self.states: list[FlowState] = []
         networks = []
         for flow, generator in zip(flows, generators, strict=True):
-            self.states.append(state_of(flow).drawn_from(flow, settings, generator, device))
+            self.states.append(state_of(flow, settings.output_solve).drawn_from(flow, settings, generator, device))
             networks.append(self._identity(self.states[-1]))
         self.parameters = torch.cat(networks).to(device, settings.torch_dtype)
         gradients = gradients_on(self.parameters.device, run)
@@ -76,12 +76,13 @@ class JointSteps:
             state.initialise(weights.of(network), scheme)
         going = [network for network, state in enumerate(states) if state.failure is None]
         objectives = {network: states[network].objectives(scheme) for network in going}
+        learning = [each for each in going if states[each].begins_to_learn(weights.of(each), objectives[each][0], run)]
         trainings = self.trainer.train(
             [state.pool for state in states],
             lambda network: next(objectives[network][1]),
             [state.generator for state in states],
             lambda network: states[network].mean_objective(weights.of(network), objectives[network][0], run),
-            going,
+            learning,
             [state.batch_density for state in states],
             [state.pace(scheme, self.settings.schedule) for state in states],
         )

@@ -40,6 +40,7 @@ class ICNNSettings:
     pool_size: int = 32_768
     minibatch: int | None = None
     start: str = "previous"
+    output_solve: bool | None = None
     preconditioner: str = "identity"
     dtype: str = "float32"
     cuda_graph: bool = True
@@ -64,6 +65,7 @@ class ICNNSettings:
         require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
         require_choice(self.name, "cuda_graph", self.cuda_graph, (False, True))
+        require_choice(self.name, "output_solve", self.output_solve, (None, False, True))
         if self.batch_size > self.pool_size:
             raise ValueError(
                 f"{self.name}: batch_size must be at most pool_size {self.pool_size}, got {self.batch_size}"
