@@ -141,11 +141,7 @@ def find_box(flow: GradientFlow, limiter: float) -> Box:
             for _ in march(scheme, start, (flow.horizon,), Trace(), both):
                 pass
         except AtTheWall as wall:
-            more = GROWTH * (upper[wall.axis] - lower[wall.axis])
-            if wall.side == 0:
-                lower[wall.axis] -= more
-            else:
-                upper[wall.axis] += more
+            lower, upper = map(list, widened((tuple(lower), tuple(upper)), wall))
             continue
         return seen.box(scheme, most)
     raise ValueError(
@@ -174,6 +170,17 @@ class Seen:
             lower.append(scheme.lower[axis] + width * max(0, int(filled[0]) - 2))
             upper.append(scheme.lower[axis] + width * min(scheme.shape[axis], int(filled[-1]) + 3))
         return tuple(lower), tuple(upper)
+
+
+def widened(box: Box, wall: AtTheWall) -> Box:
+    """Return the box with the wall that mass has come to moved outwards, by ``GROWTH`` of its length."""
+    lower, upper = (list(corner) for corner in box)
+    more = GROWTH * (upper[wall.axis] - lower[wall.axis])
+    if wall.side == 0:
+        lower[wall.axis] -= more
+    else:
+        upper[wall.axis] += more
+    return tuple(lower), tuple(upper)
 
 
 def _initial_box(law: Density) -> tuple[Reals, Reals]:

@@ -21,8 +21,8 @@ from problems.flow import Entropy, GradientFlow, InternalEnergy, PowerEntropy
 from problems.problem import Problem
 from problems.references.cell_law_2d import CellLaw2D
 from problems.references.finite_volumes import equal_cells
-from problems.references.finite_volumes_box import AtTheWall, Box, find_box
-from problems.references.finite_volumes_marginals import marginals
+from problems.references.finite_volumes_box import WIDENINGS, AtTheWall, Box, find_box, widened
+from problems.references.finite_volumes_marginals import Marginals, marginals
 from problems.references.finite_volumes_steps import Stuck
 from problems.references.grid_law import GridLaw
 from problems.validation import require_counts, require_number
@@ -86,8 +86,7 @@ class FiniteVolume(Solver):
         try:
             box = self._box(flow)
             setup_seconds = time.perf_counter() - started
-            shape = equal_cells(CELLS[flow.dim] if self.cells is None else self.cells, *box)
-            found = marginals(flow, box, shape, self.limiter)
+            box, shape, found = self._within(flow, box)
         except (AtTheWall, Stuck) as error:
             raise Diverged(f"{self.name}: {str(error).removeprefix('finite volumes: ')}") from None
         laws = [found.law(index) for index in range(len(flow.times))]
@@ -115,6 +114,18 @@ class FiniteVolume(Solver):
             },
             {"time": trace.times[1:], "free_energy": trace.energies[1:], "mass": trace.masses[1:]},
         )
+
+    def _within(self, flow: GradientFlow, box: Box) -> tuple[Box, tuple[int, ...], Marginals]:
+        """Return the marginals in the box; one that was looked for is widened where fine cells find it too small."""
+        for _ in range(WIDENINGS):
+            shape = equal_cells(CELLS[flow.dim] if self.cells is None else self.cells, *box)
+            try:
+                return box, shape, marginals(flow, box, shape, self.limiter)
+            except AtTheWall as wall:
+                if self.box is not None:
+                    raise
+                box, last = widened(box, wall), wall
+        raise last
 
     def _box(self, flow: GradientFlow) -> Box:
         if self.box is None:

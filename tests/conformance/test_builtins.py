@@ -31,7 +31,7 @@ TRAINED = {
 SHORT = {
     "barenblatt-jko": '{"step_size": 0.02}',
     "euler-maruyama": '{"particles": 500, "step_size": 0.01}',
-    "quantile-jko": '{"nodes": 200}',
+    "quantile-jko": '{"nodes": 600}',
     "finite-volume": '{"cells": 48}',
     "svgd": '{"particles": 600, "iterations": 150}',
     "blob": '{"particles": 100, "tolerance": 0.2}',
@@ -51,7 +51,7 @@ SETTINGS = [(name, (TRAINED | SHORT).get(name, "{}")) for name in solvers.BUILTI
     ("oracle", '{"particles": 500}'),
     ("gaussian-jko", '{"order": 2}'),
     ("gaussian-jko", '{"step_size": "auto", "tolerance": 0.001}'),
-    ("quantile-jko", '{"step_size": 0.1, "nodes": 200, "order": 2, "second_order": "fitted"}'),
+    ("quantile-jko", '{"step_size": 0.1, "nodes": 1200, "order": 2, "second_order": "fitted"}'),
     ("barenblatt-jko", '{"step_size": 0.02, "order": 2}'),
     ("chang-cooper", '{"cells": 500, "step_size": 0.002}'),
     ("euler-maruyama", '{"particles": 1000, "step_size": 0.01, "dtype": "float64"}'),
