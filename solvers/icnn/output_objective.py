@@ -166,7 +166,8 @@ class OutputObjective:
             return torch.stack([masses @ alone, masses @ alone.square()])
 
         mean, square = torch.stack(self.run(moments, self.blocks())).sum(0)
-        return ((square - mean.square()).clamp(min=0) / len(nodes.points)).sqrt()
+        error: torch.Tensor = ((square - mean.square()).clamp(min=0) / len(nodes.points)).sqrt()
+        return error
 
     def _block(
         self, network: Folded, along: torch.Tensor, hessian: torch.Tensor, curved: bool, block: slice

@@ -53,13 +53,13 @@ def centres(
         place = looked_at
     wanted = (torch.arange(count, dtype=values.dtype, device=values.device) + 0.5) / count
 
-    def at(level: torch.Tensor) -> torch.Tensor:
+    def place_of(level: torch.Tensor) -> torch.Tensor:
         found = torch.searchsorted(share, level).clamp(1, len(share) - 1)
         low, high = share[found - 1], share[found]
         part = ((level - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
         return torch.sinh(torch.lerp(place[found - 1], place[found], part))
 
-    return at(wanted), at(wanted + 0.5 / count) - at(wanted - 0.5 / count)
+    return place_of(wanted), place_of(wanted + 0.5 / count) - place_of(wanted - 0.5 / count)
 
 
 def spread_units(weights: Weights, points: torch.Tensor, masses: torch.Tensor, slope: Slope | None = None) -> None:
