@@ -115,7 +115,7 @@ def test_legend_toggles_both_plots(opened):
     assert shown() == [True, True]
 
     def alone(driver):
-        # On a busy machine the two clicks of a double one may come too far apart: they are two then, and change nothing.
+        # On a busy machine the clicks of a double one may come too far apart: they are two then, and change nothing.
         ActionChains(driver).double_click(button).perform()
         items = section.find_elements(By.CSS_SELECTOR, ".legend button")
         pressed = [item.get_attribute("aria-pressed") for item in items]
