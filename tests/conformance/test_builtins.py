@@ -34,7 +34,7 @@ SHORT = {
     "quantile-jko": '{"nodes": 600}',
     "finite-volume": '{"cells": 48}',
     "svgd": '{"particles": 600, "iterations": 150}',
-    "blob": '{"particles": 100, "tolerance": 0.2}',
+    "blob": '{"particles": 300, "tolerance": 0.2}',
     "mala": '{"particles": 1000, "chains": 100, "warmup": 200, "thinning": 5}',
 }
 SHOWN_TO_TRAINED = {

@@ -401,8 +401,13 @@ def test_densities_in_the_plane_are_painted_and_read(browser, over_time):
     assert first < second < last < 0.9
 
     def read(driver):
-        # Plots that are drawn meanwhile move the panels under the pointer.
-        ActionChains(driver).move_to_element(canvases[7]).move_by_offset(1, 0).perform()
+        # By an event of its own: plots that are drawn meanwhile move the panels under a pointer.
+        driver.execute_script(
+            "const c = arguments[0], b = c.getBoundingClientRect();"
+            "c.dispatchEvent(new PointerEvent('pointermove', {bubbles: true, clientX: b.left + b.width / 2 + 1,"
+            " clientY: b.top + b.height / 2}))",
+            canvases[7],
+        )
         text = box.find_element(By.CSS_SELECTOR, ".reading").text
         return text if text.startswith("t = 1, x₁ = ") and "–" not in text else None
 
