@@ -28,7 +28,7 @@ from solvers.maps import InvertibleMap
 
 @dataclass(frozen=True)
 class Frame:
-    """Coordinates y = (x - c)/s of points x, with c = ``centre`` (D,), float64 on the CPU, and s = ``length``."""
+    """Coordinates y = (x - c)/s of points x, with c = ``centre`` (D,), float64, and s = ``length``."""
 
     centre: torch.Tensor
     length: float
@@ -144,7 +144,8 @@ class Units:
             energy += float(internal.pressure(density.double()).mean())
         if not math.isfinite(energy):
             raise ValueError("the forces on the particles or their pressure are not finite")
-        return cls(frame, energy if energy > 0 else 1.0)
+        # Where the particles are, once a step: a recorded iteration cannot move its centre there.
+        return cls(placed(frame, pool.device, torch.float64), energy if energy > 0 else 1.0)
 
     def step_size(self, scheme: StepScheme) -> float:
         """Return τ of a step."""
