@@ -21,8 +21,8 @@ from solvers.solver import Diverged, Solution
 
 CPU = torch.device("cpu")
 QUICK = ICNNJKO(step_size=0.01, iterations=12, batch_size=300, width=8, rank=2, pool_size=700)
-# Without training: what is seen is the affine start.
-AFFINE = replace(QUICK, iterations=1, learning_rate=1e-12, pool_size=2048, start="affine")
+# Without training, and without the solve that ends a step: what is seen is the affine start on the particles.
+AFFINE = replace(QUICK, iterations=1, learning_rate=1e-12, pool_size=2048, start="affine", output_solve=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def test_the_affine_start_of_a_barenblatt_step_is_the_step(dim, order):
         exact = Cap(initial.mean, radius)
         y = answer.push(x)
         # Single precision, and training that hardly moves.
-        torch.testing.assert_close(y - exact.mean, radius / initial.radius * (x - initial.mean), rtol=0, atol=1e-4)
+        torch.testing.assert_close(y - exact.mean, radius / initial.radius * (x - initial.mean), rtol=0, atol=2e-5)
         torch.testing.assert_close(answer.log_prob(y).exp(), exact.log_prob(y).exp(), rtol=0, atol=1e-3 * exact.peak)
 
 
@@ -127,7 +127,7 @@ def test_the_affine_start_meets_a_well_an_attraction_and_a_tilt():
         low, high = (low, middle) if above else (middle, high)
     x = initial.sample(100, generator(1))
     mean = (initial.mean + 0.8 * step * centre) / (1 + 0.8 * step)
-    torch.testing.assert_close(answer.push(x), mean + low / initial.radius * (x - initial.mean), rtol=0, atol=1e-4)
+    torch.testing.assert_close(answer.push(x), mean + low / initial.radius * (x - initial.mean), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("start", ["previous", "affine"])
