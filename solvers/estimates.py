@@ -202,6 +202,13 @@ class ParticleDensity(Particles):
         return super().defect() or (f"{bad} of {len(self.points)} log-densities are not finite" if bad else None)
 
 
+class Nodes(Particles):
+    """Weighted points that a method has placed by a rule, as those of a quadrature, instead of drawing them.
+
+    As many exact draws are no match for them: their solver has no ``sample_size``.
+    """
+
+
 class DensityEstimate(Estimate):
     """An estimate whose normalised log-density can be evaluated anywhere."""
 

@@ -111,7 +111,7 @@ class Solver(ABC):
     **What is optional**, as methods:
 
     - ``sample_size``: the number of particles that the answer consists of; by default ``None``, an answer with a
-      density. The harness sets the same number of exact draws beside it.
+      density or of ``Nodes``. The harness sets the same number of exact draws beside it.
     - ``order_in_time``: the order with these settings; by default read off ``orders``.
     - ``check_times(times)``: raises ``ValueError`` where the settings cannot reach the times, such as a ``step_size``
       that they are no multiples of (``step_counts``); by default accepts any.

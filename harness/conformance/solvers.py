@@ -23,7 +23,7 @@ from harness.conformance.densities import check_density
 from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes, Particles
 from solvers.solver import Solution, Solver
 
 DRAWS = 4096
@@ -135,15 +135,11 @@ def answers_in_form(trial: SolverTrial) -> str:
 
 
 def counts_its_particles(trial: SolverTrial) -> str:
-    """``sample_size`` is the number of particles of the answer, and ``None`` for every other answer.
-
-    Weighted particles of a method without one may be nodes of a quadrature, which exact draws are no equals of.
-    """
+    """``sample_size`` is the number of particles of the answer, and ``None`` for every other answer and for nodes."""
     for where, _, _, estimate in trial.estimates():
-        count = len(estimate.points) if isinstance(estimate, Particles) else None
+        drawn = isinstance(estimate, Particles) and not isinstance(estimate, Nodes)
+        count = len(estimate.points) if drawn else None
         said = trial.solver.sample_size
-        if said is None and isinstance(estimate, Particles) and estimate.log_weights is not None:
-            continue
         require(said == count, f"{where}: sample_size is {said}, but the answer has {count or 'no'} particles")
     return f"sample_size {trial.solver.sample_size}"
 

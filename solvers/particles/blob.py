@@ -29,7 +29,7 @@ from problems.interactions import equal_weights
 from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_counts, require_number, require_positive
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes
 from solvers.particles.blob_density import BlobDensity
 from solvers.particles.chebyshev_steps import ChebyshevSteps
 from solvers.particles.interaction_field import field_of, meeting
@@ -139,7 +139,7 @@ class Blob(Solver):
 
     def _answer(self, flow: GradientFlow, points: torch.Tensor, weights: torch.Tensor, width: float) -> Estimate:
         if flow.energy.internal is None:
-            return Particles(points, weights.log())
+            return Nodes(points, weights.log())
         return BlobDensity(points, weights, width)
 
 
