@@ -6,11 +6,11 @@ Cheap to import, so that the command line can start the server before it imports
 from __future__ import annotations
 
 import multiprocessing
-import os
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 
 from harness.catalogue import BUILTIN
+from harness.environment import with_variables
 from solvers.reproducibility import hold
 
 # Packages that components import late, the components, and last what counts the thread pools that all of them bring.
@@ -45,14 +45,5 @@ def start() -> None:
     """
     context()
     hold()
-    wanted = {"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with with_variables({"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}):
         ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -20,7 +20,7 @@ from scipy.special import betaincinv, digamma, stdtrit
 
 from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.laws import Density, standard_normal
-from problems.linear_algebra import symmetrised
+from problems.linear_algebra import transport_between
 from problems.validation import require_finite, require_positive, require_spd
 
 ROUND = 1e-12
@@ -163,12 +163,8 @@ class Barenblatt(Density):
         covariance = self.moments()[1]
         if not bool(torch.isfinite(covariance).all()):
             raise ValueError(f"Barenblatt: in dimension {self.dim} W2 is infinite at exponent {self.exponent:g}")
-        # The map's matrix M moves x by (M - I)x, of which no digits cancel: M = S^{-½} (S^½ S' S^½)^½ S^{-½}.
-        values, basis = torch.linalg.eigh(self.shape)
-        root, inverse = ((basis * values.pow(half)) @ basis.T for half in (0.5, -0.5))
-        middle, axes = torch.linalg.eigh(symmetrised(root @ other.shape @ root))
-        moved = inverse @ (axes * middle.clamp(min=0).sqrt()) @ axes.T @ inverse
-        moved = moved - torch.eye(self.dim, dtype=moved.dtype)
+        # The map's matrix M moves x by (M - I)x, of which no digits cancel.
+        moved = transport_between(self.shape, other.shape) - torch.eye(self.dim, dtype=self.shape.dtype)
         square = (self.mean - other.mean).square().sum() + (moved @ covariance @ moved.T).trace()
         return math.sqrt(float(square))
 

@@ -22,6 +22,18 @@ def symmetrised(matrix: torch.Tensor) -> torch.Tensor:
     return 0.5 * (matrix + matrix.mT)
 
 
+def transport_between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """Return the optimal S = Σ^{-½} (Σ^{½} Σ⁺ Σ^{½})^{½} Σ^{-½} from Σ = ``start`` to Σ⁺ = ``end``, all (D, D) and SPD.
+
+    S Σ S = Σ⁺, and S is symmetric but for rounding (Gelbrich, Math. Nachr. 147, 1990).
+    """
+    values, vectors = torch.linalg.eigh(start)
+    root, inverse = ((vectors * values**power) @ vectors.T for power in (0.5, -0.5))
+    values, vectors = torch.linalg.eigh(root @ end @ root)
+    transport: torch.Tensor = inverse @ ((vectors * values.clamp(min=0).sqrt()) @ vectors.T) @ inverse
+    return transport
+
+
 def random_spd(eigenvalues: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return an SPD matrix (D, D) with these eigenvalues (D,) and Haar-distributed eigenvectors.
 

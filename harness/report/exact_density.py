@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.catalogue import catalogue, import_target, make
+from harness.environment import with_variables
 from problems.arrays import Reals
 from problems.data.datasets import FOLDER_VARIABLE, OFFLINE_VARIABLE
 
@@ -80,16 +80,8 @@ def offline(folder: str | None) -> Iterator[None]:
     wanted = {OFFLINE_VARIABLE: "1"}
     if folder is not None and Path(folder).is_dir():
         wanted[FOLDER_VARIABLE] = folder
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with with_variables(wanted):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _built(problem: str, settings: str, size: int) -> Problem | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 
-from problems.linear_algebra import symmetrised
+from problems.linear_algebra import symmetrised, transport_between
 from problems.potentials import Potential
 from solvers.gaussian.averages import Averages
 from solvers.gaussian.flow_among_gaussians import Course, jko_step
@@ -35,10 +35,7 @@ def best_affine(
     mean = x.mean(0)
     covariance = (x - mean).T @ (x - mean) / (len(x) - 1)
     stepped, target = jko_step((mean, covariance), Averages(potential, NODES), beta, step_size, Course())
-    values, vectors = torch.linalg.eigh(covariance)
-    root, inverse = ((vectors * values**power) @ vectors.T for power in (0.5, -0.5))
-    values, vectors = torch.linalg.eigh(root @ target @ root)
-    matrix = inverse @ ((vectors * values.clamp(min=0).sqrt()) @ vectors.T) @ inverse
+    matrix = transport_between(covariance, target)
     return symmetrised(matrix), stepped - matrix @ mean
 
 

@@ -25,7 +25,7 @@ from scipy.optimize import brentq
 from problems.flow import FreeEnergy
 from problems.gaussian_expectations import Expectations
 from problems.interactions import Interaction, QuadraticInteraction
-from problems.linear_algebra import symmetrised
+from problems.linear_algebra import symmetrised, transport_between
 from problems.potentials import Flat, Potential, Quadratic
 from solvers.gaussian.flow_among_gaussians import NotConvex, implicit_step
 
@@ -139,12 +139,4 @@ def best_affine(
         moved, reached = step(math.exp(log_temperature))
     except (NotConvex, ValueError):
         return None
-    return Affine(mean, moved, transport_between(covariance, reached))
-
-
-def transport_between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    """Return the optimal S = Σ^{-½}(Σ^{½}Σ⁺Σ^{½})^{½}Σ^{-½} from Σ = ``start`` to Σ⁺ = ``end``, all (D, D)."""
-    values, vectors = torch.linalg.eigh(start)
-    root, inverse = ((vectors * values**power) @ vectors.T for power in (0.5, -0.5))
-    values, vectors = torch.linalg.eigh(symmetrised(root @ end @ root))
-    return symmetrised(inverse @ ((vectors * values.clamp(min=0).sqrt()) @ vectors.T) @ inverse)
+    return Affine(mean, moved, symmetrised(transport_between(covariance, reached)))

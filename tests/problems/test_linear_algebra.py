@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from false_alarms import sigmas
-from problems.linear_algebra import bilinear, log_sum_exp, random_spd, symmetrised, weighted_moments
+from problems.linear_algebra import bilinear, log_sum_exp, random_spd, symmetrised, transport_between, weighted_moments
 from seeding import generator
 
 
@@ -19,6 +19,17 @@ def test_random_eigenvectors_are_isotropic():
     torch.testing.assert_close(draws.mean(0), torch.eye(3, dtype=torch.float64) / 3, rtol=0, atol=far)
     fourth = (draws.diagonal(dim1=1, dim2=2) ** 2).mean(0)
     torch.testing.assert_close(fourth, torch.full((3,), 0.2, dtype=torch.float64), rtol=0, atol=far)
+
+
+def test_the_transport_between_covariances_is_symmetric_positive_and_leads_there():
+    stream = generator(4)
+    start, end = (
+        random_spd(torch.tensor(values, dtype=torch.float64), stream) for values in ([1e-3, 1, 20], [5, 1, 2])
+    )
+    transport = transport_between(start, end)
+    torch.testing.assert_close(transport @ start @ transport, end)
+    torch.testing.assert_close(transport, transport.T)
+    assert float(torch.linalg.eigvalsh(transport)[0]) > 0
 
 
 def test_symmetric_part_of_a_batch():
