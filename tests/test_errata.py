@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from balls import ball, peak
+from balls import ball, peak, square_integral
 from false_alarms import sigmas
 from problems.energies import PowerEntropy
 from problems.interactions import QuarticInteraction
@@ -60,8 +60,8 @@ def test_the_energy_gap_of_the_released_figure_is_the_mass() -> None:
     step, shown = 5e-4, []
     for dim in (3, 6):
         radius, content = RELEASED[dim], mass(dim, RELEASED[dim])
-        theirs = content * ball(dim, spread(radius, dim, 2 * step, content)).energy
-        ours = ball(dim, stepped(stepped(radius, dim, step), dim, step)).energy
+        theirs = content * square_integral(ball(dim, spread(radius, dim, 2 * step, content)))
+        ours = square_integral(ball(dim, stepped(stepped(radius, dim, step), dim, step)))
         shown += [f"{theirs:.2f}", f"{ours:.3f}"]
     assert shown == ["3.02", "3.497", "2.68", "3.619"]
     said(*shown)

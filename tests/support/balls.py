@@ -1,4 +1,4 @@
-"""A law of compact support with closed forms: what a point becomes in the flow of ∫ρ², in any dimension."""
+"""Laws of compact support that tests of several parts share."""
 
 from __future__ import annotations
 
@@ -6,56 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import beta
 
+from problems import barenblatt
+from problems.barenblatt import Barenblatt
 from problems.flow import FreeEnergy, GradientFlow, PowerEntropy
-from problems.laws import Density, Law
+from problems.laws import Law
 from problems.potentials import Flat
 from problems.problem import Problem
-
-
-@dataclass(frozen=True, eq=False)
-class Ball(Density):
-    """ρ(x) ∝ (1 - |x - mean|²/radius²)₊ in D dimensions, with everything that a law may know of itself."""
-
-    mean: torch.Tensor
-    radius: float
-
-    @property
-    def dim(self) -> int:
-        return len(self.mean)
-
-    @property
-    def support_radius(self) -> float:
-        return self.radius
-
-    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        # |y|² ~ Beta(D/2, 2): of a standard normal and two exponential variables.
-        normal = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
-        rest = -torch.rand(n, 2, generator=generator, dtype=torch.float64).log().sum(1)
-        squared = 0.5 * normal.square().sum(1)
-        direction = normal / normal.norm(dim=1, keepdim=True)
-        return self.mean + self.radius * (squared / (squared + rest)).sqrt()[:, None] * direction
-
-    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        inside = 1 - (x - self.mean).square().sum(1) / self.radius**2
-        return (peak(self.dim) / self.radius**self.dim * inside.clamp(min=0)).log()
-
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.mean, self.radius**2 / (self.dim + 4) * torch.eye(self.dim, dtype=torch.float64)
-
-    def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        shape = 1 + (self.dim + 1) / 2
-        centred = torch.from_numpy(2 * beta.ppf(levels.numpy(), shape, shape) - 1)
-        return (directions @ self.mean)[:, None] + self.radius * centred
-
-    def radial_quantiles(self, levels: torch.Tensor) -> torch.Tensor:
-        return self.radius * torch.from_numpy(beta.ppf(levels.numpy(), self.dim / 2, 2)).sqrt()
-
-    @property
-    def energy(self) -> float:
-        """∫ρ²: 4 peak / (D + 4) in units of the radius."""
-        return 4 * peak(self.dim) / (self.dim + 4) / self.radius**self.dim
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +45,26 @@ def peak(dim: int) -> float:
     return math.gamma(dim / 2 + 2) / math.pi ** (dim / 2)
 
 
-def ball(dim: int, radius: float = 1.0, shift: float = 0.0) -> Ball:
-    """Return the ball about (shift, 0, …)."""
+def ball(dim: int, radius: float = 1.0, shift: float = 0.0, exponent: float = 2.0) -> Barenblatt:
+    """Return Barenblatt's law on the ball of this radius about (shift, 0, …)."""
     mean = torch.zeros(dim, dtype=torch.float64)
     mean[0] = shift
-    return Ball(mean, radius)
+    return barenblatt.ball(mean, radius, exponent)
+
+
+def radius_from_point(dim: int, exponent: float, time: float) -> float:
+    """Return what a point mass has spread to by a time in ∂ρ = Δρᵐ (Barenblatt 1952).
+
+    R^q = 2m/(m-1) Z^{m-1} q t with q = D(m-1) + 2 and the density Z of the ball of radius 1 at its mean.
+    """
+    power, q = 1 / (exponent - 1), dim * (exponent - 1) + 2
+    peak = math.gamma(dim / 2 + power + 1) / (math.pi ** (dim / 2) * math.gamma(power + 1))
+    return float((2 * exponent * power * peak ** (exponent - 1) * q * time) ** (1 / q))
+
+
+def square_integral(law: Barenblatt) -> float:
+    """Return ∫ρ²."""
+    return law.internal_energy(PowerEntropy(2.0))
 
 
 def spreading(law: Law, energy: FreeEnergy | None = None, **known: object) -> Problem:

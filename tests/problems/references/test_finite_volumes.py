@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from balls import ball, radius_from_point
 from problems.arrays import Reals
+from problems.barenblatt import Barenblatt
 from problems.double_well import DoubleWellPotential
 from problems.flow import Entropy, FreeEnergy, GradientFlow, PowerEntropy
 from problems.interactions import GaussianAttraction, LogarithmicInteraction, QuadraticInteraction
@@ -24,40 +25,9 @@ from problems.references.marginals_1d import reference_marginal
 from seeding import numpy_generator
 
 
-@dataclass(frozen=True, eq=False)
-class Powers(Density):
-    """ρ(x) ∝ (1 - |x|²/R²)₊^p on the line or in the plane: Barenblatt's for p = 1/(m - 1), the semicircle for ½."""
-
-    radius: float
-    power: float
-    size: int = 1
-
-    @property
-    def dim(self) -> int:
-        return self.size
-
-    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        raise NotImplementedError
-
-    @property
-    def peak(self) -> float:
-        half = self.size / 2
-        return math.gamma(half + self.power + 1) / (math.pi**half * math.gamma(self.power + 1))
-
-    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        inside = (1 - x.square().sum(1) / self.radius**2).clamp(min=0)
-        return (self.peak / self.radius**self.size * inside**self.power).log()
-
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        variance = self.radius**2 / (self.size + 2 * self.power + 2)
-        return torch.zeros(self.size, dtype=torch.float64), variance * torch.eye(self.size, dtype=torch.float64)
-
-
-def barenblatt(exponent: float, time: float, size: int = 1) -> Powers:
-    """Return what a point becomes in the flow of Δρᵐ: R^q = q κ t, q = D(m - 1) + 2, κ = 2m/(m - 1) Z^(m-1)."""
-    unit, q = Powers(1.0, 1 / (exponent - 1), size), size * (exponent - 1) + 2
-    kappa = 2 * exponent / (exponent - 1) * unit.peak ** (exponent - 1)
-    return Powers((q * kappa * time) ** (1 / q), unit.power, size)
+def barenblatt(exponent: float, time: float, size: int = 1) -> Barenblatt:
+    """Return what a point becomes in the flow of Δρᵐ."""
+    return ball(size, radius_from_point(size, exponent, time), exponent=exponent)
 
 
 def normal(mean: float, variance: float, size: int = 1) -> Gaussian:
@@ -185,8 +155,8 @@ def test_double_well_agrees_with_the_reference_of_the_fokker_planck_equation() -
 def test_log_gas_keeps_the_semicircle_and_comes_to_it() -> None:
     """R² = 2 + (R₀² - 2) e^{-2t}; from N(0, 1) the density at 0 is that of a free convolution (Biane 1997)."""
     gas = flat(None, LogarithmicInteraction(1))
-    scheme, density, _ = solved(gas, Powers(1.0, 0.5), 1.0, 1.6, 160)
-    assert distance(scheme, density, Powers(math.sqrt(2 - math.exp(-2.0)), 0.5)) < 0.012
+    scheme, density, _ = solved(gas, ball(1, exponent=3.0), 1.0, 1.6, 160)
+    assert distance(scheme, density, ball(1, math.sqrt(2 - math.exp(-2.0)), exponent=3.0)) < 0.012
     scheme, density, _ = solved(gas, normal(0.0, 1.0), 1.0, 5.0, 200)
     assert float(density[99:101].mean()) == pytest.approx(0.429843, abs=2e-4)
     variance = scheme.volume * float((density * scheme.centres()[:, 0].numpy() ** 2).sum())

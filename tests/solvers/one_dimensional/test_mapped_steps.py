@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from scipy.special import betainc, gamma
+from scipy.special import betainc
 
+from balls import ball
+from problems.barenblatt import log_pressure
 from problems.double_well import DoubleWellPotential
 from problems.energies import Entropy, PowerEntropy
 from problems.flow import FreeEnergy, GradientFlow
@@ -33,41 +35,8 @@ from solvers.solver import Diverged
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True, eq=False)
-class Bump(Density):
-    """Barenblatt's law on the line: Z (1 - (x - mean)²/R²)^p / R, p = 1/(m - 1)."""
-
-    radius: float
-    exponent: float
-    mean: float = 0.0
-
-    @property
-    def power(self):
-        return 1 / (self.exponent - 1)
-
-    @property
-    def peak(self):
-        return gamma(self.power + 1.5) / (math.pi**0.5 * gamma(self.power + 1))
-
-    @property
-    def dim(self):
-        return 1
-
-    def sample(self, n, generator):
-        raise NotImplementedError
-
-    def log_prob(self, x):
-        inside = (1 - ((x[:, 0] - self.mean) / self.radius) ** 2).clamp(min=0)
-        return torch.log(self.peak / self.radius * inside**self.power)
-
-    def moments(self):
-        variance = self.radius**2 / (3 + 2 * self.power)
-        return torch.tensor([self.mean], dtype=torch.float64), torch.tensor([[variance]], dtype=torch.float64)
-
-    @property
-    def spreading(self):
-        """κ with R' = κ R^-m in the flow of ∫ρᵐ/(m - 1)."""
-        return 2 * self.exponent / (self.exponent - 1) * self.peak ** (self.exponent - 1)
+def bump(radius, exponent, mean=0.0):
+    return ball(1, radius, mean, exponent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +97,13 @@ def implicit_radius(radius, kappa, power, step, steps):
 )
 def test_porous_medium_is_the_closed_form_of_the_step(exponent, expected, distance):
     """R' - R = a κ R'^-m, from the self-similar law at t = .002; order 2 has a hundredth of the error."""
-    kappa = Bump(1.0, exponent).spreading
+    kappa = math.exp(log_pressure(exponent, 1))
     start, end = (((exponent + 1) * kappa * t) ** (1 / (exponent + 1)) for t in (0.002, 0.027))
-    arguments = (Bump(start, exponent), Flat(1), PowerEntropy(exponent), None, (0.025,))
+    arguments = (bump(start, exponent), Flat(1), PowerEntropy(exponent), None, (0.025,))
     (first,) = solve(*arguments, step_size=0.001)
     assert first.values[-1] == pytest.approx(expected, abs=1e-9)
     _, variance = first.moments(generator())
-    truth = Bump(end, exponent)
+    truth = bump(end, exponent)
     assert math.sqrt(float(variance) * (3 + 2 * truth.power)) == pytest.approx(expected, abs=1e-9)
     assert l1(first, truth, 0.8) == pytest.approx(distance, abs=6e-6)
     levels = (np.arange(2000) + 0.5) / 2000
@@ -151,20 +120,8 @@ def test_porous_medium_is_the_closed_form_of_the_step(exponent, expected, distan
 def test_fast_diffusion_stays_straight():
     """For m < 1 the law Z (1 + x²/R²)^-k keeps its shape: R' - R = a κ R'^-m, κ = 2m Z^(m-1)/(1 - m)."""
     exponent, radius = 0.6, 0.8
-    power = 1 / (1 - exponent)
-    peak = gamma(power) / (math.pi**0.5 * gamma(power - 0.5))
-
-    class Tails(Bump):
-        def log_prob(self, x):
-            return math.log(peak / radius) - power * torch.log1p((x[:, 0] / radius) ** 2)
-
-        def moments(self):
-            return torch.zeros(1, dtype=torch.float64), torch.tensor(
-                [[radius**2 / (2 * power - 3)]], dtype=torch.float64
-            )
-
-    kappa = 2 * exponent / (1 - exponent) * peak ** (exponent - 1)
-    (found,) = solve(Tails(radius, 2.0), Flat(1), PowerEntropy(exponent), None, (0.2,), step_size=0.02)
+    kappa = math.exp(log_pressure(exponent, 1))
+    (found,) = solve(bump(radius, exponent), Flat(1), PowerEntropy(exponent), None, (0.2,), step_size=0.02)
     expected = implicit_radius(radius, kappa, exponent, 0.02, 10)
     central = np.abs(found.mesh.places) < 30
     stretch = found.values[central] / found.mesh.places[central]
@@ -174,10 +131,10 @@ def test_fast_diffusion_stays_straight():
 def test_quadratic_wells_and_interactions_keep_the_shape():
     """R'(1 + a(κ + λ)) - R = a κ_m R'^-m; the mean moves by V alone, by 1/(1 + aλ)."""
     well = Quadratic(0.5 * torch.eye(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
-    (found,) = solve(Bump(0.6, 2.0, 1.0), well, PowerEntropy(2.0), QuadraticInteraction(1, 1.5), (0.1,), step_size=0.1)
+    (found,) = solve(bump(0.6, 2.0, 1.0), well, PowerEntropy(2.0), QuadraticInteraction(1, 1.5), (0.1,), step_size=0.1)
     root = 0.6
     for _ in range(50):
-        kappa = Bump(1.0, 2.0).spreading
+        kappa = math.exp(log_pressure(2.0, 1))
         root -= (1.2 * root - 0.6 - 0.1 * kappa * root**-2) / (1.2 + 0.2 * kappa * root**-3)
     assert 0.5 * (found.values[-1] - found.values[0]) == pytest.approx(root, abs=1e-10)
     assert float(found.moments(generator())[0]) == pytest.approx(1 / 1.05, abs=1e-10)
@@ -194,14 +151,14 @@ def test_normal_laws_with_an_entropy_and_an_interaction_are_the_closed_form():
     assert math.sqrt(float(variance)) == pytest.approx(deviation, abs=1e-7)
 
 
-BUMPS = Mixed((0.3, 0.7), (Bump(0.3, 2.0, -0.8), Bump(0.5, 2.0, 0.2)))
+BUMPS = Mixed((0.3, 0.7), (bump(0.3, 2.0, -0.8), bump(0.5, 2.0, 0.2)))
 
 
 @pytest.mark.parametrize(
     ("initial", "potential", "times", "step"),
     [
         (BUMPS, Flat(1), (0.05, 0.2), 0.01),
-        (Bump(0.5, 2.0, 0.3), DoubleWellPotential(1.0, 0.25), (0.5, 2.0), 0.05),
+        (bump(0.5, 2.0, 0.3), DoubleWellPotential(1.0, 0.25), (0.5, 2.0), 0.05),
         (normal(0.75, 0.25), DoubleWellPotential(1.0, 0.25), (0.5,), 0.05),
     ],
     ids=["bumps that merge", "a double well", "a double well, from a normal law"],
@@ -225,7 +182,7 @@ def test_the_default_nodes_are_within_1e_4_of_a_refinement(initial, potential, t
     [
         (BUMPS, DoubleWellPotential(1.0, 0.2), PowerEntropy(2.0), None),
         (normal(), Flat(1), PowerEntropy(0.6), QuadraticInteraction(1)),
-        (Bump(0.5, 3.0), Flat(1), PowerEntropy(3.0, 0.1), GaussianAttraction(1)),
+        (bump(0.5, 3.0), Flat(1), PowerEntropy(3.0, 0.1), GaussianAttraction(1)),
         (normal(), Flat(1), None, LogarithmicInteraction(1)),
         (normal(0.2, 0.3), DoubleWellPotential(0.5, 0.1), Entropy(2.0), QuarticInteraction(1)),
     ],
@@ -282,7 +239,7 @@ def test_units_and_shifts_do_not_matter(unit, shift):
     def shape(unit, shift, internal, interaction):
         centre = torch.tensor([shift + 0.5 * unit], dtype=torch.float64)
         well = Quadratic(torch.eye(1, dtype=torch.float64), centre)
-        initial = Bump(0.3 * unit, 2.0, shift)
+        initial = bump(0.3 * unit, 2.0, shift)
         (found,) = solve(initial, well, internal(unit), interaction(unit), (0.1,), step_size=0.05, nodes=100)
         return (np.array(found.quantiles([0.01, 0.3, 0.9], generator())) - shift) / unit
 
@@ -349,7 +306,7 @@ def test_what_it_does_not_do():
 
 def test_where_it_breaks_down():
     with pytest.raises(Diverged, match=r"quantile-jko: the step to t = 0.05 .* not finite"):
-        solve(Bump(4.0, 2.0), Broken(), PowerEntropy(2.0), None, (0.05,), nodes=100)
+        solve(bump(4.0, 2.0), Broken(), PowerEntropy(2.0), None, (0.05,), nodes=100)
     steep = Quadratic(100 * torch.eye(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
     with pytest.raises(Diverged, match="folds the line"):
-        solve(Bump(4.0, 2.0), steep, PowerEntropy(2.0), None, (0.1,), nodes=100, order=2, step_size=0.1)
+        solve(bump(4.0, 2.0), steep, PowerEntropy(2.0), None, (0.1,), nodes=100, order=2, step_size=0.1)

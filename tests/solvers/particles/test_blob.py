@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
 
+from balls import radius_from_point
+from problems import barenblatt
 from problems.flow import Entropy, FreeEnergy, GradientFlow, PowerEntropy
 from problems.interactions import LogarithmicInteraction, QuadraticInteraction, QuarticInteraction
-from problems.laws import Density, Empirical, Gaussian
+from problems.laws import Empirical, Gaussian
 from problems.potentials import Flat, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
@@ -33,46 +34,9 @@ def zeros(dim):
     return torch.zeros(dim, dtype=torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Ball(Density):
-    """The law that a point mass has become by time t in ∂ρ = Δρᵐ, ∝ (1 - |x - mean|²/R²)₊^{1/(m-1)} (Barenblatt 1952).
-
-    R^q = 2m/(m-1) Z^{m-1} q t with q = D(m-1) + 2 and the peak Z of radius 1.
-    """
-
-    mean: torch.Tensor
-    exponent: float
-    time: float
-    scale: float = 1.0
-
-    @property
-    def dim(self):
-        return len(self.mean)
-
-    @property
-    def power(self):
-        return 1 / (self.exponent - 1)
-
-    @property
-    def peak(self):
-        dim, p = self.dim, self.power
-        return math.gamma(dim / 2 + p + 1) / (math.pi ** (dim / 2) * math.gamma(p + 1))
-
-    @property
-    def support_radius(self):
-        m, q = self.exponent, self.dim * (self.exponent - 1) + 2
-        return self.scale * (2 * m / (m - 1) * self.peak ** (m - 1) * q * self.time) ** (1 / q)
-
-    def sample(self, n, generator):
-        raise NotImplementedError
-
-    def log_prob(self, x):
-        inside = 1 - ((x - self.mean) / self.support_radius).square().sum(1)
-        return math.log(self.peak) - self.dim * math.log(self.support_radius) + self.power * inside.clamp(min=0).log()
-
-    def moments(self):
-        variance = self.support_radius**2 / (self.dim + 2 * self.power + 2)
-        return self.mean, variance * eye(self.dim)
+def ball(mean, exponent, time, scale=1.0):
+    """The law that a point mass has become by time t in ∂ρ = Δρᵐ, ``scale`` times as wide."""
+    return barenblatt.ball(mean, scale * radius_from_point(len(mean), exponent, time), exponent)
 
 
 def solve(initial, energy, times, **settings):
@@ -93,8 +57,8 @@ def l1(estimate, truth, half, cells):
 
 
 def porous(dim, exponent, particles, cells):
-    truth = Ball(zeros(dim), exponent, 10 / 9)
-    solution = solve(Ball(zeros(dim), exponent, 1 / 9), alone(dim, PowerEntropy(exponent)), (1.0,), particles=particles)
+    truth = ball(zeros(dim), exponent, 10 / 9)
+    solution = solve(ball(zeros(dim), exponent, 1 / 9), alone(dim, PowerEntropy(exponent)), (1.0,), particles=particles)
     return l1(solution.estimates[0], truth, 1.5 * truth.support_radius, cells), solution
 
 
@@ -158,7 +122,7 @@ def test_with_entropy_and_interaction_the_variance_is_mckean_and_vlasovs():
 
 def test_energy_falls_and_mass_and_centre_stay():
     for exponent in (1.5, 3.0):
-        initial = Ball(torch.tensor([3.0], dtype=torch.float64), exponent, 0.1)
+        initial = ball(torch.tensor([3.0], dtype=torch.float64), exponent, 0.1)
         solution = solve(initial, alone(1, PowerEntropy(exponent)), (0.1, 0.5), particles=50)
         energies = solution.traces["energy"]
         assert all(later < earlier for earlier, later in itertools.pairwise(energies))
@@ -196,7 +160,7 @@ def test_the_answer_has_the_unit_of_the_problem(scale):
     """ρ_t for ∂ρ = εΔρ² from a law λ times as wide is as wide again after λ³ the time, or for ε λ³ times as large."""
     found = []
     for unit in (1.0, scale):
-        initial = Ball(zeros(1), 2.0, 0.1, unit)
+        initial = ball(zeros(1), 2.0, 0.1, unit)
         solution = solve(initial, alone(1, PowerEntropy(2.0, unit**3)), (0.5,), particles=50)
         found.append(solution.estimates[0].points / unit)
     torch.testing.assert_close(found[0], found[1], rtol=1e-7, atol=1e-9)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from balls import ball
 from instances import ornstein_uhlenbeck
+from problems.barenblatt import log_normaliser
 from problems.flow import Entropy, FreeEnergy, GradientFlow, InternalEnergy, PowerEntropy
 from problems.interactions import Interaction, QuadraticInteraction, QuarticInteraction
-from problems.laws import Density, Gaussian, GaussianMixture, Law
+from problems.laws import Gaussian, GaussianMixture, Law
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Flat, Potential, Quadratic
 from problems.problem import Problem
@@ -53,43 +55,6 @@ def affine_of(solution: Solution) -> tuple[torch.Tensor, torch.Tensor]:
         assert isinstance(step, AffineMap)
         matrix, shift = step.matrix @ matrix, step.matrix @ shift + step.shift
     return matrix, shift
-
-
-@dataclass(frozen=True, eq=False)
-class Ball(Density):
-    """Barenblatt's profile ∝ (1 - |x|²/R²)^{1/(m-1)} about 0."""
-
-    size: int
-    radius: float
-    exponent: float
-
-    @property
-    def dim(self) -> int:
-        return self.size
-
-    @property
-    def power(self) -> float:
-        return 1 / (self.exponent - 1)
-
-    @property
-    def log_height(self) -> float:
-        half = self.size / 2
-        return math.lgamma(half + self.power + 1) - half * math.log(math.pi) - math.lgamma(self.power + 1)
-
-    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        # |x|²/R² ~ Beta(D/2, 1/(m-1) + 1), by gamma variables of whole shape 2/(m-1) + 2 halves: m = 2 or 3.
-        halves = round(2 * self.power + 2)
-        normal = torch.randn(n, self.size, generator=generator, dtype=torch.float64)
-        rest = torch.randn(n, halves, generator=generator, dtype=torch.float64)
-        return self.radius * normal / (normal.square().sum(1) + rest.square().sum(1)).sqrt()[:, None]
-
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
-        variance = self.radius**2 / (self.size + 2 * self.power + 2)
-        return torch.zeros(self.size, dtype=torch.float64), variance * torch.eye(self.size, dtype=torch.float64)
-
-    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        rest = (1 - (x / self.radius).square().sum(1)).clamp(min=0)
-        return self.log_height - self.size * math.log(self.radius) + self.power * rest.log()
 
 
 def bumps() -> GaussianMixture:
@@ -152,11 +117,11 @@ def test_midpoint_steps_in_more_dimensions(dim):
 def test_a_barenblatt_ball_follows_its_recursion(dim, exponent, order):
     """R' - R = hεκ R*^{-(q-1)} with κ = 2m/(m-1) Z^{m-1}, q = D(m-1) + 2, at R* = R' or the middle."""
     radius, epsilon, h = 0.7, 0.6, 0.002
-    ball = Ball(dim, radius, exponent)
-    problem = flow_of(ball, PowerEntropy(exponent, epsilon), step_size=h)
+    initial = ball(dim, radius, exponent=exponent)
+    problem = flow_of(initial, PowerEntropy(exponent, epsilon), step_size=h)
     matrix, shift = affine_of(solved(replace(SMALL, step_size=h, order=order, pool_size=16_384), problem))
     grown = radius * float(torch.linalg.det(matrix)) ** (1 / dim)
-    kappa = 2 * exponent / (exponent - 1) * math.exp((exponent - 1) * ball.log_height)
+    kappa = 2 * exponent / (exponent - 1) * math.exp((exponent - 1) * log_normaliser(exponent, dim))
     at = grown if order == 1 else 0.5 * (radius + grown)
     expected = h * epsilon * kappa * at ** -(dim * (exponent - 1) + 1)
     assert expected > 0.005 * radius
@@ -170,11 +135,11 @@ def test_without_a_density_the_dual_says_how_far_a_ball_grows():
     solver = replace(
         SMALL, density=False, patience=0, map="affine", step_size=h, iterations=100, pool_size=8192, batch_size=512
     )
-    (answer,) = solved(solver, flow_of(Ball(2, radius, 2.0), PowerEntropy(2.0), step_size=h)).estimates
+    (answer,) = solved(solver, flow_of(ball(2, radius), PowerEntropy(2.0), step_size=h)).estimates
     assert isinstance(answer, Particles)
     assert answer.points.shape == (8192, 2)
     grown = radius * math.sqrt(
-        float(answer.points.square().sum(1).mean()) / float(Ball(2, radius, 2.0).moments()[1].trace())
+        float(answer.points.square().sum(1).mean()) / float(ball(2, radius).moments()[1].trace())
     )
     low, high = radius, 2 * radius
     for _ in range(60):
@@ -273,7 +238,7 @@ def test_the_published_settings_run():
         density=False,
         patience=0,
     )
-    (answer,) = solved(published, flow_of(Ball(1, 1.0, 2.0), PowerEntropy(2.0), steps=2, step_size=0.02)).estimates
+    (answer,) = solved(published, flow_of(ball(1), PowerEntropy(2.0), steps=2, step_size=0.02)).estimates
     assert isinstance(answer, Particles)
     assert published.sample_size == 8192
     assert float(answer.points.var()) > 0.2  # it was 1/5
