@@ -1,9 +1,10 @@
-/* What the closer plots share: the look of axes, labelled choices, and drawing each plot when it is first seen. */
+/* What plots share: the look of axes, labelled choices, legends, and drawing the closer plots when first seen. */
 const drawing = (() => {
   "use strict";
   const problems = JSON.parse(document.getElementById("plots").textContent);
   const make = (name, text, properties) =>
     Object.assign(document.createElement(name), text === undefined ? {} : { textContent: text }, properties);
+  // Plotly reads some tags in the text of labels.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const unique = (values) => Array.from(new Set(values));
   // Besides its colour a solver has a dash and a mark, so that it is told apart without colours too.
@@ -18,7 +19,8 @@ const drawing = (() => {
   };
   const theme = () => {
     const style = getComputedStyle(document.documentElement);
-    return Object.fromEntries(["ink", "soft", "line", "paper", "faint"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    return Object.fromEntries(["ink", "soft", "line", "paper", "faint", "published"].map((name) =>
+      [name, style.getPropertyValue(`--${name}`).trim()]));
   };
   const settings = {
     responsive: true, displaylogo: false, displayModeBar: "hover", showSendToCloud: false, plotlyServerURL: "",
@@ -57,25 +59,28 @@ const drawing = (() => {
     circle: "M11 2.5a3.5 3.5 0 1 0 .01 0Z", square: "M8 3h6v6H8Z", "triangle-up": "M11 2 15 9.5H7Z", cross: "M10 2h2v3h3v2h-3v3h-2V7H7V5h3Z",
     "triangle-down": "M11 10 7 2.5h8Z", diamond: "M11 1.5 15 6 11 10.5 7 6Z", pentagon: "M11 2 15 5 13.5 9.5h-5L7 5Z",
   };
+  // A picture for a legend: paths by their shapes, in one colour.
+  const glyph = (colour, paths) => {
+    const part = (name, attributes) => {
+      const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+      Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
+      return made;
+    };
+    const svg = part("svg", { "aria-hidden": "true", viewBox: "0 0 22 12" });
+    svg.style.stroke = svg.style.fill = colour;
+    svg.append(...paths.map(([d, attributes]) => part("path", { d, ...attributes })));
+    return svg;
+  };
   const legend = (box, entries, hidden, changed) => {
     const holder = box.querySelector(".legend");
     const focused = Array.from(holder.children).indexOf(document.activeElement);
     holder.replaceChildren(...entries.map((entry) => {
       const button = make("button", undefined, { type: "button", title: "Show or hide" });
-      const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-      const path = (shape, attributes) => {
-        const part = document.createElementNS("http://www.w3.org/2000/svg", "path");
-        Object.entries({ d: shape, ...attributes }).forEach(([name, value]) => part.setAttribute(name, value));
-        svg.append(part);
-      };
-      svg.setAttribute("aria-hidden", "true");
-      svg.setAttribute("viewBox", "0 0 22 12");
-      svg.style.stroke = svg.style.fill = entry.colour;
-      if (entry.shaded) path("M0 1H22V11H0Z", { stroke: "none", opacity: 0.5 });
-      else path("M0 6H22", { "stroke-width": 2, "stroke-dasharray": dashes[entry.dash ?? "solid"] });
-      if (entry.mark) path(marks[entry.mark], { stroke: "none" });
+      const line = { "stroke-width": 2, "stroke-dasharray": dashes[entry.dash ?? "solid"] };
+      const paths = [entry.shaded ? ["M0 1H22V11H0Z", { stroke: "none", opacity: 0.5 }] : ["M0 6H22", line]];
+      if (entry.mark) paths.push([marks[entry.mark], { stroke: "none" }]);
       button.setAttribute("aria-pressed", String(!hidden.has(entry.key)));
-      button.append(svg, entry.name);
+      button.append(glyph(entry.colour, paths), entry.name);
       button.addEventListener("click", () => {
         if (!hidden.delete(entry.key)) hidden.add(entry.key);
         changed();
@@ -101,5 +106,7 @@ const drawing = (() => {
     document.querySelectorAll(".closer").forEach((box) => watcher.observe(box));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => prepared.forEach((draw) => draw()));
   };
-  return { make, plain, unique, dash, mark, tint, theme, settings, axis, layout, choice, legend, common, frames, kinds, start };
+  return {
+    problems, make, plain, unique, dash, mark, tint, theme, settings, axis, layout, choice, glyph, legend, common, frames, kinds, start,
+  };
 })();

@@ -26,7 +26,7 @@ from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
 from harness.report.side_by_side import side_by_side
 
-SCRIPTS = ("plots.js", "drawing.js", "draws_and_steps.js", "line_densities.js", "plane_densities.js", "energy.js")
+SCRIPTS = ("drawing.js", "plots.js", "draws_and_steps.js", "line_densities.js", "plane_densities.js", "energy.js")
 NAMESPACES = re.compile(r"http://www\.w3\.org/(?:2000/svg|2000/xmlns/|1999/xhtml|1999/xlink|XML/1998/namespace)")
 ADDRESS = re.compile(r"https?://(?=\S)")
 

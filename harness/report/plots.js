@@ -1,14 +1,12 @@
 /* Error against dimension, or time where there is one dimension, and against wall-clock; one legend for both. */
 (() => {
   "use strict";
-  const make = (name, text, properties) =>
-    Object.assign(document.createElement(name), text === undefined ? {} : { textContent: text }, properties);
+  const { problems, make, plain, unique, theme, glyph } = drawing;
   const short = (value) => {
     if (value === null || value === undefined) return "–";
     const size = Math.abs(value);
     return value === 0 || (size >= 1e-3 && size < 1e5) ? String(Number(value.toPrecision(3))) : value.toExponential(2);
   };
-  const problems = JSON.parse(document.getElementById("plots").textContent);
   // Marks as Plotly names them, and as they look in the legend.
   const marks = [
     ["circle", "M11 1.5a4.5 4.5 0 1 0 .01 0Z"], ["square", "M7 2h8v8h-8Z"], ["triangle-up", "M11 1 16 10H6Z"],
@@ -19,13 +17,6 @@
   const open = [5, 1, 0, 2, 4, 6, 3, 7];
   const dashes = { dash: "6 3", dot: "2 2.5", dashdot: "6 2 2 2", longdash: "9 3" };
   const dash = (index) => Object.keys(dashes)[index % 4];
-  const theme = () => {
-    const style = getComputedStyle(document.documentElement);
-    return Object.fromEntries(["ink", "soft", "line", "paper", "faint", "published"].map((name) =>
-      [name, style.getPropertyValue(`--${name}`).trim()]));
-  };
-  // Plotly reads some tags in the text of labels.
-  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const known = (values) => values.some((value) => value !== null);
   const spread = (data, low, high, middle, colour) => ({
     type: "data", symmetric: false, color: colour, thickness: 1, width: 2,
@@ -43,7 +34,6 @@
     const box = section.querySelector(".plots");
     if (!box) return null;
     const hidden = new Set();
-    const unique = (values) => Array.from(new Set(values));
     const metrics = unique(problem.views.map((view) => view.metric));
     const times = unique(problem.views.map((view) => view.t)).sort((a, b) => a - b);
     const sizes = unique(problem.views.flatMap((view) => view.series.flatMap((series) => series.size))).sort((a, b) => a - b);
@@ -193,19 +183,10 @@
     };
 
     const sketch = (entry) => {
-      const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-      const path = (shape, attributes) => {
-        const part = document.createElementNS("http://www.w3.org/2000/svg", "path");
-        Object.entries({ d: shape, ...attributes }).forEach(([name, value]) => part.setAttribute(name, value));
-        svg.append(part);
-      };
-      svg.setAttribute("aria-hidden", "true");
-      svg.setAttribute("viewBox", "0 0 22 12");
-      svg.style.stroke = svg.style.fill = entry.colour;
-      if (entry.open !== undefined) path(marks[entry.open][1], { fill: "none", "stroke-width": 1.5 });
-      else path("M0 6H22", { "stroke-width": 1.8, "stroke-dasharray": entry.dash ? dashes[entry.dash] : "none" });
-      if (entry.mark !== undefined) path(marks[entry.mark][1], { stroke: "none" });
-      return svg;
+      const line = { "stroke-width": 1.8, "stroke-dasharray": entry.dash ? dashes[entry.dash] : "none" };
+      const paths = [entry.open === undefined ? ["M0 6H22", line] : [marks[entry.open][1], { fill: "none", "stroke-width": 1.5 }]];
+      if (entry.mark !== undefined) paths.push([marks[entry.mark][1], { stroke: "none" }]);
+      return glyph(entry.colour, paths);
     };
     const legend = (now) => {
       const focused = document.activeElement?.dataset?.key;
