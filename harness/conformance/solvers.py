@@ -137,8 +137,9 @@ def answers_in_form(trial: SolverTrial) -> str:
 def counts_its_particles(trial: SolverTrial) -> str:
     """``sample_size`` is the number of particles of the answer, and ``None`` for every other answer and for nodes."""
     for where, _, _, estimate in trial.estimates():
-        drawn = isinstance(estimate, Particles) and not isinstance(estimate, Nodes)
-        count = len(estimate.points) if drawn else None
+        count = None
+        if isinstance(estimate, Particles) and not isinstance(estimate, Nodes):
+            count = len(estimate.points)
         said = trial.solver.sample_size
         require(said == count, f"{where}: sample_size is {said}, but the answer has {count or 'no'} particles")
     return f"sample_size {trial.solver.sample_size}"

@@ -138,27 +138,25 @@ class OutputObjective:
 
     def derivatives(self, w: torch.Tensor, *, curved: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """Return gradient (K,) and Hessian (K, K) in w, the latter without V and W; zero unless ``curved``."""
-        mapped, hessian = self.mapped(w)
-        own, nodes = self.objective, self.nodes
-        place = own.intermediate_places(nodes.points, mapped)
-        slope = own.potential_gradient(place)
-        if own.interaction is not None:
-            slope = slope + own.interaction.mean_gradient(place, place, nodes.masses)
-        along = (mapped - nodes.points) / own.step_size + slope
+        along, hessian = self._slope(w)
         parts = self.run(partial(self._block, self.network(w), along, hessian, curved), self.blocks())
         gradients, curvatures = zip(*parts, strict=True)
         return torch.stack(gradients).sum(0), torch.stack(curvatures).sum(0)
 
-    def standard_errors(self, w: torch.Tensor) -> torch.Tensor:
-        """Return those of the derivatives in the f_j at w, (W,), were the nodes independent draws."""
+    def _slope(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the derivatives of the objective in T, but for its determinants, and ∇T: (n, D) and (n, D, D)."""
         mapped, hessian = self.mapped(w)
         own, nodes = self.objective, self.nodes
         place = own.intermediate_places(nodes.points, mapped)
         slope = own.potential_gradient(place)
         if own.interaction is not None:
             slope = slope + own.interaction.mean_gradient(place, place, nodes.masses)
-        along = (mapped - nodes.points) / own.step_size + slope
-        network = self.network(w)
+        return (mapped - nodes.points) / own.step_size + slope, hessian
+
+    def standard_errors(self, w: torch.Tensor) -> torch.Tensor:
+        """Return those of the derivatives in the f_j at w, (W,), were the nodes independent draws."""
+        along, hessian = self._slope(w)
+        nodes, network = self.nodes, self.network(w)
 
         def moments(block: slice) -> torch.Tensor:
             alone = self._parts_of_gradient(network, along, hessian, block)[:, : self.units]

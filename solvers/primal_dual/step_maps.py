@@ -17,12 +17,12 @@ from problems.interactions import Interaction
 from solvers.maps import InvertibleMap
 from solvers.networks.convex_derivatives import derivatives, fold, gradient
 from solvers.networks.convex_network import Architecture
+from solvers.networks.inversion import RESIDUAL, Linearised, inverted
 from solvers.primal_dual.perceptron import Pass, Perceptron
 from solvers.solver import Diverged
 from solvers.threads import workers
 
 BLOCK = 512
-RESIDUAL = 1e-10
 MOST_ITERATIONS = 200
 
 
@@ -65,30 +65,15 @@ class SmoothMap(InvertibleMap):
         return torch.cat([x for x, _, _ in parts]), torch.cat([each for _, each, _ in parts])
 
     def _inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-        found, log_dets = torch.full_like(y, torch.nan), y.new_full((len(y),), torch.nan)
-        left = torch.isfinite(y).all(1).nonzero()[:, 0]
-        target = y[left]
-        place = self.guess(target)
-        direction = torch.zeros_like(place)
-        length, size = y.new_ones(len(left)), y.new_full((len(left),), torch.inf)
-        for _ in range(MOST_ITERATIONS):
-            if not len(left):
-                break
-            trial = torch.addcmul(place, length[:, None], direction)
-            mapped, jacobian = self.jacobian(trial)
-            residual = target - mapped
-            trial_size = residual.norm(dim=1)
-            better = trial_size <= (1 - 1e-4 * length) * size
-            newton = torch.linalg.solve_ex(jacobian, residual[:, :, None])[0][:, :, 0]
-            place = torch.where(better[:, None], trial, place)
-            direction = torch.where(better[:, None], newton, direction)
-            size = torch.where(better, trial_size, size)
-            length = torch.where(better, 1.0, 0.5 * length)
-            done = better & (trial_size <= RESIDUAL * target.abs().amax(1).clamp(min=1))
-            found[left[done]], log_dets[left[done]] = trial[done], log_det(jacobian[done])
-            left, target, place, direction, length, size = (
-                state[~done] for state in (left, target, place, direction, length, size)
+        def linearised(x: torch.Tensor) -> Linearised:
+            mapped, jacobian = self.jacobian(x)
+            return Linearised(
+                mapped,
+                lambda residual: torch.linalg.solve_ex(jacobian, residual[:, :, None])[0][:, :, 0],
+                lambda chosen: log_det(jacobian[chosen]),
             )
+
+        found, log_dets = inverted(y, self.guess, linearised, MOST_ITERATIONS)
         return found, log_dets, int(torch.isnan(found).any(1).sum())
 
 
