@@ -32,7 +32,6 @@ from solvers.gaussian.flow_among_gaussians import NotConvex, implicit_step
 # Particles that V and W are averaged over where they are not quadratic, and the accuracy of log τ.
 AVERAGED, PAIRED = 4096, 1024
 ACCURACY = 1e-11
-WIDEST = 50.0
 GRADIENT_BLOCK = 512
 
 
