@@ -137,10 +137,10 @@ def _quadrature(grid: GridLaw, other: DensityEstimate | Density) -> Figure:
     p, q = np.exp(log_p), np.exp(log_q)
     both = np.isfinite(log_p) & np.isfinite(log_q)
     excluded = width * float(np.sum((p + q)[~both])) + _outer_mass(grid, other)
-    # An empty cell's log-density is that of a floor, which may decide nothing: what the other has there is excluded.
+    # There a grid's log-density is that of a floor, which may decide nothing.
     for law, density in ((grid, q), (other, p)):
         if isinstance(law, GridLaw):
-            excluded += width * float(np.sum(density[both & law.empty(x[:, 0]).numpy()]))
+            excluded += width * float(np.sum(density[both & law.beyond_support(x[:, 0]).numpy()]))
     estimator = f"quadrature on {len(x)} cells"
     if excluded > NEGLIGIBLE_MASS:
         return Figure(math.inf, 0.0, f"{estimator}; mass {excluded:.3g} lies where the other density is zero")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from problems.arrays import Reals
+from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.references.cell_law_2d import CellLaw2D
@@ -101,10 +102,15 @@ def coarsened(density: Reals, factor: int) -> Reals:
     return np.asarray(density.reshape(m // factor, factor, n // factor, factor).mean(axis=(1, 3)))
 
 
+def _fills_space(internal: InternalEnergy | None) -> bool:
+    """Return whether mass is everywhere at once: by entropy and fast diffusion, not by ρᵐ with m > 1."""
+    return isinstance(internal, Entropy) or (isinstance(internal, PowerEntropy) and internal.exponent < 1)
+
+
 def law_of(scheme: FiniteVolumes, density: Reals) -> GridLaw | CellLaw2D:
     """Return the law of a density (m,) or (m, n) on the cells of ``scheme``."""
     masses = torch.from_numpy(scheme.volume * density)
     if scheme.dim == 1:
-        return GridLaw(scheme.lower[0], scheme.upper[0], masses)
+        return GridLaw(scheme.lower[0], scheme.upper[0], masses, bounded=not _fills_space(scheme.energy.internal))
     (x0, y0), (x1, y1) = scheme.lower, scheme.upper
     return CellLaw2D((x0, y0), (x1, y1), masses)

@@ -29,7 +29,8 @@ class GridLaw(Density):
 
     Masses below zero by rounding count as empty; NaN is let through, for the estimate that holds it to report. The
     log-density is -inf outside [lower, upper] and at least about -690 inside, so that what rounding does to an empty
-    cell hardly shows in a divergence.
+    cell hardly shows in a divergence. ``bounded`` says that cells are empty because the law's support ends, as that of
+    a diffusion never does.
 
     Raises ``ValueError`` for an empty interval, fewer than three cells, or masses that do not sum to 1 within 1e-6.
     """
@@ -37,6 +38,7 @@ class GridLaw(Density):
     lower: float
     upper: float
     masses: torch.Tensor
+    bounded: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
@@ -110,10 +112,10 @@ class GridLaw(Density):
         outside = (x < self.lower) | (x > self.upper)
         return torch.where(outside, -torch.inf, torch.where(x.isnan(), torch.nan, inside))
 
-    def empty(self, x: torch.Tensor) -> torch.Tensor:
-        """Return whether each point of ``x`` (n,) lies in a cell that holds nothing, shape (n,)."""
+    def beyond_support(self, x: torch.Tensor) -> torch.Tensor:
+        """Return whether each point of ``x`` (n,) lies in an empty cell of a ``bounded`` law, shape (n,)."""
         cell, _ = self._locate(x)
-        return self.masses[cell] <= EMPTY_CELL
+        return (self.masses[cell] <= EMPTY_CELL) & self.bounded
 
     def cumulative(self, x: torch.Tensor) -> torch.Tensor:
         """Return the mass below each point of ``x`` (n,), shape (n,)."""
@@ -156,7 +158,7 @@ class GridLaw(Density):
             return self.coarsened(self.cells // cells)
         edges = torch.linspace(self.lower, self.upper, cells + 1, dtype=torch.float64)
         masses = self.cumulative(edges).diff()
-        return GridLaw(self.lower, self.upper, masses / masses.sum())
+        return GridLaw(self.lower, self.upper, masses / masses.sum(), self.bounded)
 
     def coarsened(self, factor: int = 2) -> GridLaw:
         """Return the law on cells ``factor`` times as wide, their masses summed.
@@ -165,7 +167,7 @@ class GridLaw(Density):
         """
         if factor < 1 or self.cells % factor:
             raise ValueError(f"GridLaw: {self.cells} cells cannot be merged {factor} at a time")
-        return GridLaw(self.lower, self.upper, self.masses.reshape(-1, factor).sum(1))
+        return GridLaw(self.lower, self.upper, self.masses.reshape(-1, factor).sum(1), self.bounded)
 
 
 def discretised(law: Density, lower: float, upper: float, cells: int) -> GridLaw:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import harness.store
+from former_stores import take_back
 from harness import load
 from harness.catalogue import catalogue
 from harness.editing import retire_edited
@@ -117,11 +118,7 @@ def test_an_older_store_that_cannot_be_written_is_brought_up_in_memory(
     shared: Path, unwritable: Callable[[Path], None]
 ) -> None:
     with sqlite3.connect(shared) as old:
-        for statement in ("DROP TABLE suites", "DROP TABLE contents", "ALTER TABLE runs DROP COLUMN data"):
-            old.execute(statement)
-        old.execute("ALTER TABLE cells DROP COLUMN data")
-        old.execute("ALTER TABLE cells DROP COLUMN printed")
-        old.execute("PRAGMA user_version = 5")
+        take_back(old, 5)
     old.close()
     unwritable(shared)
     try:

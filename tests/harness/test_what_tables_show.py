@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from former_stores import take_back
 from harness import load
 from harness.catalogue import Catalogue, catalogue
 from harness.completion import completed_by
@@ -319,16 +320,8 @@ def test_cells_that_older_stores_have_of_data_sets_are_marked(tmp_path: Path) ->
         for cell in banana_cells(None):
             figure = Measurement(10.0, "accuracy", 0.5, 0.0, "test", None)
             store.record(cell, Outcome("ok", measurements=(figure,)), number, 0)
-        # Back to the format before, which said nothing of data.
-        store.connection.execute("PRAGMA user_version = 5")
-        for statement in (
-            "DROP TABLE suites",
-            "DROP TABLE contents",
-            "ALTER TABLE runs DROP COLUMN data",
-            "ALTER TABLE cells DROP COLUMN data",
-            "ALTER TABLE cells DROP COLUMN printed",
-        ):
-            store.connection.execute(statement)
+        # That format said nothing of data.
+        take_back(store.connection, 5)
     frame = load(path)
     assert set(frame["data"]) == {DATA_UNKNOWN}
     assert all("data unknown" in label for label in summarise(frame)["label"])

@@ -265,6 +265,18 @@ def test_published_estimator_of_many_particles_takes_a_subset(monkeypatch):
     assert measured(PublishedSymKL(), weighted, truth, 1, 12).value == pytest.approx(everything.value, abs=error)
 
 
+def test_what_rounding_left_empty_excludes_nothing_and_what_lies_beyond_a_support_does():
+    """A diffusion has mass everywhere: where its cells hold none in float64, the other law's tail is not excluded."""
+    masses = on_grid(gaussian(1, 0.0, 0.1), -8, 8, 400).masses
+    wide = Exact(gaussian(1))
+    assert int((masses == 0).sum()) > 100
+    of_a_diffusion = measured(SymKL(), wide, GridLaw(-8.0, 8.0, masses), 1, 0)
+    assert math.isfinite(of_a_diffusion.value)
+    of_a_support = measured(SymKL(), wide, GridLaw(-8.0, 8.0, masses, bounded=True), 1, 0)
+    assert of_a_support.value == math.inf
+    assert "where the other density is zero" in of_a_support.estimator
+
+
 def test_particles_in_a_plane_are_infinitely_far():
     points = torch.randn(50, 2, generator=generator(13), dtype=torch.float64)
     points[:, 1] = 2 * points[:, 0]
