@@ -43,8 +43,8 @@ from solvers.solver import Diverged
 
 SCHEMES = ("jko", "forward-backward")
 
-# Movement in standard deviations below which a step is found, and below which it is where rounding keeps J from falling
-# any further in ``STALLED`` iterations on end.
+# Movement in standard deviations below which a step is found, and below which it is where neither J nor the movement
+# falls any further in ``STALLED`` iterations on end.
 CONVERGED = 1e-8
 CONVERGED_TO_ROUNDING = 1e-6
 STALLED = 3
@@ -117,7 +117,8 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
     height = functional(mean, transport, found.value)
     if not math.isfinite(height):
         raise Diverged("E V is not finite")
-    history, beginning, slack, stalled = History(covariance.diagonal().sqrt()), height, ROUNDING * (1 + abs(height)), 0
+    history, beginning, slack = History(covariance.diagonal().sqrt()), height, ROUNDING * (1 + abs(height))
+    stalled, least = 0, math.inf
     for iteration in range(MOST_ITERATIONS):
         if not bool(torch.isfinite(found.gradient).all() and torch.isfinite(found.hessian).all()):
             raise Diverged("E ∇V or E ∇²V is not finite")
@@ -130,6 +131,7 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
         change = max(float((shift / scale).abs().max()), float(spread.abs().max()))
         if change <= CONVERGED:
             return mean, now, iteration
+        stalled, least = 0 if change < least else stalled, min(least, change)
         if stalled >= STALLED and change <= CONVERGED_TO_ROUNDING:
             return (mean, now, iteration) if beginning - height > slack else (*law, 0)
         by_transport = (transport - identity) @ covariance / h + found.hessian @ transport @ covariance

@@ -49,6 +49,7 @@ class GaussianVariational(Solver):
     """
 
     name: ClassVar[str] = "gaussian-variational"
+    version: ClassVar[int] = 2
     stationary_only: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05
