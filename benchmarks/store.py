@@ -22,7 +22,7 @@ from harness.plan import Cell, Selection, plan
 from harness.provenance import now, provenance
 from harness.store import Store, insert
 from harness.suite import Suite
-from harness.sweep import incomplete, pending
+from harness.sweeping import incomplete, pending
 
 MEASUREMENTS = tuple(Measurement(t, f"measure {m}", 0.1, 0.01, "none", None) for t in (0.5, 0.9) for m in range(6))
 RERUN = "wgfbench run free"

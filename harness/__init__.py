@@ -1,46 +1,65 @@
-"""The harness runs solvers on problems, measures their answers, and keeps and shows the figures."""
+"""The harness runs solvers on problems, measures their answers, and keeps and shows the figures.
+
+What it offers to Python is a function a word, each imported when it is first asked for:
+
+    from harness import problem, solve, measure, sweep, load
+
+`docs/python.md` shows them at work.
+"""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas
+    from harness.frame import load as load
+    from harness.frame import load_projections as load_projections
+    from harness.frame import load_traces as load_traces
+    from harness.in_python import measure as measure
+    from harness.in_python import problem as problem
+    from harness.in_python import solve as solve
+    from harness.in_python import sweep as sweep
+
+DEFAULT_STORE = Path("results/wgfbench.sqlite")
+"""The store that holds every run, where none is named."""
+
+FUNCTIONS = {
+    "problem": "harness.in_python",
+    "solve": "harness.in_python",
+    "measure": "harness.in_python",
+    "sweep": "harness.in_python",
+    "load": "harness.frame",
+    "load_traces": "harness.frame",
+    "load_projections": "harness.frame",
+}
+"""The functions that this package offers, and the modules that hold them."""
 
 
-def load(
-    path: str | Path, suite: str | None = None, preset: str | None = None, *, everything: bool = False
-) -> pandas.DataFrame:
-    """Return a store as one tidy frame, one row per cell, time and measure; see :func:`harness.frame.load`.
+def __getattr__(name: str) -> Any:
+    """Return a function of the package; raises ``AttributeError`` where there is none of this name."""
+    if name not in FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(FUNCTIONS[name]), name)
 
-    ``suite`` and ``preset`` keep the rows of one, ``everything`` adds those that have been replaced. Raises
-    ``UsageError`` for a file that is not a store, or when it knows no such suite.
+
+def __dir__() -> list[str]:
+    """Return the names that the package offers."""
+    return sorted({*globals(), *FUNCTIONS})
+
+
+class Package(ModuleType):
+    """This package, in which a module that is imported does not take the place of the function of its name.
+
+    Plug-ins import ``harness.measure.measure``, and the import system then sets ``harness.measure`` to a module.
     """
-    from harness.frame import load as load_frame
 
-    return load_frame(path, suite, preset, everything=everything)
-
-
-def load_traces(
-    path: str | Path, suite: str | None = None, preset: str | None = None, *, everything: bool = False
-) -> pandas.DataFrame:
-    """Return what solvers noted of steps and observations, a row per cell, trace and step; see ``harness.frame``.
-
-    Raises ``UsageError`` as :func:`load` does.
-    """
-    from harness.frame import load_traces as load_frame
-
-    return load_frame(path, suite, preset, everything=everything)
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in FUNCTIONS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
 
 
-def load_projections(
-    path: str | Path, suite: str | None = None, preset: str | None = None, *, everything: bool = False
-) -> pandas.DataFrame:
-    """Return draws of answers, (n, 2) each, in the plane of the truth's principal axes; see ``harness.frame``.
-
-    Raises ``UsageError`` as :func:`load` does.
-    """
-    from harness.frame import load_projections as load_frame
-
-    return load_frame(path, suite, preset, everything=everything)
+sys.modules[__name__].__class__ = Package

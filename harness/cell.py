@@ -161,10 +161,7 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         raise solution
     solver: Solver = cell.solver.make()
     solved = time.perf_counter()
-    for t, estimate in zip(solution.times, solution.estimates, strict=True):
-        defect = estimate.defect()
-        if defect is not None:
-            raise Diverged(f"at t = {t:g}: {defect}")
+    require_sound(solution)
     measurements, versions, unsuited = measure(cell, problem, solution, solver.sample_size)
     projections = tuple(project(cell, problem, solution))
     measured = time.perf_counter()
@@ -183,6 +180,14 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         assimilated=plain(solution.assimilated),
         projections=projections,
     )
+
+
+def require_sound(solution: Solution) -> None:
+    """Raise ``Diverged`` where one of a solution's estimates is unusable."""
+    for t, estimate in zip(solution.times, solution.estimates, strict=True):
+        defect = estimate.defect()
+        if defect is not None:
+            raise Diverged(f"at t = {t:g}: {defect}")
 
 
 def plain_value(value: Any) -> float | int | str:

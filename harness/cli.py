@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import DEFAULT_STORE
 from harness.errors import UsageError
 from solvers.reproducibility import hold
 
@@ -29,7 +28,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DEFAULT_STORE = Path("results/wgfbench.sqlite")
 SuiteName = Annotated[str, typer.Argument(help="A shipped suite (see `wgfbench list`) or the path of a TOML file.")]
 SuiteOfStore = Annotated[
     str | None, typer.Argument(help="A suite in the store, by id, name, title or file; the one last run if left out.")
@@ -129,99 +127,35 @@ def run(
 
     if not dry_run:
         server.start()
-    from harness.catalogue import catalogue
-    from harness.completion import completed_by
-    from harness.course import Course
-    from harness.editing import retire_edited
-    from harness.outcome import FINE
-    from harness.parsing import parse_bytes, parse_change, parse_seconds
-    from harness.plan import Change, Selection, one_cell, plan
-    from harness.progress import planned_table, report_outcome, watching
-    from harness.schedule import Resources, check_backend, shares
-    from harness.store import Store
-    from harness.suite import load_presets, with_measures
-    from harness.suite_identity import identity_of
-    from harness.supervise import Limits, check_data, check_device
-    from harness.sweep import incomplete, pending, sweep, with_known_data
+    from harness.parsing import parse_change
+    from harness.plan import Change
+    from harness.progress import planned_table, report_outcome
+    from harness.running import Request, Run
 
-    components = catalogue(plugin or ())
-    suites, preset = load_presets(suite, preset, components.targets["measure"])
-    chosen = with_measures(suites[preset], split(measures), components.targets["measure"])
-    identity = identity_of(suite, chosen.id, chosen.title, chosen.description)
-    changes = [Change(*parse_change(text)) for text in set_ or ()]
-    folder = check_data(data)
-    selection = Selection(split(problem), split(solver), dims, seeds, check_device(device), folder, changes)
-    cells = plan(chosen, selection, components)
-    if cell is not None:
-        cells = [one_cell(cells, cell)]
-    on_gpu = selection.device.startswith("cuda")
-    jobs, threads = shares(os.cpu_count() or 1, 1 if timing else jobs, threads, on_gpu)
-    limits = Limits(
-        seconds=parse_seconds("timeout", timeout or chosen.timeout),
-        memory=parse_bytes("memory", memory or chosen.memory),
-        threads=threads,
-        checkpoints=str(store.with_suffix(".checkpoints").absolute()),
-        data=folder,
-    )
-    # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
-    together = not timing and (threads > 1 or on_gpu)
-    resources = Resources(limits, jobs, together, check_backend(backend, in_order=stop_hopeless), scheduler)
-    if dry_run and not store.exists():
-        planned_table(cells, cells)
+    planned = Run(
+        Request(
+            suite=suite, preset=preset, problem=split(problem), solver=split(solver), dims=dims, seeds=seeds,
+            jobs=jobs, threads=threads, timing=timing, device=device, timeout=timeout, memory=memory,
+            measures=split(measures), changes=[Change(*parse_change(text)) for text in set_ or ()], retry=retry,
+            unknown_data=unknown_data, stop_hopeless=stop_hopeless, cell=cell, backend=backend, scheduler=scheduler,
+            data=data, plugin=plugin or (), store=store,
+        )
+    )  # fmt: skip
+    if dry_run:
+        planned_table(*planned.waiting())
         return
-    with Store(store, reading=dry_run) as opened:
-        lacks = completed_by(components)
-        cells, of_unknown = with_known_data(cells, opened, lacks, unknown_data)
-        course = Course.of(cells, opened.statuses(), stop_hopeless, retry)
-        cells = [each for each in cells if not course.needless(each)]
-        again = of_unknown if unknown_data else []
-        completing = [each for each in incomplete(cells, opened, lacks) if each not in again]
-        waiting = pending(cells, opened, retry or cell is not None) + completing
-        waiting += [each for each in again if each not in waiting]
-        if dry_run:
-            planned_table(cells, waiting)
-            return
-        options: dict[str, Any] = {"preset": preset, "problem": problem, "solver": solver, "dims": dims, "seeds": seeds}
-        options |= {"measures": measures, "set": set_, "device": selection.device, "data": data, "plugin": plugin}
-        options |= {"store": store}
-        opened.register(identity)
-        retired = retire_edited(opened, identity.key, suites, components, folder, {each.key for each in cells})
-        opened.record_plan(identity.key, preset, cells, rerun_command(suite, options))
-        if retired:
-            print(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`", file=sys.stderr)
-        if of_unknown and not unknown_data:
-            print(f"{len(of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again", file=sys.stderr)
-        try:
-            with watching(len(cells), len(waiting), len(completing)) as progress:
-                keys = {each.key for each in again}
-                counts = sweep(waiting, opened, identity.key, preset, resources, lacks, progress, keys, course)
-        except KeyboardInterrupt:
-            print("stopped: what had finished is kept, and the same command goes on from there", file=sys.stderr)
-            raise typer.Exit(130) from None
-        ended = opened.reasons()
-        left = incomplete(cells, opened, lacks)
-        needless = [each.key for each in cells if each.key not in ended and course.needless(each)]
-        opened.forget(identity.key, preset, needless)
-        cells = [each for each in cells if each.key not in needless and each.key in ended]
-        report_outcome(cells, ended, counts, store, len(left))
-    if left or any(ended[each.key][0] not in FINE for each in cells):
+    try:
+        ran = planned.run()
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    report_outcome(ran.cells, ran.ended, ran.counts, store, ran.incomplete)
+    if not ran.fine:
         raise typer.Exit(1)
 
 
 def split(names: list[str] | None) -> list[str] | None:
     """Return the names of a repeated option whose values may hold several between commas."""
     return None if names is None else [name.strip() for value in names for name in value.split(",")]
-
-
-def rerun_command(suite: str, options: dict[str, Any]) -> str:
-    """Return the command that plans the same cells again, with the options that differ from their defaults."""
-    defaults = {"device": "cpu", "store": DEFAULT_STORE}
-    words = ["wgfbench", "run", suite]
-    for name, value in options.items():
-        if value and value != defaults.get(name):
-            for each in value if isinstance(value, list) else [value]:
-                words += [f"--{name}", str(each)]
-    return shlex.join(words)
 
 
 @app.command()

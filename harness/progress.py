@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from harness.notebook import NotebookProgress
 from harness.one_cell import plain
 from harness.outcome import FINE, Outcome
 from harness.plan import Cell
@@ -28,9 +29,9 @@ LOG_SECONDS = 30.0
 def watching(
     planned: int, waiting: int, completing: int = 0, every: float = LOG_SECONDS
 ) -> Iterator[Callable[[Cell, Outcome], None]]:
-    """Show a bar with counts, failures and the time left on a terminal; yield the function that advances it.
+    """Show a bar with counts, failures and the time left on a terminal or in a notebook; yield what advances it.
 
-    Where there is no terminal, a line says the same ``every`` so many seconds. ``completing`` of the ``waiting`` cells
+    Where there is neither, a line says the same ``every`` so many seconds. ``completing`` of the ``waiting`` cells
     are in the store, without all their measures or with older ones.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -56,7 +57,8 @@ def watching(
         disable=not console.is_terminal,
     )
     log = None if console.is_terminal else Log(waiting, every, console)
-    with bar, log or nullcontext():
+    notebook = NotebookProgress(waiting) if console.is_jupyter else None
+    with bar, notebook or log or nullcontext():
         task = bar.add_task("", total=waiting, failed=0)
 
         def advance(cell: Cell, outcome: Outcome) -> None:
@@ -66,6 +68,8 @@ def watching(
             bar.update(task, advance=1, failed=failed, description=what)
             if log is not None:
                 log.done, log.failed = log.done + 1, failed
+                if notebook is not None:
+                    notebook.advance(f"{log.line()}; {what}")
 
         yield advance
 
@@ -91,10 +95,11 @@ class Log:
 
     def _write(self) -> None:
         while not self._stop.wait(self.every):
-            self.console.print(self.line(time.monotonic() - self._began))
+            self.console.print(self.line())
 
-    def line(self, seconds: float) -> str:
-        """Return the line to be written so many seconds after the start."""
+    def line(self, seconds: float | None = None) -> str:
+        """Return the line to be written so many seconds after the start, or now."""
+        seconds = time.monotonic() - self._began if seconds is None else seconds
         left = self.waiting - self.done
         rest = f"about {duration(seconds / self.done * left)} left" if self.done else "no cell has ended yet"
         return f"{self.done} of {self.waiting} cells, {self.failed} failed, after {duration(seconds)}, {rest}"

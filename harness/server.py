@@ -6,8 +6,13 @@ Cheap to import, so that the command line can start the server before it imports
 from __future__ import annotations
 
 import multiprocessing
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
+from types import ModuleType
 
 from harness.catalogue import BUILTIN
 from harness.environment import with_variables
@@ -47,3 +52,22 @@ def start() -> None:
     hold()
     with with_variables({"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}):
         ensure_running()
+
+
+STARTING = threading.Lock()
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Let a process that is started inside not run again the script that runs here: a cell needs nothing of it.
+
+    Processes that are not forked from this one import its main module, by the file that it says it is of, and a script
+    that calls for a sweep would call for it again.
+    """
+    with STARTING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main

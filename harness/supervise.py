@@ -85,7 +85,8 @@ def supervise(cells: Sequence[Cell], limits: Limits, stop: threading.Event | Non
     source, output = forkserver.Pipe(duplex=False)
     printed = Printed(source)
     child = forkserver.Process(target=child_main, args=(sender, output, cells, limits))
-    child.start()
+    with server.without_main():
+        child.start()
     assert child.pid is not None
     sender.close()
     output.close()

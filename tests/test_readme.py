@@ -41,7 +41,8 @@ def table(first: str) -> list[Row]:
 METHODS = {name: row for row in table("method") for name in re.findall(r"`([^`]+)`", row["method"])}
 
 
-def test_the_example_prints_what_it_shows() -> None:
+def test_the_example_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     code, shown = re.findall(r"<!-- example: .*? -->\n```python\n(.*?)```\n\n```\n(.*?)```", TEXT, re.DOTALL)[0]
     assert len([line for line in code.splitlines() if line]) <= 10
     printed = io.StringIO()

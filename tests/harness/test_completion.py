@@ -22,7 +22,7 @@ from harness.provenance import provenance
 from harness.store import Store
 from harness.store_formats import APPLICATION_ID, SCHEMA, SINCE_2, SINCE_3
 from harness.suite import Suite
-from harness.sweep import incomplete, pending
+from harness.sweeping import incomplete, pending
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NOW = {name: import_target(entry.target).version for name, entry in CATALOGUE.items()}

@@ -25,7 +25,7 @@ from harness.report.apart import told_apart
 from harness.report.summary import summarise
 from harness.store import Store
 from harness.suite import Suite
-from harness.sweep import pending, with_known_data
+from harness.sweeping import pending, with_known_data
 from seeding import numpy_generator
 
 Command = Callable[..., Any]

@@ -1,0 +1,188 @@
+"""The bench from Python: an instance of a problem, a solver's answer to it, what that is worth, and whole sweeps.
+
+Instances and random streams are those of the command line: an answer here has the figures, bit for bit, of the cell of
+a sweep with the same settings and seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from harness import DEFAULT_STORE, server
+from harness.answer import Answer
+from harness.arguments import Files, changes, count, listed, numbers, paths
+from harness.cell import require_sound, with_sure_truth
+from harness.environment import with_variables
+from harness.errors import UsageError
+from harness.frame import load
+from harness.instance import Instance, cell_of, component_of
+from harness.measure.measure import Measure
+from harness.measuring import DRAWS
+from harness.plan import Evaluation
+from harness.progress import report_outcome
+from harness.running import Request, Run
+from harness.streams import stream
+from harness.supervise import check_data, check_device
+from problems.data.datasets import FOLDER_VARIABLE
+from problems.problem import ProblemFamily
+from solvers.reproducibility import hold
+from solvers.solver import Solution, Solver
+
+
+def problem(
+    family: str | type[ProblemFamily] | ProblemFamily,
+    /,
+    dim: int | None = None,
+    seed: int = 0,
+    *,
+    plugin: Files = (),
+    folder: str | Path | None = None,
+    **settings: Any,
+) -> Instance:
+    """Return instance number ``seed`` of a problem: a name of ``wgfbench list``, or a family of your own.
+
+    ``settings`` are those of the family, ``dim`` the smallest dimension that it has unless it is given. ``plugin``
+    names Python files that hold further problems, ``folder`` one of ``NAME.csv.gz`` data sets.
+
+    Raises ``UsageError`` for a name, a setting or a dimension that there is not.
+    """
+    hold()
+    component = component_of("problem", family, settings, plugin)
+    with with_variables(folder_variable(folder)):
+        made: ProblemFamily = component.make()
+        known = made.dims()
+        if dim is None:
+            dim = 1 if known is None else min(known)
+        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+            raise UsageError(f"dim must be a whole number >= 1, got {dim!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UsageError(f"seed must be a whole number >= 0, got {seed!r}")
+        if known is not None and dim not in known:
+            raise UsageError(f"{component.label} has no dimension {dim} (there are: {', '.join(map(str, known))})")
+        built = made.build(dim, seed, stream("problem", component.formerly()[0], dim, seed))
+    return Instance(component, dim, seed, built)
+
+
+def solve(
+    instance: Instance,
+    solver: str | type[Solver] | Solver,
+    /,
+    *,
+    device: str = "cpu",
+    plugin: Files = (),
+    **settings: Any,
+) -> Answer:
+    """Return the answer of a solver, a name of ``wgfbench list`` or one of your own, with these ``settings``.
+
+    It runs in this process, without limits of time and memory; ``sweep`` gives every run a process of its own.
+
+    Raises ``UsageError`` for a name or a setting that there is not, steps that do not reach the times, and a solver
+    that does not apply, and ``Diverged`` for an answer that is not finite.
+    """
+    if not isinstance(instance, Instance):
+        raise UsageError(f"solve takes an instance that `problem` returns, got {type(instance).__name__}")
+    component = component_of("solver", solver, settings, plugin)
+    made: Solver = component.make()
+    posed = instance.problem
+    try:
+        made.check_times(posed.flow.times)
+    except ValueError as error:
+        raise UsageError(f"{component.label} on {instance.component.label}: {error}") from error
+    why = made.refusal(posed)
+    if why is None:
+        posed = with_sure_truth(posed)
+        why = made.refusal(posed)
+    if why is not None:
+        raise UsageError(f"{component.label} does not apply to {instance.component.label}: {why}")
+    instance = dataclasses.replace(instance, problem=posed)
+    where = check_device(device)
+    identity = cell_of(instance, component, Evaluation(DRAWS), where).run_identity
+    began = time.perf_counter()
+    found = made.solve(posed, stream("solver", identity), torch.device(where))
+    seconds = time.perf_counter() - began
+    require_sound(found)
+    return Answer(
+        **{each.name: getattr(found, each.name) for each in dataclasses.fields(Solution)},
+        instance=instance,
+        component=component,
+        sample_size=made.sample_size,
+        seconds=seconds + float(found.cost.earlier_seconds),
+    )
+
+
+def measure(answer: Answer, /, *measures: str | type[Measure], draws: int = DRAWS, plugin: Files = ()) -> pd.DataFrame:
+    """Return what an answer is worth by these measures, else by all that its problem names: a row a time and measure.
+
+    Columns are ``t``, ``measure``, ``value``, ``standard_error``, ``floor`` and ``estimator``. The floor is what the
+    same estimator says of exact draws, as many as the answer's particles, on the same ``draws`` evaluation draws a
+    side; it is NaN where the truth is not known.
+
+    Raises ``UsageError`` for a measure that there is not or that does not suit the answer, and ``Diverged`` where the
+    answer is to blame.
+    """
+    if not isinstance(answer, Answer):
+        raise UsageError(f"measure takes an answer that `solve` returns, got {type(answer).__name__}")
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
+        raise UsageError(f"draws must be a whole number >= 2, got {draws!r}")
+    return answer.worth(measures, draws, plugin)
+
+
+def sweep(
+    suite: str | Path,
+    /,
+    *,
+    preset: str | None = None,
+    problem: str | Sequence[str] | None = None,
+    solver: str | Sequence[str] | None = None,
+    dims: str | int | Sequence[int] | None = None,
+    seeds: str | int | Sequence[int] | None = None,
+    measures: str | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    timing: bool = False,
+    device: str = "cpu",
+    timeout: str | None = None,
+    memory: str | None = None,
+    retry: bool = False,
+    stop_hopeless: bool = False,
+    backend: str = "local",
+    scheduler: str | None = None,
+    data: str | Path | None = None,
+    plugin: Files = (),
+    store: str | Path = DEFAULT_STORE,
+) -> pd.DataFrame:
+    """Run a suite, a shipped one or a TOML file, as ``wgfbench run`` does, and return its rows as ``load`` does.
+
+    All keywords are the options of the command, which ``wgfbench run --help`` explains; lists may be lists.
+    ``settings`` are those of ``--set``: ``{"euler-maruyama.step_size": 0.01}``. Progress is shown on standard error or
+    in the notebook. Cells that fail are rows with their reason.
+
+    Raises ``UsageError`` for whatever the command line refuses, with the same line.
+    """
+    server.start()
+    planned = Run(
+        Request(
+            suite=str(suite), preset=preset, problem=listed(problem), solver=listed(solver), dims=numbers(dims),
+            seeds=numbers(seeds), jobs=count("jobs", jobs), threads=count("threads", threads), timing=timing,
+            device=device, timeout=timeout, memory=memory, measures=listed(measures), changes=changes(settings or {}),
+            retry=retry, stop_hopeless=stop_hopeless, backend=backend, scheduler=scheduler,
+            data=None if data is None else Path(data), plugin=paths(plugin), store=Path(store),
+        )
+    )  # fmt: skip
+    ran = planned.run()
+    report_outcome(ran.cells, ran.ended, ran.counts, Path(store), ran.incomplete)
+    return load(store, ran.suite, ran.preset)
+
+
+def folder_variable(folder: str | Path | None) -> dict[str, str]:
+    """Return the variable of the environment that says where data lie, if it is asked for another folder."""
+    found = None if folder is None else check_data(Path(folder))
+    return {} if found is None else {FOLDER_VARIABLE: found}

@@ -1,0 +1,214 @@
+"""A run from what was asked for to what the store then holds: the command `run`, and the function `sweep` of Python."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import DEFAULT_STORE
+from harness.catalogue import catalogue
+from harness.completion import completed_by
+from harness.course import Course
+from harness.editing import retire_edited
+from harness.outcome import FINE
+from harness.parsing import parse_bytes, parse_seconds
+from harness.plan import Cell, Change, Selection, one_cell, plan
+from harness.progress import watching
+from harness.schedule import Resources, check_backend, shares
+from harness.store import Store
+from harness.suite import load_presets, with_measures
+from harness.suite_identity import identity_of
+from harness.supervise import Limits, check_data, check_device
+from harness.sweeping import incomplete, pending, sweep, with_known_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """All that may be asked of a run, as in `wgfbench run --help`; ``None`` leaves it to the suite or the machine."""
+
+    suite: str
+    preset: str | None = None
+    problem: Sequence[str] | None = None
+    solver: Sequence[str] | None = None
+    dims: str | None = None
+    seeds: str | None = None
+    jobs: int | None = None
+    threads: int | None = None
+    timing: bool = False
+    device: str = "cpu"
+    timeout: str | None = None
+    memory: str | None = None
+    measures: Sequence[str] | None = None
+    changes: Sequence[Change] = ()
+    retry: bool = False
+    unknown_data: bool = False
+    stop_hopeless: bool = False
+    cell: str | None = None
+    backend: str = "local"
+    scheduler: str | None = None
+    data: Path | None = None
+    plugin: Sequence[Path] = ()
+    store: Path = DEFAULT_STORE
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run came to: its planned ``cells``, with their status and reason by key, and how many ran now.
+
+    ``incomplete`` of them lack a measure still. ``suite`` and ``preset`` name it in the store.
+    """
+
+    suite: str
+    preset: str
+    cells: Sequence[Cell]
+    ended: Mapping[str, tuple[str, str | None]]
+    counts: Counter[str]
+    incomplete: int
+
+    @property
+    def fine(self) -> bool:
+        """Whether every cell is ok, or was skipped, and has all its measures."""
+        return not self.incomplete and all(self.ended[cell.key][0] in FINE for cell in self.cells)
+
+
+class Run:
+    """A run that is planned: its cells, and means to run them.
+
+    Raises ``UsageError`` for whatever is asked that is not allowed.
+    """
+
+    def __init__(self, request: Request) -> None:
+        """Plan what is asked for; nothing runs yet, and nothing is written."""
+        self.request = request
+        self.components = catalogue(request.plugin)
+        measures = self.components.targets["measure"]
+        self.suites, self.preset = load_presets(request.suite, request.preset, measures)
+        wanted = None if request.measures is None else list(request.measures)
+        chosen = with_measures(self.suites[self.preset], wanted, measures)
+        self.identity = identity_of(request.suite, chosen.id, chosen.title, chosen.description)
+        self.folder = check_data(request.data)
+        self.device = check_device(request.device)
+        selection = Selection(
+            request.problem, request.solver, request.dims, request.seeds, self.device, self.folder, request.changes
+        )
+        self.cells = plan(chosen, selection, self.components)
+        if request.cell is not None:
+            self.cells = [one_cell(self.cells, request.cell)]
+        on_gpu = self.device.startswith("cuda")
+        jobs = 1 if request.timing else request.jobs
+        jobs, threads = shares(os.cpu_count() or 1, jobs, request.threads, on_gpu)
+        limits = Limits(
+            seconds=parse_seconds("timeout", request.timeout or chosen.timeout),
+            memory=parse_bytes("memory", request.memory or chosen.memory),
+            threads=threads,
+            checkpoints=str(request.store.with_suffix(".checkpoints").absolute()),
+            data=self.folder,
+        )
+        # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
+        together = not request.timing and (threads > 1 or on_gpu)
+        backend = check_backend(request.backend, in_order=request.stop_hopeless)
+        self.resources = Resources(limits, jobs, together, backend, request.scheduler)
+        self.lacks = completed_by(self.components)
+
+    def waiting(self) -> tuple[list[Cell], list[Cell]]:
+        """Return the planned cells, and those of them that would run now."""
+        if not self.request.store.exists():
+            return self.cells, self.cells
+        with Store(self.request.store, reading=True) as store:
+            asked = self._asked(store)
+            return asked.cells, asked.waiting
+
+    def run(self) -> Ran:
+        """Run what the store lacks, with progress on standard error, and return how all of it then stands.
+
+        What has finished when a ``KeyboardInterrupt`` comes is kept.
+        """
+        with Store(self.request.store) as store:
+            asked = self._asked(store)
+            suite, kept = self.identity.key, {each.key for each in asked.cells}
+            store.register(self.identity)
+            retired = retire_edited(store, suite, self.suites, self.components, self.folder, kept)
+            store.record_plan(suite, self.preset, asked.cells, self._again())
+            if retired:
+                note(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`")
+            if asked.of_unknown and not self.request.unknown_data:
+                note(f"{len(asked.of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again")
+            try:
+                with watching(len(asked.cells), len(asked.waiting), len(asked.completing)) as progress:
+                    again = {each.key for each in asked.again}
+                    counts = sweep(
+                        asked.waiting, store, suite, self.preset, self.resources, self.lacks, progress, again,
+                        asked.course,
+                    )  # fmt: skip
+            except KeyboardInterrupt:
+                note("stopped: what had finished is kept, and the same command goes on from there")
+                raise
+            ended = store.reasons()
+            left = incomplete(asked.cells, store, self.lacks)
+            needless = [each.key for each in asked.cells if each.key not in ended and asked.course.needless(each)]
+            store.forget(suite, self.preset, needless)
+            cells = [each for each in asked.cells if each.key not in needless and each.key in ended]
+            return Ran(suite, self.preset, cells, ended, counts, len(left))
+
+    def _asked(self, store: Store) -> Asked:
+        """Return which of the planned cells the store lacks in part or in whole."""
+        request = self.request
+        cells, of_unknown = with_known_data(self.cells, store, self.lacks, request.unknown_data)
+        course = Course.of(cells, store.statuses(), request.stop_hopeless, request.retry)
+        cells = [each for each in cells if not course.needless(each)]
+        again = of_unknown if request.unknown_data else []
+        completing = [each for each in incomplete(cells, store, self.lacks) if each not in again]
+        waiting = pending(cells, store, request.retry or request.cell is not None) + completing
+        waiting += [each for each in again if each not in waiting]
+        return Asked(cells, waiting, completing, of_unknown, again, course)
+
+    def _again(self) -> str:
+        """Return the command that plans the same cells again, with the options that differ from their defaults."""
+        request = self.request
+        changes = [f"{each.component}.{each.setting}={toml(each.value)}" for each in request.changes]
+        options: dict[str, Any] = {"preset": self.preset, "problem": request.problem, "solver": request.solver}
+        options |= {"dims": request.dims, "seeds": request.seeds, "measures": request.measures, "set": changes}
+        options |= {"device": self.device, "data": request.data, "plugin": request.plugin, "store": request.store}
+        defaults = {"device": "cpu", "store": DEFAULT_STORE}
+        words = ["wgfbench", "run", request.suite]
+        for name, value in options.items():
+            if value and value != defaults.get(name):
+                for each in value if isinstance(value, list | tuple) else [value]:
+                    words += [f"--{name}", str(each)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The cells of a run as a store knows them: all, those to run, and of these the ones that only lack a measure.
+
+    Those ``of_unknown`` data are of a store that did not keep what the data were; ``again`` has them where they are to
+    be run again.
+    """
+
+    cells: list[Cell]
+    waiting: list[Cell]
+    completing: list[Cell]
+    of_unknown: list[Cell]
+    again: list[Cell]
+    course: Course
+
+
+def toml(value: Any) -> str:
+    """Return a setting's value as it would be written behind ``--set NAME.SETTING=``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def note(words: str) -> None:
+    """Say something of a run, beside its progress."""
+    print(words, file=sys.stderr)
