@@ -19,7 +19,7 @@ from problems.problem import Problem, ProblemFamily
 from problems.references.marginals_1d import reference_marginal
 from problems.validation import require_number, require_positive, require_seed, require_times
 
-MEASURES = ("symkl", "symkl-published", "energy-distance", "sliced-w2", "bures-w2")
+MEASURES = ("symkl", "kl", "symkl-published", "energy-distance", "sliced-w2", "bures-w2")
 
 
 @dataclass(frozen=True)

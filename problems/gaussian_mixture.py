@@ -39,7 +39,16 @@ from problems.validation import (
 MARGINAL_DIM = 2
 """The largest dimension in which ρ_t can be worked out on a grid."""
 
-MEASURES = ("symkl", "symkl-published", "symkl-carried", "energy-distance", "sliced-w2", "bures-w2", "mode-weights")
+MEASURES = (
+    "symkl",
+    "kl",
+    "symkl-published",
+    "symkl-carried",
+    "energy-distance",
+    "sliced-w2",
+    "bures-w2",
+    "mode-weights",
+)
 
 PUBLISHED = {
     2: ("venus", 5, 5.0),

@@ -31,7 +31,7 @@ from problems.references.exact_filter import kalman_filter
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import require_counts, require_positive, require_seed, require_times
 
-MEASURES = ("symkl", "symkl-gaussian", "bures-w2", *FILTERING_MEASURES)
+MEASURES = ("symkl", "kl", "symkl-gaussian", "bures-w2", *FILTERING_MEASURES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from problems.posterior.logistic_posterior import LogisticLikelihood, LogisticPo
 from problems.problem import Evidence, Prediction, Problem, ProblemFamily, View
 from problems.validation import require_choice, require_positive, require_seed, require_times
 
-MEASURES = ("accuracy", "log-predictive", "calibration-error", "energy-distance", "c2st", "elbo", "evidence-gap")
+MEASURES = ("accuracy", "log-predictive", "calibration-error", "kl", "energy-distance", "c2st", "elbo", "evidence-gap")
 MOMENT_MEASURES = ("mean-error", "deviation-error", "marginal-w1", "symkl-gaussian", "bures-w2", "sliced-w2")
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "posterior"
 

@@ -33,6 +33,7 @@ from problems.validation import (
 
 MEASURES = (
     "symkl",
+    "kl",
     "symkl-published",
     "symkl-carried",
     "symkl-gaussian",

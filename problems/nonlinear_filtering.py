@@ -50,7 +50,7 @@ from problems.validation import (
     require_times,
 )
 
-MEASURES = ("symkl", *FILTERING_MEASURES)
+MEASURES = ("symkl", "kl", *FILTERING_MEASURES)
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published" / "filtering_observations.csv"
 PUBLISHED_INSTANCES = 15
 PATH_STEP = 5e-4

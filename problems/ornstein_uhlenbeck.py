@@ -31,7 +31,16 @@ from problems.validation import (
     require_times,
 )
 
-MEASURES = ("symkl", "symkl-published", "symkl-carried", "symkl-gaussian", "bures-w2", "energy-distance", "sliced-w2")
+MEASURES = (
+    "symkl",
+    "kl",
+    "symkl-published",
+    "symkl-carried",
+    "symkl-gaussian",
+    "bures-w2",
+    "energy-distance",
+    "sliced-w2",
+)
 
 SPECTRA = {"well-conditioned": (0.5, 2.0), "stiff": (0.5, 500.0)}
 """Smallest and largest eigenvalue of A by name: relaxation times that differ by 4 and by 1000."""

@@ -39,7 +39,7 @@ PUBLISHED_STARTS = {1: 2e-3, 3: 1e-3, 6: 1e-3}
 
 OF_DENSITIES = ("l1", "hellinger")
 OF_EDGES = ("support-radius", "mass-outside")
-OF_TAILS = ("symkl",)
+OF_TAILS = ("symkl", "kl")
 OF_MOMENTS = ("energy-gap", "w2", "sliced-w2", "energy-distance", "bures-w2")
 MEASURES = (*OF_DENSITIES, *OF_EDGES, *OF_TAILS, *OF_MOMENTS)
 

@@ -24,6 +24,7 @@ from problems.validation import require_choice, require_positive, require_seed, 
 
 MEASURES = (
     "symkl",
+    "kl",
     "symkl-published",
     "energy-distance",
     "sliced-w2",

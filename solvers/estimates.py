@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -122,10 +122,16 @@ class Estimate(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Particles(Estimate):
-    """Particles are points (n, D) with optional log-weights (n,), which need not be normalised."""
+    """Particles are points (n, D) with optional log-weights (n,), which need not be normalised.
+
+    ``groups`` (n,), whole numbers, say which particles depend on each other: those of one group may, as states of one
+    chain or descendants of one particle do; groups are independent. ``None``: all particles are. Standard errors are
+    from the spread between groups.
+    """
 
     points: torch.Tensor
     log_weights: torch.Tensor | None = None
+    groups: torch.Tensor | None = field(default=None, kw_only=True)
 
     @property
     def dim(self) -> int:
@@ -136,13 +142,15 @@ class Particles(Estimate):
 
         Unweighted ones are all different while they last; weighted ones are drawn by weight, with replacement.
         """
+        return self.points[self.places(n, generator)]
+
+    def places(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Return which of the particles ``sample`` draws, shape (n,)."""
         if self.log_weights is None:
             rounds = -(-n // len(self.points))
-            order = torch.cat([torch.randperm(len(self.points), generator=generator) for _ in range(rounds)])[:n]
-        else:
-            weights = torch.softmax(self.log_weights.double(), dim=0)
-            order = torch.multinomial(weights, n, replacement=True, generator=generator)
-        return self.points[order]
+            return torch.cat([torch.randperm(len(self.points), generator=generator) for _ in range(rounds)])[:n]
+        weights = torch.softmax(self.log_weights.double(), dim=0)
+        return torch.multinomial(weights, n, replacement=True, generator=generator)
 
     def defect(self) -> str | None:
         bad = int((~torch.isfinite(self.points)).any(dim=1).sum())
@@ -185,7 +193,7 @@ class Particles(Estimate):
 
     def condition(self, log_likelihood: LogLikelihood, generator: torch.Generator) -> Conditioned:
         weights, log_evidence, share = importance(self.normalised_log_weights, log_likelihood(self.points))
-        return Conditioned(Particles(self.points, weights), log_evidence, share)
+        return Conditioned(Particles(self.points, weights, groups=self.groups), log_evidence, share)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,6 +22,10 @@ CATALOGUE = {
     "symkl": Entry(
         "harness.measure.symkl:SymKL", "KL(fit‖true) + KL(true‖fit); particles through a KDE judged on fresh draws"
     ),
+    "kl": Entry(
+        "harness.measure.kl:KL",
+        "KL(fit‖true) in nats; particles by nearest neighbours, less what as many exact draws get",
+    ),
     "symkl-published": Entry(
         "harness.measure.published:PublishedSymKL",
         "the estimators of Mokrov et al. (2021): a KDE, or a carried density normalised by one, on its own particles",

@@ -42,6 +42,9 @@ class BootstrapFilter(Filter):
     Points and noise are held in ``dtype`` while they move. Results depend on the seed and the device, not on the number
     of threads: blocks of fixed size have random streams of their own, and resampling is one step for all.
 
+    The groups of its particles are their ancestors at time 0, between which variances are taken (Chan, Lai, Ann.
+    Statist. 41, 2013).
+
     ``step_size`` is in the flow's unit of time. Raises ``ValueError`` for settings out of range.
     """
 
@@ -89,9 +92,8 @@ class CollapsingParticles(Particles):
             raise ImpossibleObservation(
                 f"the weights have collapsed, {effective:.3g} of {len(self.points)} particles are effective"
             )
-        return Conditioned(
-            CollapsingParticles(posterior.points, posterior.log_weights, self.least_effective), log_evidence, share
-        )
+        kept = CollapsingParticles(posterior.points, posterior.log_weights, self.least_effective, groups=self.groups)
+        return Conditioned(kept, log_evidence, share)
 
 
 class ParticlePropagation(Propagation):
@@ -126,7 +128,9 @@ class ParticlePropagation(Propagation):
             blocks = particles.points.split(self.block_size)
             moved = run(move, zip(self.streams, blocks, strict=True))
         self.evaluations += count * self.settings.particles
-        return CollapsingParticles(torch.cat(moved), particles.log_weights, particles.least_effective)
+        return CollapsingParticles(
+            torch.cat(moved), particles.log_weights, particles.least_effective, groups=particles.groups
+        )
 
     def resampled(self, particles: CollapsingParticles) -> CollapsingParticles:
         """Return equally weighted particles where the effective sample size is small, else ``particles``."""
@@ -135,7 +139,8 @@ class ParticlePropagation(Propagation):
             return particles
         chosen = SCHEMES[self.settings.resampling](particles.normalised_log_weights.exp(), n, self.generator)
         self.resamplings += 1
-        return CollapsingParticles(particles.points[chosen], None, particles.least_effective)
+        ancestors = chosen if particles.groups is None else particles.groups[chosen]
+        return CollapsingParticles(particles.points[chosen], None, particles.least_effective, groups=ancestors)
 
     def cost(self) -> Cost:
         return Cost(gradient_evaluations=self.evaluations)

@@ -129,8 +129,9 @@ class MALA(Solver):
     """MALA runs ``chains`` independent chains from the initial law to the stationary law exp(-βV) only, in float64.
 
     After ``warmup`` steps each chain keeps every ``thinning``-th of its states until all have ``particles`` together;
-    they are the answer at every time, chain by chain. In the first half of the warm-up each chain adapts a step of its
-    own; the second half starts from the geometric mean of these and corrects it, in rounds, by the acceptance of all.
+    they are the answer at every time, chain by chain, each chain a group of its own. In the first half of the warm-up
+    each chain adapts a step of its own; the second half starts from the geometric mean of these and corrects it, in
+    rounds, by the acceptance of all.
 
     ``preconditioner`` is Σ: "identity", or "dense" for one learnt from all chains together in the first half of the
     warm-up, the second half of which then goes as above. That is for a V that is steep in some directions and flat in
@@ -201,9 +202,10 @@ class MALA(Solver):
         history = torch.cat(states).cpu()
         rhat, ess = mixing(history)
         answer = history.reshape(self.particles, flow.dim)
+        chain = torch.arange(self.chains).repeat_interleave(draws)
         return Solution(
             flow.times,
-            tuple(Particles(answer) for _ in flow.times),
+            tuple(Particles(answer, groups=chain) for _ in flow.times),
             Cost(gradient_evaluations=self.chains * (1 + self.warmup + draws * self.thinning)),
             {
                 "acceptance": math.fsum(accepted) / (self.particles * self.thinning),

@@ -69,38 +69,40 @@ def waiting(path: Path, cells: list[Cell]) -> tuple[int, int]:
 
 def test_cells_of_an_old_store_are_done(tmp_path: Path) -> None:
     """Whatever has no figure there was asked for, for all that is known, and not suited."""
-    cells = planned()
-    old_store(tmp_path / "old.sqlite", cells, ("bures-w2", "mode-weights"))
-    assert NOW["bures-w2"] == NOW["mode-weights"] == 1
+    cells = planned(measures=["elbo", "accuracy"])
+    old_store(tmp_path / "old.sqlite", cells, ("elbo",))
+    assert NOW["elbo"] == NOW["accuracy"] == 1
     assert waiting(tmp_path / "old.sqlite", cells) == (0, 0)
 
 
 def test_cells_of_an_old_store_with_an_older_measure_are_completed(tmp_path: Path) -> None:
-    cells = planned()
-    old_store(tmp_path / "old.sqlite", cells, ("bures-w2", "sliced-w2"))
+    cells = planned(measures=["elbo", "sliced-w2"])
+    old_store(tmp_path / "old.sqlite", cells, ("elbo", "sliced-w2"))
     assert NOW["sliced-w2"] > 1
     assert waiting(tmp_path / "old.sqlite", cells) == (0, len(cells))
-    asked = planned(measures=["bures-w2"])
-    old_store(tmp_path / "asked.sqlite", asked, ("bures-w2",))
+    asked = planned(measures=["elbo"])
+    old_store(tmp_path / "asked.sqlite", asked, ("elbo",))
     assert waiting(tmp_path / "asked.sqlite", asked) == (0, 0)
 
 
 def test_a_measure_that_there_was_not_is_lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = planned()
-    old_store(tmp_path / "old.sqlite", cells, ("bures-w2",))
+    old_store(tmp_path / "old.sqlite", cells, ("elbo",))
     family = import_target(cells[0].problem.target)
-    monkeypatch.setattr(family, "measures", (*family.measures, "free-energy"))
+    monkeypatch.setattr(family, "measures", ("elbo", "accuracy"))
+    assert waiting(tmp_path / "old.sqlite", cells) == (0, 0)
+    monkeypatch.setattr(family, "measures", ("elbo", "accuracy", "free-energy"))
     assert waiting(tmp_path / "old.sqlite", cells) == (0, len(cells))
 
 
 @pytest.mark.parametrize(
     ("taken", "lacks"),
     [
-        ({"symkl": NOW["symkl"], "bures-w2": 1}, False),
-        ({"symkl": NOW["symkl"], "bures-w2": 1, "pit": 0}, False),
-        ({"symkl": NOW["symkl"] - 1, "bures-w2": 1}, True),
-        ({"symkl": None, "bures-w2": 1}, False),
-        ({"bures-w2": 1}, True),
+        ({"symkl": NOW["symkl"], "bures-w2": NOW["bures-w2"]}, False),
+        ({"symkl": NOW["symkl"], "bures-w2": NOW["bures-w2"], "pit": 0}, False),
+        ({"symkl": NOW["symkl"] - 1, "bures-w2": NOW["bures-w2"]}, True),
+        ({"symkl": None, "bures-w2": NOW["bures-w2"]}, False),
+        ({"bures-w2": NOW["bures-w2"]}, True),
     ],
 )
 def test_what_a_cell_lacks(taken: dict[str, int | None], lacks: bool) -> None:

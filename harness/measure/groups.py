@@ -1,0 +1,56 @@
+"""Variances of what is averaged over draws that come in groups: independent between groups, as they like within one.
+
+States of one chain depend on each other, and so do descendants of one particle. For the influence ψ_i of each draw on
+a figure, as in a mean with weights w_i, the sums over groups are independent, so that
+
+    Var ≈ G/(G - 1) Σ_g ( Σ_{i in g} w_i (ψ_i - ψ̄) )²,        ψ̄ = Σ w_i ψ_i,
+
+whatever happens within a group (Liang, Zeger, Biometrika 73, 1986; for ancestors in a particle filter Chan, Lai, Ann.
+Statist. 41, 2013). Blocks of draws, where a figure is worked out anew without each of them, are of whole groups.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from problems.arrays import Reals
+
+
+def group_sums(values: Reals, groups: torch.Tensor | None) -> Reals:
+    """Return the sums of ``values`` (n, …) over each group, shape (G, …); the values themselves without ``groups``."""
+    if groups is None:
+        return values
+    _, place = np.unique(groups.numpy(), return_inverse=True)
+    sums = np.zeros((int(place.max()) + 1, *values.shape[1:]))
+    np.add.at(sums, place, values)
+    return sums
+
+
+def mean_variance(influence: Reals, groups: torch.Tensor | None, weights: Reals | None = None) -> float:
+    """Return the variance of the mean of ``influence`` (n,), by ``weights`` (n,) that sum to 1, over its groups.
+
+    Infinite where all draws are of one group.
+    """
+    if weights is None:
+        weights = np.full(len(influence), 1 / len(influence))
+    sums = group_sums(weights * (influence - np.sum(weights * influence)), groups)
+    if len(sums) < 2:
+        return math.inf
+    return float(len(sums) / (len(sums) - 1) * np.sum(sums**2))
+
+
+def blocks(count: int, most: int, groups: torch.Tensor | None) -> list[Reals]:
+    """Return the places (k,) of at most ``most`` blocks, about equal, of ``count`` draws that keep groups whole.
+
+    Without ``groups`` they are contiguous.
+    """
+    if groups is None:
+        return np.array_split(np.arange(count), min(most, count))
+    _, place, sizes = np.unique(groups.numpy(), return_inverse=True, return_counts=True)
+    middles = np.cumsum(sizes) - 0.5 * sizes
+    block = np.floor(most * middles / count).astype(int)[place]
+    order = np.argsort(block, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
