@@ -153,7 +153,8 @@ def test_symkl_says_that_it_is_infinite_where_supports_end():
     assert "bounded support, from which SymKL is infinite" in SymKL().unsuited(asked)
     masses = torch.zeros(100, dtype=torch.float64)
     masses[40:60] = 1 / 20
-    fit, truth = GridLaw(0.0, 1.0, masses), GridLaw(0.0, 1.0, torch.full((100,), 0.01, dtype=torch.float64))
+    fit = GridLaw(0.0, 1.0, masses, bounded=True)
+    truth = GridLaw(0.0, 1.0, torch.full((100,), 0.01, dtype=torch.float64))
     for one, other in ((fit, truth), (truth, fit)):
         figure = measured(SymKL(), GridDensity(one), other)
         assert figure.value == math.inf
