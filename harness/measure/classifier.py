@@ -16,6 +16,7 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.sides import two_sides, unsampled
+from solvers.estimates import Estimate
 
 MOST_DRAWS = 2000
 FOLDS = 5
@@ -39,6 +40,10 @@ class C2ST(Measure):
     """
 
     name: ClassVar[str] = "c2st"
+
+    def proper(self, estimate: Estimate) -> bool:
+        """Return ``True``: no classifier expects to be right in less than half of the cases."""
+        return True
 
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, 4 * FOLDS)

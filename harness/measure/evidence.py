@@ -19,6 +19,7 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import sample_mean
 from problems.flow import Entropy, GradientFlow
 from problems.potentials import FiniteSum
+from solvers.estimates import Estimate
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -39,6 +40,10 @@ class ELBO(Measure):
 
     name: ClassVar[str] = "elbo"
     higher_is_better: ClassVar[bool] = True
+
+    def proper(self, estimate: Estimate) -> bool:
+        """Return ``True``: it is KL(fit‖true), up to a constant, estimated without bias."""
+        return True
 
     def unsuited(self, subject: Subject) -> str | None:
         if subject.estimate.density is None:
@@ -80,6 +85,10 @@ class EvidenceGap(Measure):
     """
 
     name: ClassVar[str] = "evidence-gap"
+
+    def proper(self, estimate: Estimate) -> bool:
+        """Return ``True``: it is KL(fit‖true), up to a constant, estimated without bias."""
+        return True
 
     def unsuited(self, subject: Subject) -> str | None:
         if subject.problem.evidence is None:

@@ -22,7 +22,7 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.transport import ROWS_PER_TILE
 from problems.observations import same_time
 from problems.references.grid_law import GridLaw
-from solvers.estimates import Particles
+from solvers.estimates import Estimate, Particles
 from solvers.filtering import fixed_stream
 from solvers.threads import workers
 
@@ -36,6 +36,10 @@ class CRPS(Measure):
     """
 
     name: ClassVar[str] = "crps"
+
+    def proper(self, estimate: Estimate) -> bool:
+        """Return whether the score is estimated without bias: not from weighted particles."""
+        return not isinstance(estimate, Particles) or estimate.log_weights is None
 
     def unsuited(self, subject: Subject) -> str | None:
         return _without_state(subject)

@@ -55,6 +55,16 @@ class Measure(ABC):
     higher_is_better: ClassVar[bool] = False
     has_target: ClassVar[bool] = False
 
+    def proper(self, estimate: Estimate) -> bool:
+        """Return whether this measure may decide between answers of the estimate's type.
+
+        It may where it is proper: where the truth, and only the truth, has the best expected figure among all laws that
+        independent draws or the density of such an estimate may come from. A measure that knows an answer by two of its
+        moments alone, or through a kernel density that rewards draws which are too narrow, is not. The default is
+        ``False``: what declares nothing is shown, and decides nothing.
+        """
+        return False
+
     @abstractmethod
     def unsuited(self, subject: Subject) -> str | None:
         """Return why this measure says nothing about the subject, in words for a row, or ``None`` when it does."""

@@ -21,6 +21,7 @@ from harness.measure.kde import SingularPoints
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.two_densities import TwoDensities, two_densities, without_two_densities
 from problems.arrays import Reals
+from solvers.estimates import Estimate, Particles
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class _Overlap(Measure):
     """
 
     furthest: ClassVar[float]
+
+    def proper(self, estimate: Estimate) -> bool:
+        """Return whether the estimate has a density of its own: a kernel's rewards draws that are too narrow."""
+        return not isinstance(estimate, Particles)
 
     def unsuited(self, subject: Subject) -> str | None:
         return without_two_densities(subject)

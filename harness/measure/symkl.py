@@ -52,6 +52,10 @@ class SymKL(Measure):
     name: ClassVar[str] = "symkl"
     version: ClassVar[int] = 2
 
+    def proper(self, estimate: Estimate) -> bool:
+        """Return whether the estimate has a density of its own: a kernel's rewards draws that are too narrow."""
+        return not isinstance(estimate, Particles)
+
     def unsuited(self, subject: Subject) -> str | None:
         missing = without_divergence(subject.truth)
         if missing is not None:

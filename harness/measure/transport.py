@@ -18,6 +18,7 @@ import torch
 
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.sides import two_sides, unsampled
+from solvers.estimates import Estimate
 from solvers.threads import one_thread, workers
 
 # A square of distances (8 MiB) at a time.
@@ -38,6 +39,10 @@ class EnergyDistance(Measure):
 
     name: ClassVar[str] = "energy-distance"
     version: ClassVar[int] = 2
+
+    def proper(self, estimate: Estimate) -> bool:
+        """Return ``True``: between different laws it is positive, and it is estimated without bias."""
+        return True
 
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, LEAST)

@@ -57,6 +57,13 @@ class W2(Measure):
 
     name: ClassVar[str] = "w2"
 
+    def proper(self, estimate: Estimate) -> bool:
+        """Return whether the distance is that of the law itself: on the line, and of an answer that is not draws.
+
+        Draws that spread less than their law come nearer to the truth's quantiles, and a sliced distance is of draws.
+        """
+        return estimate.dim == 1 and not isinstance(estimate, Particles)
+
     def unsuited(self, subject: Subject) -> str | None:
         truth, estimate = subject.truth, subject.estimate
         if truth is None:
