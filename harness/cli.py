@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,6 +252,28 @@ def show(
 
 
 @app.command()
+def verdict(
+    suite: SuiteOfStore = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The solver that others are set against, by label or name; else one is chosen.")
+    ] = None,
+    solver: Names = None,
+    preset: Preset = None,
+    everything: Everything = False,
+    store: StorePath = DEFAULT_STORE,
+) -> None:
+    """Say which solvers are better: excess over exact draws, ranks, wins and losses against a baseline."""
+    from harness.report.verdict import verdict as judged
+    from harness.report.verdict_printed import print_verdict
+    from harness.verdict.stored import load_deciding
+
+    chosen = choose(store, suite, preset, everything, load_deciding)
+    found = judged(of_solvers(chosen.frame, solver), baseline)
+    print_heading(chosen)
+    print_verdict(found)
+
+
+@app.command()
 def report(
     suite: SuiteOfStore = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The HTML file to write.")] = None,
@@ -375,8 +397,16 @@ class Chosen:
     data: str | None
 
 
-def choose(store: Path, suite: str | None, preset: str | None, everything: bool) -> Chosen:
+def choose(
+    store: Path,
+    suite: str | None,
+    preset: str | None,
+    everything: bool,
+    read: Callable[..., pandas.DataFrame] | None = None,
+) -> Chosen:
     """Return the frame of a suite in a store, the one last run if none is named, with the preset that was last run.
+
+    ``read`` takes it from the store; :func:`harness.frame.load` if left out.
 
     Raises ``UsageError`` for a file that is not a store, and a suite or a preset that it does not hold.
     """
@@ -392,7 +422,7 @@ def choose(store: Path, suite: str | None, preset: str | None, everything: bool)
                 preset = presets[0]
         name, title, description = opened.called(key)
         data = opened.last_data(key)
-    frame = load(store, key, preset, everything=everything)
+    frame = (read or load)(store, key, preset, everything=everything)
     others = tuple(each for each in presets if preset is not None and each != preset)
     return Chosen(frame, key, preset, name, title, description, others, data)
 

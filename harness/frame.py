@@ -17,6 +17,7 @@ from harness.store import Store
 QUERY = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
     coalesce(status, 'planned') AS status, reason, traceback, t, metric, value, standard_error, estimator, sample_size,
+    decides,
     solve_seconds, setup_seconds, measure_seconds, wall_seconds, cpu_seconds, peak_memory, gradient_evaluations,
     beside, diagnostics, finished, device, cells.run, started, "commit", dirty, machine, threads, versions,
     arithmetic, argv, rerun, evaluation, coalesce(cells.data, '') AS data,
@@ -57,7 +58,7 @@ def load(
     Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
     """
     frame = queried(path, QUERY, suite, preset, everything)
-    frame["sample_size"] = frame["sample_size"].astype("Int64")
+    frame[["sample_size", "decides"]] = frame[["sample_size", "decides"]].astype("Int64")
     oracle = frame["solver"].eq("oracle") & frame["metric"].notna()
     floors = frame.loc[oracle, [*INSTANCE, "value", "standard_error", "replaced"]].rename(
         columns={"value": "floor", "standard_error": "floor_standard_error"}
