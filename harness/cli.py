@@ -330,12 +330,42 @@ def export(
 @app.command()
 def compare(
     before: Annotated[Path, typer.Argument(help="A store.")],
-    after: Annotated[Path, typer.Argument(help="Another store.")],
+    after: Annotated[
+        Path | None, typer.Argument(help="Another store; with --solvers the same one if left out.")
+    ] = None,
+    solvers: Annotated[
+        str | None, typer.Option(help="Two solvers, by label or name, with a comma between: one of either store.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Set a store against the committed figures: reference, or published.")
+    ] = None,
 ) -> None:
-    """Compare two stores, cell by cell: which figures and which seconds changed by more than their errors."""
-    from harness.compare import print_comparison
+    """Compare two stores, two solvers, or a store and the committed figures: what changed by more than its errors."""
+    from harness.compare import print_against_reference, print_comparison
 
-    print_comparison(before, after)
+    if against is not None:
+        check_against(against, after, solvers)
+        if against == "reference":
+            print_against_reference(before)
+            return
+        from harness.frame import load
+        from harness.report.against_published import print_against_published
+
+        print_against_published(load(before))
+        return
+    if after is None and solvers is None:
+        raise UsageError("compare takes two stores, or one with --solvers A,B or --against reference")
+    print_comparison(before, after or before, None if solvers is None else split([solvers]))
+
+
+def check_against(against: str, after: Path | None, solvers: str | None) -> None:
+    """Raise ``UsageError`` for committed figures that there are not, and for other sides given beside them."""
+    from harness.errors import unknown
+
+    if against not in ("reference", "published"):
+        raise unknown("committed figures", against, ("reference", "published"))
+    if after is not None or solvers is not None:
+        raise UsageError("--against takes one store and no solvers: the other side are the committed figures")
 
 
 @app.command()

@@ -59,13 +59,20 @@ def load(
     """
     frame = queried(path, QUERY, suite, preset, everything)
     frame[["sample_size", "decides"]] = frame[["sample_size", "decides"]].astype("Int64")
+    return with_floors(frame, everything=everything)
+
+
+def with_floors(frame: pd.DataFrame, *, everything: bool = False) -> pd.DataFrame:
+    """Return a frame with ``floor`` and ``floor_standard_error``, by the oracle's rows in it; see :func:`load`."""
     oracle = frame["solver"].eq("oracle") & frame["metric"].notna()
-    floors = frame.loc[oracle, [*INSTANCE, "value", "standard_error", "replaced"]].rename(
+    given = ["value", "standard_error", *(["replaced"] if everything else [])]
+    floors = frame.loc[oracle, [*INSTANCE, *given]].rename(
         columns={"value": "floor", "standard_error": "floor_standard_error"}
     )
     if everything:  # where several remain, the floor of today
         floors = floors.sort_values("replaced", na_position="first", kind="stable").drop_duplicates(INSTANCE)
-    return frame.merge(floors.drop(columns="replaced"), on=INSTANCE, how="left", validate="many_to_one")
+        floors = floors.drop(columns="replaced")
+    return frame.merge(floors, on=INSTANCE, how="left", validate="many_to_one")
 
 
 def load_traces(

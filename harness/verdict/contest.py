@@ -16,7 +16,7 @@ import pandas as pd
 from harness.measure import CATALOGUE
 from harness.outcome import FAILED, NOT_RUN
 from harness.verdict.deciding import places
-from harness.verdict.excess import noise
+from harness.verdict.excess import noise, stated_error
 from problems.arrays import Flags, Reals
 
 BOUNDS = ("oracle", "initial")
@@ -126,7 +126,7 @@ def scored(
     floored = ~np.isnan(floor).all(axis=1)
     with np.errstate(invalid="ignore"):
         excess = sign * np.where(floored[:, None], np.where(value == floor, 0.0, value - floor), value)
-    errors = np.hypot(np.nan_to_num(error, nan=0.0), np.nan_to_num(floor_error, nan=0.0))
+    errors = np.hypot(stated_error(error), stated_error(floor_error))
     errors = np.where(np.isnan(excess), np.nan, errors)
     scales: Reals = np.array([noise(*each) for each in zip(excess, errors, sign * floor, strict=True)])
     measured: Flags = np.asarray(~np.isnan(excess).all(axis=1))

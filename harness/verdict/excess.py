@@ -43,6 +43,11 @@ def noise(excess: Reals, errors: Reals, floors: Reals) -> float:
     return float(max(candidates))
 
 
+def stated_error(errors: Reals) -> Reals:
+    """Return standard errors with 0 where none is stated (NaN)."""
+    return np.where(np.isnan(errors), 0.0, errors)
+
+
 def scaled(excess: Reals, scale: Reals | float) -> Reals:
     """Return g(x) = asinh(x/s), no further from 0 than ``FURTHEST``."""
     return np.asarray(np.clip(np.arcsinh(excess / scale), -FURTHEST, FURTHEST))

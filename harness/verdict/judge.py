@@ -9,6 +9,7 @@ round, when what it beats is above its own floor by that measure, and when it is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -65,9 +66,11 @@ def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
             scale = scores.scales[label]
             values = differences(excess, np.zeros_like(excess), scale)
             (count, mean, half, p, _) = (float(each[0]) for each in compared(values))
-            centre = float(unscaled(mean, scale))
-            spread = half / 2 if not np.isfinite(half) else float(np.nanstd(values, ddof=1)) / np.sqrt(count)
-            error = float(np.hypot(scale, centre)) * spread
+            centre, error = math.inf, math.nan
+            if not np.isinf(excess).any():
+                centre = float(unscaled(mean, scale))
+                spread = float(np.nanstd(values, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+                error = math.hypot(scale, centre) * spread
             exact = bool(np.all(np.nan_to_num(values) == 0))
             yield (
                 place, contest.labels[label], scores.metric, count, mean, half,
