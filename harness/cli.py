@@ -236,7 +236,7 @@ def show(
     ] = None,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
-    """Print the tables of a suite: median and quartiles, with floor and published figure beside them."""
+    """Print the verdict and the tables of a suite: median and quartiles, with floor and published figure beside."""
     if cell is not None:
         from harness.one_cell import print_cell
 
@@ -248,6 +248,12 @@ def show(
     frame = of_solvers(chosen.frame, solver)
     of_measures(frame, split(measure))
     print_heading(chosen)
+    if measure is None:
+        from harness.report.verdict import verdict as judged
+        from harness.report.verdict_printed import print_verdict
+
+        print_verdict(judged(frame))
+        print()
     show_tables(frame, split(measure))
 
 
@@ -324,7 +330,8 @@ def export(
     from harness.report.tables import of_measures
 
     frame = of_solvers(choose(store, suite, preset, everything).frame, solver)
-    write(of_measures(frame, split(measure)), format, output)
+    bounds = {"oracle", "initial"} & set(split(solver) or ())
+    write(of_measures(frame, split(measure)), format, output, bounds=bool(bounds))
 
 
 @app.command()

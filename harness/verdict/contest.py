@@ -64,19 +64,23 @@ class Contest:
         return self.problem, self.problem_settings, self.size
 
 
-def contests(frame: pd.DataFrame) -> Iterator[Contest]:
+def contests(frame: pd.DataFrame, *, every_time: bool = False) -> Iterator[Contest]:
     """Yield the contests of a frame such as ``harness.load`` gives, its labels told apart, in the frame's order.
 
-    Cells that were skipped or are still to run take no part, nor do bounds: they are what the others are laid beside.
+    They are held at the last time that was measured, or at ``every_time``. Cells that were skipped or are still to run
+    take no part, nor do bounds: they are what the others are laid beside.
     """
     frame = frame[~frame["solver"].isin(BOUNDS) & ~frame["status"].isin(NOT_RUN)]
     for place, rows in frame.groupby(PLACE, sort=False):
         problem, settings, size = list[Any](place)
-        yield contest(str(problem), str(settings), int(size), rows)
+        times = np.unique(rows["t"].to_numpy(dtype=float, na_value=np.nan))
+        times = times[~np.isnan(times)]
+        for t in times if every_time else times[-1:] if len(times) else [np.nan]:
+            yield contest(str(problem), str(settings), int(size), float(t), rows)
 
 
-def contest(problem: str, settings: str, size: int, rows: pd.DataFrame) -> Contest:
-    """Return the contest of these rows, all of one problem in one dimension."""
+def contest(problem: str, settings: str, size: int, t: float, rows: pd.DataFrame) -> Contest:
+    """Return the contest of these rows, all of one problem in one dimension, at the time ``t``."""
     cells = rows.drop_duplicates(["label", "seed"], keep="last")
     labels, seeds = pd.Index(cells["label"].unique()), pd.Index(np.sort(cells["seed"].unique()))
     at = labels.get_indexer(pd.Index(cells["label"])), seeds.get_indexer(pd.Index(cells["seed"]))
@@ -86,9 +90,7 @@ def contest(problem: str, settings: str, size: int, rows: pd.DataFrame) -> Conte
     failed[at] = cells["status"].isin(FAILED)
     seconds = np.full(shape, np.nan)
     seconds[at] = cells["solve_seconds"].to_numpy(dtype=float, na_value=np.nan)
-    figures = rows[rows["status"].eq("ok") & rows["metric"].notna() & rows["value"].notna()]
-    last = float(figures["t"].max()) if len(figures) else np.nan
-    figures = figures[figures["t"] == last]
+    figures = rows[rows["t"].eq(t) & rows["status"].eq("ok") & rows["metric"].notna() & rows["value"].notna()]
     figures = figures.assign(place=places(figures)) if len(figures) else figures.assign(place=0.0)
     deciding = figures[figures["place"] > 0]
     order = deciding.groupby("metric")["place"].min().sort_values(kind="stable").index
@@ -98,7 +100,7 @@ def contest(problem: str, settings: str, size: int, rows: pd.DataFrame) -> Conte
     ]  # fmt: skip
     solvers = cells.drop_duplicates("label")["solver"].astype(str)
     return Contest(
-        problem, settings, size, last, tuple(map(str, labels)), tuple(solvers), tuple(scores), answered, failed, seconds
+        problem, settings, size, t, tuple(map(str, labels)), tuple(solvers), tuple(scores), answered, failed, seconds
     )  # fmt: skip
 
 
