@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -128,9 +131,28 @@ def queried(path: str | Path, query: str, suite: str | None, preset: str | None,
 
     Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
     """
+    with reading(path, suite, preset) as (connection, key):
+        return pd.read_sql_query(query, connection, params=(key, preset, everything))
+
+
+def queried_rows(
+    path: str | Path, query: str, suite: str | None, preset: str | None, everything: bool
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """Return the names of the columns and the rows of a query as they come; see :func:`queried`."""
+    with reading(path, suite, preset) as (connection, key):
+        cursor = connection.execute(query, (key, preset, everything))
+        return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+@contextmanager
+def reading(path: str | Path, suite: str | None, preset: str | None) -> Iterator[tuple[sqlite3.Connection, str | None]]:
+    """Open a store to read it, and find the key of a suite in it.
+
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
+    """
     with Store(Path(path), create=False, reading=True) as store, store.guarded():
         if suite is not None:
             suite = store.named(suite)
             if preset is not None and preset not in store.presets(suite):
                 raise unknown(f"preset of suite {suite!r} in the store {str(path)!r}:", preset, store.presets(suite))
-        return pd.read_sql_query(query, store.connection, params=(suite, preset, everything))
+        yield store.connection, suite

@@ -13,12 +13,15 @@ from harness.errors import UsageError, unknown
 from harness.verdict.contest import BOUNDS, Contest
 from harness.verdict.judge import Judged, outcomes
 from harness.verdict.paired import LEVEL, seeds_for
+from solvers import BUILTIN
 
 SWAPPED = {"better": "worse", "worse": "better"}
 
 
 def baseline_of(judged: Judged, name: str | None) -> str | None:
     """Return the label of the baseline: that of ``name``, a label or a solver, else of what answered most problems.
+
+    Of several that did it is a built-in solver rather than another, in the order of ``solvers.BUILTIN``.
 
     ``None`` where nobody answered anything. Raises ``UsageError`` for a name that is not there, is a bound, or means
     several solvers.
@@ -30,7 +33,10 @@ def baseline_of(judged: Judged, name: str | None) -> str | None:
             labels.setdefault(label, solver)
             answers[label] = answers.get(label, 0) + bool(answered.any())
     if name is None:
-        return max(answers, key=lambda label: answers[label]) if any(answers.values()) else None
+        known = list(BUILTIN)
+        places = {label: -known.index(solver) if solver in known else -len(known) for label, solver in labels.items()}
+        widest = max(answers, key=lambda label: (answers[label], places[label]), default=None)
+        return widest if widest is not None and answers[widest] else None
     if name in labels:
         return name
     if name in BOUNDS:

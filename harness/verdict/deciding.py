@@ -31,7 +31,7 @@ def places(figures: pd.DataFrame) -> Reals:
     """
     if "decides" not in figures or figures["decides"].isna().all():
         return by_estimator(figures)
-    known = figures["decides"].to_numpy(dtype=float, na_value=np.nan)
+    known = np.array(figures["decides"].to_numpy(dtype=float, na_value=np.nan))
     missing = np.isnan(known)
     if missing.any():
         known[missing] = by_estimator(figures[missing])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.frame import queried
+from harness.frame import queried_rows
 from harness.verdict.order import ORDER
 
 CELLS = """
@@ -21,7 +21,8 @@ ORDER BY plans.suite, plans.preset, problem, size, label, seed
 """
 DECIDING = ", ".join(f"'{name}'" for name in ORDER)
 FIGURES = f"""
-SELECT key, t, metric, value, standard_error, estimator, sample_size, decides
+SELECT key, t, metric, value, standard_error, sample_size, decides,
+    CASE WHEN decides IS NULL THEN estimator END AS estimator
 FROM measurements AS each
 WHERE (decides > 0 OR decides IS NULL AND metric IN ({DECIDING})
     OR key IN (SELECT key FROM plans WHERE solver = 'oracle'))
@@ -31,6 +32,7 @@ WHERE (decides > 0 OR decides IS NULL AND metric IN ({DECIDING})
         WHERE suite = coalesce(?, suite) AND preset = coalesce(?, preset) AND (replaced IS NULL OR ?)
     )
 """
+NUMBERS = ["t", "value", "standard_error", "sample_size", "decides"]
 INSTANCE = ["suite", "preset", "problem", "problem_settings", "size", "seed", "device", "evaluation", "data"]
 
 
@@ -42,20 +44,24 @@ def load_deciding(
     A part of what :func:`harness.frame.load` returns, in the same columns, with the same arguments and errors.
     """
     which = (suite, preset, everything)
-    cells = queried(path, CELLS, *which)
-    figures = queried(path, FIGURES, *which)
+    cells, figures = (objects(*queried_rows(path, query, *which)) for query in (CELLS, FIGURES))
+    # Long texts are joined by numbers: a store has tens of thousands of them.
+    codes = pd.factorize(np.concatenate([cells["key"].to_numpy(), figures.pop("key").to_numpy()]))[0]
+    cells["cell"], figures["cell"] = codes[: len(cells)], codes[len(cells) :]
     cells["instance"] = cells.groupby(INSTANCE, sort=False, dropna=False).ngroup()
-    number = pd.Series(np.arange(len(cells)), index=pd.Index(cells["key"]))
-    number = number[~number.index.duplicated()]
-    # In a store each cell stands once, in plans as often as suites ask for it.
-    figures["row"] = number.reindex(pd.Index(figures["key"])).to_numpy()
-    figures["size_of_sample"] = figures["sample_size"].astype(float).fillna(-1.0)
-    instance, oracle = cells["instance"].to_numpy(), cells["solver"].eq("oracle").to_numpy()
-    rows = figures["row"].to_numpy()
-    figures = figures.assign(instance=instance[rows], oracle=oracle[rows])
-    keys = ["instance", "t", "metric", "size_of_sample"]
-    floors = figures.loc[figures["oracle"], [*keys, "value", "standard_error"]].drop_duplicates(keys)
+    for name in NUMBERS:
+        figures[name] = figures[name].astype(float)
+    found = cells.merge(figures, on="cell", how="left")
+    found["sample"] = found["sample_size"].fillna(-1.0)
+    keys = ["instance", "t", "metric", "sample"]
+    oracle = found["solver"].eq("oracle") & found["metric"].notna()
+    floors = found.loc[oracle, [*keys, "value", "standard_error"]].drop_duplicates(keys)
     floors = floors.rename(columns={"value": "floor", "standard_error": "floor_standard_error"})
-    figures = figures.merge(floors, on=keys, how="left").drop(columns=["instance", "oracle", "row", "size_of_sample"])
-    found = cells.drop(columns="instance").merge(figures, on="key", how="left")
-    return found.assign(decides=found["decides"].astype("Int64"), sample_size=found["sample_size"].astype("Int64"))
+    found = found.merge(floors, on=keys, how="left").drop(columns=["cell", "instance", "sample"])
+    return found.assign(solve_seconds=found["solve_seconds"].astype(float))
+
+
+def objects(names: list[str], rows: list[tuple[object, ...]]) -> pd.DataFrame:
+    """Return rows as a frame of Python objects, as they came."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in zip(names, columns, strict=True)})
