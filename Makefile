@@ -10,9 +10,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: $(VENV)/.core  ## run the shipped suite `demo`, show its tables, write reports/demo.html
+demo: $(VENV)/.core  ## run the shipped suite `demo`, say its verdict, write reports/demo.html
 	$(BIN)/wgfbench run demo
-	$(BIN)/wgfbench show demo
+	$(BIN)/wgfbench verdict demo
 	$(BIN)/wgfbench report demo
 
 test: $(VENV)/.dev  ## run all tests (RESEED=n: on other random draws)

@@ -24,6 +24,7 @@ from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
 from harness.projection import INSTANCE, Projection, curve, projected
 from harness.streams import stream
+from harness.verdict.order import in_order
 from problems.data.datasets import data_folder
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
@@ -217,7 +218,9 @@ def measure(
     """
     taken, versions, unsuited = [], {}, {}
     measures = {name: made(cell, name) for name in asked(cell, problem)}
-    for name in cell.problem.make().measures:
+    family: ProblemFamily = cell.problem.make()
+    places = {name: place for place, name in enumerate(in_order(measures, family.deciding), start=1)}
+    for name in family.measures:
         if cell.evaluation.measures is None and name not in measures:
             versions[name], unsuited[name] = made(cell, name).version, "this instance does not name it"
     for t, estimate in zip(solution.times, solution.estimates, strict=True):
@@ -236,7 +239,8 @@ def measure(
                     raise ValueError(f"measure {name!r} gives NaN at t = {t:g}: it must say why it is unsuited instead")
                 raise Diverged(f"{name} at t = {t:g} is not a number")
             size = None if sample_size is None else int(sample_size)
-            taken.append(Measurement(float(t), name, value, error, figure.estimator, size))
+            decides = places[name] if measure.proper(estimate) else 0
+            taken.append(Measurement(float(t), name, value, error, figure.estimator, size, decides))
     return taken, versions, unsuited
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +170,7 @@ def show(
     ] = None,
     store: StorePath = DEFAULT_STORE,
 ) -> None:
-    """Print the tables of a suite: median and quartiles, with floor and published figure beside them."""
+    """Print the verdict and the tables of a suite: median and quartiles, with floor and published figure beside."""
     if cell is not None:
         from harness.one_cell import print_cell
 
@@ -182,7 +182,35 @@ def show(
     frame = of_solvers(chosen.frame, solver)
     of_measures(frame, split(measure))
     print_heading(chosen)
+    if measure is None:
+        from harness.report.verdict import verdict as judged
+        from harness.report.verdict_printed import print_verdict
+
+        print_verdict(judged(frame))
+        print()
     show_tables(frame, split(measure))
+
+
+@app.command()
+def verdict(
+    suite: SuiteOfStore = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The solver that others are set against, by label or name; else one is chosen.")
+    ] = None,
+    solver: Names = None,
+    preset: Preset = None,
+    everything: Everything = False,
+    store: StorePath = DEFAULT_STORE,
+) -> None:
+    """Say which solvers are better: excess over exact draws, ranks, wins and losses against a baseline."""
+    from harness.report.verdict import verdict as judged
+    from harness.report.verdict_printed import print_verdict
+    from harness.verdict.stored import load_deciding
+
+    chosen = choose(store, suite, preset, everything, load_deciding)
+    found = judged(of_solvers(chosen.frame, solver), baseline)
+    print_heading(chosen)
+    print_verdict(found)
 
 
 @app.command()
@@ -236,18 +264,49 @@ def export(
     from harness.report.tables import of_measures
 
     frame = of_solvers(choose(store, suite, preset, everything).frame, solver)
-    write(of_measures(frame, split(measure)), format, output)
+    bounds = {"oracle", "initial"} & set(split(solver) or ())
+    write(of_measures(frame, split(measure)), format, output, bounds=bool(bounds))
 
 
 @app.command()
 def compare(
     before: Annotated[Path, typer.Argument(help="A store.")],
-    after: Annotated[Path, typer.Argument(help="Another store.")],
+    after: Annotated[
+        Path | None, typer.Argument(help="Another store; with --solvers the same one if left out.")
+    ] = None,
+    solvers: Annotated[
+        str | None, typer.Option(help="Two solvers, by label or name, with a comma between: one of either store.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Set a store against the committed figures: reference, or published.")
+    ] = None,
 ) -> None:
-    """Compare two stores, cell by cell: which figures and which seconds changed by more than their errors."""
-    from harness.compare import print_comparison
+    """Compare two stores, two solvers, or a store and the committed figures: what changed by more than its errors."""
+    from harness.compare import print_against_reference, print_comparison
 
-    print_comparison(before, after)
+    if against is not None:
+        check_against(against, after, solvers)
+        if against == "reference":
+            print_against_reference(before)
+            return
+        from harness.frame import load
+        from harness.report.against_published import print_against_published
+
+        print_against_published(load(before))
+        return
+    if after is None and solvers is None:
+        raise UsageError("compare takes two stores, or one with --solvers A,B or --against reference")
+    print_comparison(before, after or before, None if solvers is None else split([solvers]))
+
+
+def check_against(against: str, after: Path | None, solvers: str | None) -> None:
+    """Raise ``UsageError`` for committed figures that there are not, and for other sides given beside them."""
+    from harness.errors import unknown
+
+    if against not in ("reference", "published"):
+        raise unknown("committed figures", against, ("reference", "published"))
+    if after is not None or solvers is not None:
+        raise UsageError("--against takes one store and no solvers: the other side are the committed figures")
 
 
 @app.command()
@@ -309,8 +368,16 @@ class Chosen:
     data: str | None
 
 
-def choose(store: Path, suite: str | None, preset: str | None, everything: bool) -> Chosen:
+def choose(
+    store: Path,
+    suite: str | None,
+    preset: str | None,
+    everything: bool,
+    read: Callable[..., pandas.DataFrame] | None = None,
+) -> Chosen:
     """Return the frame of a suite in a store, the one last run if none is named, with the preset that was last run.
+
+    ``read`` takes it from the store; :func:`harness.frame.load` if left out.
 
     Raises ``UsageError`` for a file that is not a store, and a suite or a preset that it does not hold.
     """
@@ -326,7 +393,7 @@ def choose(store: Path, suite: str | None, preset: str | None, everything: bool)
                 preset = presets[0]
         name, title, description = opened.called(key)
         data = opened.last_data(key)
-    frame = load(store, key, preset, everything=everything)
+    frame = (read or load)(store, key, preset, everything=everything)
     others = tuple(each for each in presets if preset is not None and each != preset)
     return Chosen(frame, key, preset, name, title, description, others, data)
 

@@ -1,9 +1,13 @@
-"""Two stores side by side: which figures changed by more than their errors, and what happened to the seconds.
+"""Two sides of a comparison, figure by figure: which changed by more than their errors, and what happened to seconds.
 
-A cell of one store is that of the other when problem, solver, all settings, dimension, seed and device agree; versions,
-labels and keys may differ, so that a solver can be compared with what it was. Since cells with the same settings share
-their random streams, differences are taken seed by seed. Over n seeds with differences d_s, whose stored standard
-errors are e_s, the median difference counts as a change when it exceeds
+The sides are two stores, or two solvers, of one store or of two, or a store and the committed figures. A cell of one
+side is that of the other when problem, solver, all settings, dimension, seed and device agree (of two solvers, all but
+the solver and its settings); versions, labels and keys may differ, so that a solver can be compared with what it was.
+
+The judgement is that of the verdict (``harness.verdict``): excesses over exact draws, paired seed by seed on their
+scale, by Student's t at 5 %. A change is for the better or the worse where the measure is proper for both answers, the
+worse of the two is above its floor and the better one not below; else it is a change. One seed cannot tell any. Beside
+it stands the median difference of the figures, over n seeds with differences d_s, whose stored errors are e_s, with
 
     max{ t_{0.975, n-1} c std(d_s) / √n,   z_{0.975} c √(Σ e_s²) / n },    c = √(π/2) for n > 1, 1 for n = 1,
 
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,43 +27,62 @@ from rich.text import Text
 from scipy import stats
 
 from harness.catalogue import BUILTIN, Kind
-from harness.errors import UsageError
-from harness.frame import load
+from harness.errors import UsageError, unknown
+from harness.frame import load, with_floors
 from harness.identity import former
 from harness.listing import console, table
 from harness.measure import CATALOGUE
+from harness.verdict.deciding import places
+from harness.verdict.excess import ROUNDING as ROUNDING
+from harness.verdict.excess import differences, noise, scaled, stated_error
+from harness.verdict.paired import LEVEL, compared, corrected
+from problems.arrays import Reals
 
 GROUP = ["problem", "problem_settings", "solver", "solver_settings", "device", "size"]
 CELL = [*GROUP, "seed"]
 FIGURE = [*CELL, "t", "metric"]
 CONFIDENCE = 0.95
-ROUNDING = 1e-10
-"""Change of a median that is put down to rounding, as between processors: relative, of figures below one absolute."""
 SHOWN_CELLS = 20
+SIDES = ("before", "after")
+VALUES = ["value", "standard_error", "floor", "floor_standard_error", "decides"]
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+WORDS = ("better", "worse", "changed", "same", "cannot tell")
 
 
-def print_comparison(before_path: Path, after_path: Path) -> None:
+def print_comparison(before_path: Path, after_path: Path, solvers: Sequence[str] | None = None) -> None:
     """Print changes of figures and seconds between two stores, changes of status, and cells that only one holds.
 
-    Raises ``UsageError`` for a file that is not a store, and for stores that have no cell in common.
+    With two ``solvers``, by label or name, the first of the one store is compared with the second of the other, which
+    may be the same. Raises ``UsageError`` for a file that is not a store, for solvers that are not there, and for sides
+    that have no cell in common.
     """
-    before, after = by_former_names(load(before_path)), by_former_names(load(after_path))
+    before, after = load(before_path), load(after_path)
+    names = f"{before_path}", f"{after_path}"
+    if solvers is not None:
+        before, after = of_two_solvers(before, after, solvers)
+        where = ("", "") if before_path == after_path else (f" in {names[0]}", f" in {names[1]}")
+        names = f"{solvers[0]}{where[0]}", f"{solvers[1]}{where[1]}"
+    print_sides(by_former_names(before), by_former_names(after), names)
+
+
+def print_against_reference(path: Path) -> None:
+    """Print how the figures of a store compare with those that are committed with the code.
+
+    Raises ``UsageError`` for a file that is not a store, and where they have no cell in common.
+    """
+    print_sides(by_former_names(reference()), by_former_names(load(path)), ("the committed figures", str(path)))
+
+
+def print_sides(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> None:
+    """Print the comparison of two frames by former names; raises ``UsageError`` where they have no cell in common."""
     statuses = compare_statuses(before, after)
     if not statuses["where"].eq("both").any():
-        raise UsageError(f"{str(before_path)!r} and {str(after_path)!r} have no cell in common")
+        raise UsageError(f"{names[0]!r} and {names[1]!r} have no cell in common")
     screen = console()
     figures = compare_figures(before, after)
-    changes = figures["change"].value_counts()
-    told = ", ".join(
-        f"{changes.get(change, 0)} {change}"
-        for change in ("better", "worse", "changed", "same")
-        if change != "changed" or changes.get(change)
-    )
     rows = table(
         "problem", "D", "solver", "t", "measure", "before", "after", "difference", "seeds", "", "seconds",
-        title=f"{before_path} → {after_path}",
-        caption=f"{told} at {CONFIDENCE:.0%}: of {len(figures)} figures whose law did not change, about "
-        f"{(1 - CONFIDENCE) * len(figures):.0f} would be called better or worse. Medians over seeds in common.",
+        title=f"{names[0]} → {names[1]}", caption=told(figures),
     )  # fmt: skip
     for row in figures.to_dict("records"):
         style = {"better": "green", "worse": "red"}.get(row["change"], "")
@@ -70,9 +94,68 @@ def print_comparison(before_path: Path, after_path: Path) -> None:
     screen.print(rows)
     changed = statuses[statuses["where"].eq("both") & statuses["before"].ne(statuses["after"])]
     print_cells(f"{len(changed)} cells ended otherwise", changed)
-    for where, path in (("before", before_path), ("after", after_path)):
+    for where, name in zip(("before", "after"), names, strict=True):
         alone = statuses[statuses["where"].eq(where)]
-        print_cells(f"{len(alone)} cells are only in {path}", alone)
+        print_cells(f"{len(alone)} cells are only in {name}", alone)
+
+
+def told(figures: pd.DataFrame) -> str:
+    """Return in words how many figures changed, and how many would be called so without any change."""
+    changes = figures["change"].value_counts()
+    always = ("better", "worse", "same")
+    counts = ", ".join(f"{changes.get(word, 0)} {word}" for word in WORDS if word in always or changes.get(word))
+    differ = int(figures["p"].notna().sum())
+    kept = int((corrected(figures["p"].to_numpy(dtype=float)) < LEVEL).sum())
+    called = int((figures["p"] < LEVEL).sum())
+    words = f"{counts} at {CONFIDENCE:.0%} each: of {differ} figures that differ at all and have seeds to tell, "
+    words += f"about {LEVEL * differ:.0f} would be called without a change"
+    if called:
+        words += f"; of {called} that are, {kept} stand when corrected for their number"
+    if changes.get("cannot tell"):
+        words += ". One seed cannot tell a change from chance: three or more would do"
+    return f"{words}. Medians over seeds in common."
+
+
+def of_two_solvers(
+    before: pd.DataFrame, after: pd.DataFrame, solvers: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of one solver of either frame, each under the name of both.
+
+    Raises ``UsageError`` unless there are two, each a label or the name of a single solver in its frame.
+    """
+    if len(solvers) != 2:
+        raise UsageError(f"two solvers are compared, got {len(solvers)}: {', '.join(solvers)}")
+    together = " → ".join(solvers)
+    sides = []
+    for frame, name in zip((before, after), solvers, strict=True):
+        label = solver_of(frame, name)
+        rows = frame[frame["label"] == label]
+        sides.append(rows.assign(solver=together, solver_settings="{}", label=together))
+    return sides[0], sides[1]
+
+
+def solver_of(frame: pd.DataFrame, name: str) -> str:
+    """Return the label that a label, or the name of a solver with one label, means.
+
+    Raises ``UsageError`` for a name that the frame does not have, or that means several.
+    """
+    labels = list(frame["label"].unique())
+    if name in labels:
+        return name
+    own = list(frame.loc[frame["solver"] == name, "label"].unique())
+    if not own:
+        raise unknown("solver", name, {*map(str, labels), *map(str, frame["solver"].unique())})
+    if len(own) > 1:
+        raise UsageError(f"solver {name!r} means {len(own)}: name one of {', '.join(map(repr, own))}")
+    return str(own[0])
+
+
+def reference() -> pd.DataFrame:
+    """Return the figures that are committed with the code as a frame, with floors where exact draws are among them."""
+    found = pd.concat([pd.read_csv(path) for path in sorted(REFERENCE.glob("*.csv"))], ignore_index=True)
+    found = found.assign(device="cpu", finished="", suite="", preset="", evaluation="", data="")
+    found["sample_size"] = found["sample_size"].astype("Int64")
+    return with_floors(found)
 
 
 def print_cells(title: str, cells: pd.DataFrame) -> None:
@@ -132,62 +215,104 @@ def compare_statuses(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_figures(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per problem, dimension, solver, time and measure that both stores have.
+    """Return one row per problem, dimension, solver, time and measure that both sides have.
 
     ``before`` and ``after`` are medians over the ``seeds`` in common, ``difference`` is the median of the differences
-    seed by seed with its ``standard_error`` and 95 % ``half_width``, ``change`` is ``better``, ``worse`` or ``same``,
-    and ``seconds_ratio`` the median of solve seconds after over that before.
+    seed by seed with its ``standard_error`` and 95 % ``half_width``, ``p`` that of the paired test (NaN where there is
+    nothing to test: equal figures, or one seed), and ``change`` is "better", "worse", "changed" where the measure
+    cannot say for the better or the worse, "same", or "cannot tell". ``seconds_ratio`` is the median of solve seconds
+    after over that before.
     """
     sides = []
     for frame in (before, after):
         measured = frame[(frame["status"] == "ok") & frame["metric"].notna() & frame["value"].notna()]
-        columns = [*FIGURE, "label", "value", "standard_error", "solve_seconds"]
-        sides.append(latest(measured, FIGURE)[columns])
+        figures = latest(measured, FIGURE)
+        floors = {name: figures.get(name, np.nan) for name in ("floor", "floor_standard_error")}
+        figures = figures.assign(decides=places(figures) if len(figures) else 0.0, **floors)
+        sides.append(figures[[*FIGURE, "label", *VALUES, "solve_seconds"]])
     paired = sides[0].merge(sides[1], on=FIGURE, suffixes=("_before", "_after"))
     rows = []
     for keys, seeds in paired.groupby([*GROUP, "t", "metric"], sort=False):
         row = dict(zip([*GROUP, "t", "metric"], keys, strict=True))
         row |= {"label": seeds["label_after"].iloc[0], "seeds": len(seeds)}
-        row |= {side: float(seeds[f"value_{side}"].median()) for side in ("before", "after")}
-        seconds = [float(seeds[f"solve_seconds_{side}"].median()) for side in ("before", "after")]
+        row |= {side: float(seeds[f"value_{side}"].median()) for side in SIDES}
+        seconds = [float(seeds[f"solve_seconds_{side}"].median()) for side in SIDES]
         row["seconds_ratio"] = seconds[1] / seconds[0] if seconds[0] > 0 else math.nan
-        rows.append(row | judged(seeds, str(row["metric"])))
+        rows.append(row | scatter_of(seeds) | judged(seeds, str(row["metric"])))
     columns = [
         *GROUP, "t", "metric", "label", "seeds", "before", "after", "seconds_ratio",
-        "difference", "standard_error", "half_width", "change",
+        "difference", "standard_error", "half_width", "p", "change",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
-    """Return the median difference over seeds, its errors, and whether it is a change for the better or the worse."""
-    sides = ("before", "after")
-    before, after = (seeds[f"value_{side}"].to_numpy(dtype=float) for side in sides)
+def both(seeds: pd.DataFrame, name: str) -> tuple[Reals, Reals]:
+    """Return a column of either side."""
+    before, after = (seeds[f"{name}_{side}"].to_numpy(dtype=float, na_value=np.nan) for side in SIDES)
+    return before, after
+
+
+def scatter_of(seeds: pd.DataFrame) -> dict[str, float]:
+    """Return the median difference of figures over seeds and its errors."""
+    before, after = both(seeds, "value")
     with np.errstate(invalid="ignore"):
         differences = np.where(before == after, 0.0, after - before)
         difference = float(np.median(differences))
-    errors = np.hypot(*(seeds[f"standard_error_{side}"].fillna(0).to_numpy(dtype=float) for side in sides))
+    errors = np.hypot(*(stated_error(error) for error in both(seeds, "standard_error")))
     n = len(differences)
-    # Seeds where the figure became infinite, or stopped being so, decide: there is no difference to average.
-    jumps = differences[np.isinf(differences)]
-    if len(jumps):
-        standard_error = half_width = math.inf
-        direction = float(np.sign(jumps).sum())
-    else:
-        factor = math.sqrt(math.pi / 2) if n > 1 else 1.0
-        spread = factor * float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-        stated = factor * float(np.sqrt((errors**2).sum())) / n
-        standard_error = max(spread, stated)
-        tail = (1 + CONFIDENCE) / 2
-        by_spread = spread * float(stats.t.ppf(tail, n - 1)) if n > 1 else 0.0
-        half_width = max(by_spread, stated * float(stats.norm.ppf(tail)))
-        rounding = ROUNDING * max(1.0, float(np.median(np.abs(before))))
-        direction = difference if abs(difference) > max(half_width, rounding) else 0.0
+    if np.isinf(differences).any():
+        return {"difference": difference, "standard_error": math.inf, "half_width": math.inf}
+    factor = math.sqrt(math.pi / 2) if n > 1 else 1.0
+    scatter = factor * float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    stated = factor * float(np.sqrt((errors**2).sum())) / n
+    tail = (1 + CONFIDENCE) / 2
+    by_scatter = scatter * float(stats.t.ppf(tail, n - 1)) if n > 1 else 0.0
+    half_width = max(by_scatter, stated * float(stats.norm.ppf(tail)))
+    return {"difference": difference, "standard_error": max(scatter, stated), "half_width": half_width}
+
+
+def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
+    """Return whether the figures of some seeds changed, for the better or the worse, and the p-value of the test."""
+    values, floors = both(seeds, "value"), both(seeds, "floor")
     way = CATALOGUE[metric].better if metric in CATALOGUE else "lower"
-    change = "same" if direction == 0 else "better" if (direction > 0) == (way == "higher") else "worse"
-    if way == "neither" and direction != 0:
-        change = "changed"
-    return {"difference": difference, "standard_error": standard_error, "half_width": half_width, "change": change}
+    sign = -1.0 if way == "higher" else 1.0
+    floored = not any(np.isnan(floor).all() for floor in floors)
+    with np.errstate(invalid="ignore"):
+        excess = [
+            sign * np.where(value == floor, 0.0, value - floor) if floored else sign * value
+            for value, floor in zip(values, floors, strict=True)
+        ]
+    errors = [
+        np.hypot(stated_error(own), stated_error(other))
+        for own, other in zip(both(seeds, "standard_error"), both(seeds, "floor_standard_error"), strict=True)
+    ]
+    scales = [noise(*each) for each in zip(excess, errors, (sign * floor for floor in floors), strict=True)]
+    change = differences(excess[1], excess[0], max(scales))
+    if np.all(np.nan_to_num(change) == 0):
+        return {"p": math.nan, "change": "same"}
+    p, direction = float(compared(change[None])[3][0]), float(np.nanmean(change))
+    # Seeds where the figure became infinite, or stopped being so, decide: that is no noise.
+    jumps = np.isinf(values[0]) != np.isinf(values[1])
+    if jumps.any():
+        direction = float(np.sign(change[jumps]).sum())
+    elif np.sum(~np.isnan(change)) < 2:
+        return {"p": math.nan, "change": "cannot tell"}
+    elif not p < LEVEL:
+        return {"p": p, "change": "same"}
+    if direction == 0:
+        return {"p": p, "change": "same"}
+    proper = all((decides > 0).all() for decides in both(seeds, "decides"))
+    if way == "neither" or not proper or (floored and not jumps.any() and not evident(excess, scales, direction)):
+        return {"p": p, "change": "changed"}
+    return {"p": p, "change": "worse" if direction > 0 else "better"}
+
+
+def evident(excess: Sequence[Reals], scales: Sequence[float], direction: float) -> bool:
+    """Return whether the side with the larger excess is above its floor, and the other one not below, at 5 % each."""
+    tests = [compared(scaled(each, scale)[None]) for each, scale in zip(excess, scales, strict=True)]
+    larger, smaller = (tests[1], tests[0]) if direction > 0 else (tests[0], tests[1])
+    above = bool(larger[3][0] < LEVEL and larger[1][0] > 0)
+    return above and not bool(smaller[3][0] < LEVEL and smaller[1][0] < 0)
 
 
 def ratio_text(ratio: float) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from harness.store import Store
 QUERY = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
     coalesce(status, 'planned') AS status, reason, traceback, t, metric, value, standard_error, estimator, sample_size,
+    decides,
     solve_seconds, setup_seconds, measure_seconds, wall_seconds, cpu_seconds, peak_memory, gradient_evaluations,
     beside, diagnostics, finished, device, cells.run, started, "commit", dirty, machine, threads, versions,
     arithmetic, argv, rerun, evaluation, coalesce(cells.data, '') AS data,
@@ -57,14 +61,21 @@ def load(
     Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
     """
     frame = queried(path, QUERY, suite, preset, everything)
-    frame["sample_size"] = frame["sample_size"].astype("Int64")
+    frame[["sample_size", "decides"]] = frame[["sample_size", "decides"]].astype("Int64")
+    return with_floors(frame, everything=everything)
+
+
+def with_floors(frame: pd.DataFrame, *, everything: bool = False) -> pd.DataFrame:
+    """Return a frame with ``floor`` and ``floor_standard_error``, by the oracle's rows in it; see :func:`load`."""
     oracle = frame["solver"].eq("oracle") & frame["metric"].notna()
-    floors = frame.loc[oracle, [*INSTANCE, "value", "standard_error", "replaced"]].rename(
+    given = ["value", "standard_error", *(["replaced"] if everything else [])]
+    floors = frame.loc[oracle, [*INSTANCE, *given]].rename(
         columns={"value": "floor", "standard_error": "floor_standard_error"}
     )
     if everything:  # where several remain, the floor of today
         floors = floors.sort_values("replaced", na_position="first", kind="stable").drop_duplicates(INSTANCE)
-    return frame.merge(floors.drop(columns="replaced"), on=INSTANCE, how="left", validate="many_to_one")
+        floors = floors.drop(columns="replaced")
+    return frame.merge(floors, on=INSTANCE, how="left", validate="many_to_one")
 
 
 def load_traces(
@@ -120,9 +131,28 @@ def queried(path: str | Path, query: str, suite: str | None, preset: str | None,
 
     Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
     """
+    with reading(path, suite, preset) as (connection, key):
+        return pd.read_sql_query(query, connection, params=(key, preset, everything))
+
+
+def queried_rows(
+    path: str | Path, query: str, suite: str | None, preset: str | None, everything: bool
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """Return the names of the columns and the rows of a query as they come; see :func:`queried`."""
+    with reading(path, suite, preset) as (connection, key):
+        cursor = connection.execute(query, (key, preset, everything))
+        return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+@contextmanager
+def reading(path: str | Path, suite: str | None, preset: str | None) -> Iterator[tuple[sqlite3.Connection, str | None]]:
+    """Open a store to read it, and find the key of a suite in it.
+
+    Raises ``UsageError`` for a file that is not a store, or when it knows no such suite or preset.
+    """
     with Store(Path(path), create=False, reading=True) as store, store.guarded():
         if suite is not None:
             suite = store.named(suite)
             if preset is not None and preset not in store.presets(suite):
                 raise unknown(f"preset of suite {suite!r} in the store {str(path)!r}:", preset, store.presets(suite))
-        return pd.read_sql_query(query, store.connection, params=(suite, preset, everything))
+        yield store.connection, suite

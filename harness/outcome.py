@@ -19,7 +19,11 @@ FINE = ("ok", "skipped")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure of a cell; ``sample_size`` is the number of particles it was measured on, if it was particles."""
+    """One figure of a cell; ``sample_size`` is the number of particles it was measured on, if it was particles.
+
+    ``decides`` is the measure's place among those that decide about such answers to the problem, from 1 on; 0 where it
+    is shown and does not decide, and ``None`` where nobody asked.
+    """
 
     t: float
     metric: str
@@ -27,6 +31,7 @@ class Measurement:
     standard_error: float
     estimator: str
     sample_size: int | None
+    decides: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.former_names import MEASURES
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -100,7 +100,9 @@ SINCE_7 = """
 ALTER TABLE projections ADD COLUMN box BLOB;
 ALTER TABLE projections ADD COLUMN density BLOB
 """
-UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6, 7: SINCE_7}
+# Until then it was not kept which figures decide: ``harness.verdict.deciding`` tells it of them by their estimators.
+SINCE_8 = "ALTER TABLE measurements ADD COLUMN decides INTEGER"
+UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6, 7: SINCE_7, 8: SINCE_8}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 

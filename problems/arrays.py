@@ -1,4 +1,4 @@
-"""Types of numpy arrays, named by what they hold: real numbers, complex ones, or anything."""
+"""Types of numpy arrays, named by what they hold: real numbers, complex ones, truth values, or anything."""
 
 from __future__ import annotations
 
@@ -9,4 +9,5 @@ import numpy.typing as npt
 
 Reals = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex128]
+Flags = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]

@@ -94,6 +94,9 @@ class ProblemFamily(ABC):
     version: ClassVar[int] = 1
     measures: ClassVar[tuple[str, ...]] = ()
     """Every measure that some instance names: what a stored cell that lacks one of them is completed by."""
+    deciding: ClassVar[tuple[str, ...]] = ()
+    """Measures in the order in which they decide between answers, as far as they are proper for them; others that are
+    proper come after these, in an order of the harness's own."""
     known_between: ClassVar[bool] = False
     """Whether the true law and its free energy are at hand at any time, not only those asked for: plots show curves."""
     times: tuple[float, ...] = (1.0,)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
@@ -117,20 +116,13 @@ def better(metric: str) -> str:
     return CATALOGUE[metric].better if metric in CATALOGUE else "lower"
 
 
-def higher(metric: str) -> bool:
-    """Return whether more of a measure is better."""
-    return better(metric) == "higher"
-
-
 def lines(
     rows: pd.DataFrame, others: pd.DataFrame, metric: str, columns: list[tuple[int, Any]]
 ) -> list[dict[str, Any]]:
     """Return a line for each solver, and one for each published method that is not among them."""
-    solvers = rows[~rows["solver"].isin(["oracle", "initial"])]
-    best = solvers.groupby(["size", "t"])["median"].agg("max" if higher(metric) else "min").to_dict()
     found = []
     for label, group in rows.groupby("label", sort=False):
-        cells = {(row["size"], row["t"]): figure_cell(row, metric, best) for row in group.to_dict("records")}
+        cells = {(row["size"], row["t"]): figure_cell(row) for row in group.to_dict("records")}
         kind = "bound" if group["solver"].iloc[0] in ("oracle", "initial") else "solver"
         found.append({"label": label, "kind": kind, "cells": [cells.get(column) for column in columns]})
     for label, group in others.groupby("label", sort=False):
@@ -153,12 +145,11 @@ def lines(
     return found
 
 
-def figure_cell(row: dict[Any, Any], metric: str, best: dict[Any, float]) -> dict[str, Any]:
-    """Return the texts of one figure; ``leads`` when its quartiles reach the best median of the column."""
-    goal = best.get((row["size"], row["t"]), np.nan)
-    leads = row["q75"] >= goal if higher(metric) else row["q25"] <= goal
+def figure_cell(row: dict[Any, Any]) -> dict[str, Any]:
+    """Return the texts of one figure."""
     return {
         "median": significant(row["median"]),
+        "error": "" if pd.isna(row["error"]) else f"± {significant(row['error'], 1)}",
         "range": interval(row["q25"], row["q75"]),
         "floor": "" if pd.isna(row["floor"]) or row["solver"] == "oracle" else significant(row["floor"]),
         "published": ""
@@ -166,7 +157,7 @@ def figure_cell(row: dict[Any, Any], metric: str, best: dict[Any, float]) -> dic
         else marked(significant(row["published_median"]), row["published_source"]),
         "source": row["published_source"],
         "published_range": interval(row["published_q25"], row["published_q75"]),
-        "leads": bool(leads) and better(metric) != "neither" and row["solver"] not in ("oracle", "initial"),
+        "leads": bool(row["leads"]),
         "counts": "" if row["figures"] == row["planned"] else counts_text(row),
         "failed": row["ok"] + row["not_run"] < row["planned"],
     }

@@ -25,6 +25,7 @@ from harness.report.energy import energy_data
 from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
 from harness.report.side_by_side import side_by_side
+from harness.report.verdict import AGAINST, verdict
 
 SCRIPTS = ("drawing.js", "plots.js", "draws_and_steps.js", "line_densities.js", "plane_densities.js", "energy.js")
 NAMESPACES = re.compile(r"http://www\.w3\.org/(?:2000/svg|2000/xmlns/|1999/xhtml|1999/xlink|XML/1998/namespace)")
@@ -69,6 +70,7 @@ def page(
     frame = summary.plain_text(frame)
     labels = apart(frame)
     frame = relabelled(frame, labels)
+    judged = verdict(frame)
     traces, projections = (None if table is None else relabelled(table, labels) for table in (traces, projections))
     published = published_figures.load()
     rows = summary.summarise(frame, published)
@@ -94,6 +96,8 @@ def page(
         title=title or f"{overview(cells)['suite']} · wgfbench",
         description=description,
         overview=overview(cells),
+        verdict=judged,
+        verdict_columns=AGAINST,
         problems=problems,
         compared=side_by_side(rows, others, published),
         runs=listed,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.measure import CATALOGUE
 from harness.report import summary
-from harness.report.contents import better, figure_cell, higher
+from harness.report.contents import better, figure_cell
 from harness.report.summary import significant, time_text
 
 
@@ -45,9 +45,7 @@ def table(rows: pd.DataFrame, others: pd.DataFrame, family: str, metric: str) ->
     for key, title in summary.titles(rows).items():
         here = rows[rows["problem_settings"] == key[1]]
         here = here[here["t"] == here["t"].max()]
-        solvers = here[~here["solver"].isin(["oracle", "initial"])]
-        best = solvers.groupby(["size", "t"])["median"].agg("max" if higher(metric) else "min").to_dict()
-        cells: dict[str, Any] = {row["label"]: figure_cell(row, metric, best) for row in here.to_dict("records")}
+        cells: dict[str, Any] = {row["label"]: figure_cell(row) for row in here.to_dict("records")}
         published = others[others["problem_settings"] == key[1]].drop_duplicates("label").set_index("label")["median"]
         lines.append(
             {

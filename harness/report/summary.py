@@ -17,6 +17,7 @@ from harness.measure import CATALOGUE
 from harness.outcome import NOT_RUN
 from harness.report import published as published_figures
 from harness.report.apart import told_apart
+from harness.verdict.leaders import WHERE, leaders
 
 PROBLEM = ["problem", "problem_settings"]
 SOLVER = ["solver", "solver_settings", "label"]
@@ -35,9 +36,10 @@ def summarise(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.
 
     ``median``, ``q25``, ``q75`` are taken over the ``figures`` values of the ``ok`` runs out of ``planned``;
     ``statuses`` counts the other outcomes, ``not_run`` those that are no failure. ``floor`` is the median floor,
-    ``seconds`` the median solve time of the ok runs. ``published_*`` hold the figures of the literature where
-    everything but the implementation agrees; pass ``published`` (as of :func:`harness.report.published.load`) to
-    replace those in the repository.
+    ``seconds`` the median solve time of the ok runs. ``error`` is the standard error of the median, by the spread over
+    seeds or, where that is more, by the figures' own errors; ``leads`` says that no other solver is told better there.
+    ``published_*`` hold the figures of the literature where everything but the implementation agrees; pass
+    ``published`` (as of :func:`harness.report.published.load`) to replace those in the repository.
 
     What must not be pooled is told apart by its label (``harness.report.apart``): presets, devices, evaluations, data,
     and settings of rows of one label. A group without any ok run keeps its rows, with the times and measures that
@@ -51,11 +53,17 @@ def summarise(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.
     keys = [*GROUP, "t", "metric"]
     found = quartiles(figures, keys, "value")
     extra = figures.groupby(keys, sort=False, dropna=False).agg(floor=("floor", "median"))
-    found = found.merge(extra.reset_index(), on=keys, how="left")
+    found = found.merge(extra.reset_index(), on=keys, how="left").merge(errors(figures, keys), on=keys, how="left")
     table = pd.concat([found, unmeasured(counts, found)], ignore_index=True)
     table = table.merge(counts, on=GROUP, how="left", validate="many_to_one")
     table["figures"] = table["figures"].fillna(0).astype(int)
-    return ordered(beside(table, published))
+    return ordered(bold(beside(table, published), frame))
+
+
+def bold(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with ``leads``: where no other solver is told better (``harness.verdict.leaders``)."""
+    where = pd.MultiIndex.from_frame(table[WHERE].astype(object))
+    return table.assign(leads=where.isin(pd.MultiIndex.from_frame(leaders(frame).astype(object))))
 
 
 def plain_text(frame: pd.DataFrame) -> pd.DataFrame:
@@ -104,6 +112,22 @@ def quartiles(rows: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
         step[differ] = (high[differ] - low[differ]) * (position - below)[differ]
         result[name] = low + step
     return result.assign(figures=counts)
+
+
+def errors(figures: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the standard error of every group's median, in a column ``error``.
+
+    It is that of a mean times √(π/2), from two figures on: of their spread, or of their own errors where that is more.
+    """
+    stated = figures["standard_error"] if "standard_error" in figures else pd.Series(np.nan, index=figures.index)
+    values = figures["value"].where(np.isfinite(figures["value"].astype(float)))
+    rows = figures[keys].assign(value=values, square=stated.astype(float) ** 2)
+    groups = rows.groupby(keys, sort=False, dropna=False)
+    found = groups.agg(count=("value", "size"), spread=("value", "std"), square=("square", "sum")).reset_index()
+    n = found.pop("count").to_numpy(dtype=float)
+    by_spread = found.pop("spread").to_numpy(dtype=float) / np.sqrt(n)
+    by_errors = np.sqrt(found.pop("square").to_numpy(dtype=float)) / n
+    return found.assign(error=np.fmax(by_spread, by_errors) * np.where(n > 1, np.sqrt(np.pi / 2), 1.0))
 
 
 def unmeasured(counts: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from rich.table import Table
 from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
 from harness.report import summary
-from harness.report.published import SOURCE, marked
+from harness.report.paper_table import latex
+from harness.report.published import marked
 from harness.report.summary import interval, significant
 
-COLUMNS = ("solver", "D", "t", "median", "quartiles", "floor", "published", "ok", "seconds")
+COLUMNS = ("solver", "D", "t", "median", "s.e.", "quartiles", "floor", "published", "ok", "seconds")
 PRINTED = tuple(name for name in COLUMNS if name not in ("D", "t"))
+WIDTH = 118
+"""Columns that are printed where no terminal says how many there are."""
+WITH_ERRORS = 92
+"""In so many columns standard errors have room beside medians."""
 NUMERIC = frozenset(COLUMNS[1:]) - {"quartiles"}
 
 
@@ -77,6 +83,7 @@ def printed(row: dict[Any, Any]) -> dict[str, str]:
         "D": str(row["size"]),
         "t": summary.time_text(row["t"]),
         "median": significant(row["median"]),
+        "s.e.": significant(row["error"], 1),
         "quartiles": interval(row["q25"], row["q75"]),
         "floor": significant(row["floor"]),
         "published": marked(significant(row["published_median"]), row["published_source"]),
@@ -90,15 +97,18 @@ def show_tables(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> No
     from rich.console import Console
 
     console = Console()
-    for table in terminal(frame, metrics):
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    for table in terminal(frame, metrics, errors=console.width >= WITH_ERRORS):
         console.print(table)
         console.print()
 
 
-def terminal(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> list[Table]:
-    """Return rich tables of the summary, one for every problem and measure."""
+def terminal(frame: pd.DataFrame, metrics: Sequence[str] | None = None, *, errors: bool = False) -> list[Table]:
+    """Return rich tables of the summary, one for every problem and measure; with ``errors`` of a median beside it."""
     from rich.text import Text
 
+    columns = [name for name in PRINTED if errors or name != "s.e."]
     found = []
     for block in blocks(frame, metrics):
         table = Table(title=Text(block.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
@@ -106,7 +116,7 @@ def terminal(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> list[
         table.show_edge = False
         table.caption = Text(block.note) if block.note else None
         table.caption_justify = "left"
-        for name in PRINTED:
+        for name in columns:
             # In a narrow terminal a label takes a second line; figures are never broken.
             table.add_column(
                 "publ." if name == "published" else name,
@@ -123,7 +133,7 @@ def terminal(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> list[
                 label = Text(row["solver"])
                 if others:
                     label.append(f"\n{others}", style="yellow")
-                table.add_row(label, *(Text(counts if name == "ok" else row[name]) for name in PRINTED[1:]))
+                table.add_row(label, *(Text(counts if name == "ok" else row[name]) for name in columns[1:]))
         found.append(table)
     return found
 
@@ -145,36 +155,6 @@ def markdown_text(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def latex(frame: pd.DataFrame) -> str:
-    """Return the summary as LaTeX, one ``longtable`` (of the package so named, and booktabs) for every block."""
-    alignment = "".join("r" if name in NUMERIC else "l" for name in COLUMNS)
-    head = " & ".join(COLUMNS) + r" \\"
-    parts = [f"% Needs \\usepackage{{booktabs,longtable}}. Column published: {SOURCE}."]
-    for block in blocks(frame):
-        body = "".join(
-            " & ".join(latex_text(text) for text in row) + " \\\\\n" for row in block.rows.to_numpy().tolist()
-        )
-        parts.append(
-            f"\\begin{{longtable}}{{{alignment}}}\n\\caption{{{latex_text(block.title)}}} \\\\\n"
-            f"\\toprule\n{head}\n\\midrule\n\\endhead\n\\bottomrule\n\\endfoot\n{body}\\end{{longtable}}"
-        )
-        if block.note:
-            parts.append(latex_text(block.note))
-    return "\n\n".join(parts) + "\n"
-
-
-LATEX_ESCAPES = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "·": r"\textperiodcentered{}", "β": r"$\beta$"}
-)
-
-
-def latex_text(text: str) -> str:
-    """Escape a text for LaTeX; a bracket is wrapped, for it would be read as an option after a line's end."""
-    return text.translate(LATEX_ESCAPES).replace("[", "{[}").replace("]", "{]}")
-
-
 def csv(frame: pd.DataFrame) -> str:
     """Return the tidy frame itself as CSV; numbers keep every digit."""
     return frame.to_csv(index=False)
@@ -192,24 +172,26 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 TEXTS: dict[str, Callable[[pd.DataFrame], str]] = {"csv": csv, "latex": latex, "markdown": markdown}
 
 
-def export(frame: pd.DataFrame, format: str, path: str | Path | None = None) -> None:
-    """Write a frame: all its rows as ``csv`` or ``parquet``, its summary as ``latex`` or ``markdown``.
+def export(frame: pd.DataFrame, format: str, path: str | Path | None = None, *, bounds: bool = False) -> None:
+    """Write a frame: all its rows as ``csv`` or ``parquet``, its summary as ``markdown``, as ``latex`` for a paper.
 
+    A paper's tables have rows of exact draws and of the initial law only with ``bounds``.
     Texts go to standard output without a path. Raises ``UsageError`` for another format, for parquet without a path,
     when a package is missing, and when the file cannot be written.
     """
     if format not in (*TEXTS, "parquet"):
         raise unknown("format", format, (*TEXTS, "parquet"))
+    text = TEXTS.get(format, csv) if format != "latex" else partial(latex, bounds=bounds)
     if path is None:
         if format == "parquet":
             raise UsageError("parquet is not text: name the file to write with --output")
-        print(TEXTS[format](frame), end="")
+        print(text(frame), end="")
         return
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         if format == "parquet":
             write_parquet(frame, Path(path))
         else:
-            Path(path).write_text(TEXTS[format](frame), encoding="utf-8", newline="")
+            Path(path).write_text(text(frame), encoding="utf-8", newline="")
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error

@@ -45,6 +45,37 @@ def test_narrow_terminal_keeps_figures_whole(realistic):
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
+def test_standard_errors_stand_beside_medians(realistic):
+    console = Console(width=92)
+    with console.capture() as capture:
+        for table in tables.terminal(realistic, ["symkl-published"], errors=True):
+            console.print(table)
+    text = capture.get()
+    assert "s.e." in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 92
+
+
+def test_a_papers_table_has_errors_and_no_exact_draws_unless_asked(realistic):
+    text = tables.latex(realistic)
+    assert "oracle" not in text
+    assert "oracle" in tables.latex(realistic, bounds=True)
+    assert r"{\scriptsize$\pm$" in text
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") > 1
+
+
+def test_a_papers_table_is_bold_where_nobody_is_told_better(make_cell, make_frame):
+    far = {"far": (3.0, 2.9, 3.2), "near": (1.0, 1.1, 0.95)}
+    rows = [
+        row
+        for label, values in far.items()
+        for seed, value in enumerate(values)
+        for row in make_cell("well", "{}", label, {}, label, 1, seed, [(1.0, "symkl", value, 0.01, 0.0)])
+    ]
+    text = tables.latex(make_frame(rows))
+    assert r"near & \textbf{1.00}" in text
+    assert r"far & 3.00" in text
+
+
 def test_terminal_takes_labels_literally(nasty):
     assert "a|b_c % [red]x[/red] \\ <i>" in printed(nasty)
 
@@ -60,14 +91,16 @@ def test_only_the_measures_asked_for(realistic):
 def test_markdown(nasty):
     heading, _, columns, rule, row = tables.markdown(nasty).strip().splitlines()
     assert heading == "### well: symkl (lower is better)"
-    assert columns.count("|") == rule.count("|") == 10
-    assert row == ("| a\\|b_c % [red]x[/red] \\\\ &lt;i> | 3 | 0.5 | 0.250 | [0.250, 0.250] | 0.125 | – | 1/1 | 2.00 |")
+    assert columns.count("|") == rule.count("|") == 11
+    assert row == (
+        "| a\\|b_c % [red]x[/red] \\\\ &lt;i> | 3 | 0.5 | 0.250 | 0.1 | [0.250, 0.250] | 0.125 | – | 1/1 | 2.00 |"
+    )
 
 
 def test_latex_escapes(nasty):
     text = tables.latex(nasty)
-    assert r"a|b\_c \% {[}red{]}x{[}/red{]} \textbackslash{} \textless{}i\textgreater{} & 3 & 0.5 & 0.250" in text
-    assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 1
+    assert r"a|b\_c \% {[}red{]}x{[}/red{]} \textbackslash{} \textless{}i\textgreater{} & 0.250" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
 def test_csv_keeps_every_row_and_digit(realistic, tmp_path, capsys):

@@ -1,0 +1,81 @@
+"""Tables for a paper in LaTeX: one a problem and measure, a line a solver, a column a dimension and time.
+
+Figures are medians over seeds with their standard error; bold is what no other solver is told better than, by this
+measure, where it is proper for the answer (``harness.verdict.leaders``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.report import summary
+from harness.report.published import SOURCE
+from harness.report.summary import significant, time_text
+from harness.verdict.contest import BOUNDS
+
+HEAD = (
+    "% Needs \\usepackage{booktabs}. Medians over seeds with standard errors; bold: no other solver is told better\n"
+    "% (paired t tests over instances, false discovery rate 5 %), where the measure is proper for the answer."
+)
+ESCAPES = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "·": r"\textperiodcentered{}", "β": r"$\beta$"}
+    | {"‖": r"$\Vert$", "±": r"$\pm$", "√": r"$\surd$"}
+)
+
+
+def latex(frame: pd.DataFrame, bounds: bool = False) -> str:
+    """Return the figures of a frame as LaTeX, one ``table`` a problem and measure; with ``bounds`` their rows, too."""
+    rows = summary.summarise(frame)
+    titles = summary.titles(rows)
+    kept = rows if bounds else rows[~rows["solver"].isin(BOUNDS)]
+    kept = kept[kept["metric"].notna() & (kept["not_run"] < kept["planned"])]
+    parts = [HEAD]
+    for key, group in kept.groupby([*summary.PROBLEM, "metric"], sort=False):
+        problem, settings, metric = (str(part) for part in list[Any](key))
+        parts.append("\n".join(lines(group, f"{titles[problem, settings]}: {metric}")))
+    return "\n\n".join(parts) + "\n"
+
+
+def lines(rows: pd.DataFrame, title: str) -> Iterator[str]:
+    """Yield the lines of the table of one problem and measure."""
+    places = list(rows[["size", "t"]].drop_duplicates().sort_values(["size", "t"]).itertuples(index=False, name=None))
+    yield "\\begin{table}\n\\centering"
+    yield f"\\caption{{{escaped(title)}}}"
+    yield f"\\begin{{tabular}}{{l{'r' * len(places)}}}\n\\toprule"
+    yield (
+        " & ".join(["solver", *(f"$D = {size}$, $t = {time_text(t)}$" for size, t in places)]) + r" \\" + "\n\\midrule"
+    )
+    theirs = rows["published_median"].notna().any()
+    for label, group in rows.groupby("label", sort=False):
+        found = {(row["size"], row["t"]): row for row in group.to_dict("records")}
+        yield " & ".join([escaped(str(label)), *(figure(found.get(place)) for place in places)]) + r" \\"
+        if theirs and group["published_median"].notna().any():
+            beside = [
+                escaped(significant(found[place]["published_median"])) if place in found else "" for place in places
+            ]
+            yield " & ".join([r"\quad published", *beside]) + r" \\"
+    yield "\\bottomrule\n\\end{tabular}"
+    if theirs:
+        yield f"% published: {SOURCE}"
+    yield "\\end{table}"
+
+
+def figure(row: dict[Any, Any] | None) -> str:
+    """Return a median with its standard error, bold where it leads; "--" for none, and how many runs it rests on."""
+    if row is None or pd.isna(row["median"]):
+        return "--"
+    value = escaped(significant(row["median"]))
+    value = f"\\textbf{{{value}}}" if row["leads"] else value
+    error = "" if pd.isna(row["error"]) else f" {{\\scriptsize$\\pm${escaped(significant(row['error'], 1))}}}"
+    few = "" if row["ok"] + row["not_run"] == row["planned"] else f" {{\\scriptsize({row['ok']}/{row['planned']})}}"
+    return value + error + few
+
+
+def escaped(text: str) -> str:
+    """Escape a text for LaTeX; a bracket is wrapped, for it would be read as an option after a line's end."""
+    return text.translate(ESCAPES).replace("[", "{[}").replace("]", "{]}")

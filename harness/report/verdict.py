@@ -1,0 +1,218 @@
+"""The verdict in words and tables: a row a solver, a column a problem, then all against a baseline, then a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import summary
+from harness.report.apart import told_apart
+from harness.report.summary import label_place, significant, time_text
+from harness.verdict.against import against, apart_from, baseline_of, without_floor
+from harness.verdict.contest import Contest
+from harness.verdict.judge import Judged, judge
+from harness.verdict.paired import LEVEL
+
+STATES = {"above": "above", "at": "at floor", "below": "BELOW", "": "", "none": "no answer"}
+MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
+"""Signs of the measures that excesses are by."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in a table for a solver on a problem: its excess, its state, rank and cost; ``leads`` is bold."""
+
+    excess: str
+    state: str
+    rank: str
+    seconds: str
+    ok: str
+    leads: bool
+    below: bool
+
+    @property
+    def second(self) -> str:
+        """All but the excess, in one line."""
+        return " · ".join(filter(None, [self.state, self.rank and f"#{self.rank}", self.seconds, self.ok]))
+
+
+@dataclass(frozen=True)
+class VerdictTable:
+    """The verdict as texts: ``columns`` are problems, ``rows`` solvers with their entries, ``None`` for no part in it.
+
+    ``against`` holds a row of texts a solver, ``notes`` what cannot be judged and why, ``sentence`` is to be quoted.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, tuple[Entry | None, ...]], ...]
+    legend: str
+    baseline: str | None
+    against: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    sentence: str
+
+
+AGAINST = ("solver", "better", "tie", "worse", "excess ×", "95 %", "seconds ×", "")
+
+
+def verdict(frame: pd.DataFrame, baseline: str | None = None) -> VerdictTable:
+    """Return the verdict of a frame, against a baseline or, by default, the solver that answered on most problems.
+
+    Raises ``UsageError`` for a baseline that is not there.
+    """
+    frame = told_apart(summary.plain_text(frame))
+    judged = judge(frame)
+    label = baseline_of(judged, baseline)
+    titles = summary.short_titles(frame)
+    marks = {metric: MARKS[place % len(MARKS)] for place, metric in enumerate(used(judged))}
+    many = len(marks) > 1
+    entries: dict[str, dict[int, Entry]] = {}
+    for row in judged.standings.to_dict("records"):
+        mark = marks.get(row["metric"], "") if many else ""
+        entries.setdefault(row["label"], {})[row["contest"]] = entry(row, mark)
+    order = sorted(entries, key=lambda name: label_place("", name))
+    places = range(len(judged.contests))
+    return VerdictTable(
+        tuple(heading(contest, titles) for contest in judged.contests),
+        tuple((name, tuple(entries[name].get(place) for place in places)) for name in order),
+        legend(marks),
+        label,
+        tuple(against_row(row) for row in against(judged, label).to_dict("records")) if label else (),
+        tuple(notes(judged, label, titles)),
+        sentence(judged, label),
+    )
+
+
+def used(judged: Judged) -> list[str]:
+    """Return the measures that excesses of the table are by, in the order of the catalogue."""
+    return sorted(judged.standings["metric"].dropna().unique(), key=summary.metric_place)
+
+
+def legend(marks: dict[str, str]) -> str:
+    """Return what the numbers of the table are."""
+    by = ", ".join(f"{mark} {metric}" if len(marks) > 1 else metric for metric, mark in marks.items())
+    what = (
+        f"excess over as many exact draws ± standard error, by {by}" if marks else "nothing that decides was measured"
+    )
+    return f"{what}; # rank, solvers that are told better come before; seconds of solving"
+
+
+def heading(contest: Contest, titles: dict[tuple[str, str], str]) -> tuple[str, str]:
+    """Return the two lines over a problem's column."""
+    where = f"D = {contest.size}"
+    if not np.isnan(contest.t):
+        where += f", t = {time_text(contest.t)}"
+    return titles[contest.problem, contest.problem_settings], where
+
+
+def entry(row: dict[Any, Any], mark: str) -> Entry:
+    """Return what stands in the table for one row of standings."""
+    known = not pd.isna(row["excess"])
+    error = "" if not known or not np.isfinite(row["error"]) else f" ± {significant(row['error'], 1)}"
+    return Entry(
+        excess=f"{significant(row['excess'], 2)}{error}{mark}" if known else "–",
+        state=STATES[row["state"]],
+        rank="" if pd.isna(row["rank"]) else str(int(row["rank"])),
+        seconds="" if pd.isna(row["seconds"]) else f"{significant(row['seconds'], 2)} s",
+        ok="" if row["answered"] == row["asked"] else f"{row['answered']}/{row['asked']} ok",
+        leads=bool(row["leads"]),
+        below=row["state"] == "below",
+    )
+
+
+def against_row(row: dict[Any, Any]) -> tuple[str, ...]:
+    """Return a solver's row of the second table as texts, as ``AGAINST`` has them."""
+    known = np.isfinite(row["factor"]) and np.isfinite(row["high"])
+    return (
+        row["label"],
+        *(str(row[name]) for name in ("wins", "ties", "losses")),
+        significant(row["factor"], 2),
+        f"[{significant(row['low'], 2)}, {significant(row['high'], 2)}]" if known else "",
+        significant(row["seconds"], 2),
+        untold(row),
+    )
+
+
+def untold(row: dict[Any, Any]) -> str:
+    """Return what the seeds do not tell, and about how many would."""
+    seeds, needed = int(row["seeds"]), row["seeds_needed"]
+    if row["untold"]:
+        return f"cannot tell: {count(seeds, 'seed')}, three or more would do"
+    if row["ties"] and not pd.isna(needed) and needed <= 100:
+        return f"{count(seeds, 'seed')}; about {int(needed)} would tell such a difference"
+    return ""
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], str]) -> Iterator[str]:
+    """Yield what cannot be judged, and why."""
+    floorless = [" ".join(heading(contest, titles)) for contest in without_floor(judged) if contest.scores]
+    if floorless:
+        yield f"no exact draws beside {listed(floorless)}: figures are compared as they are, none is called exact"
+    nothing = [" ".join(heading(contest, titles)) for contest in judged.contests if not contest.scores]
+    if nothing:
+        yield f"no measure that decides was taken on {listed(nothing)}: nothing is judged there"
+    below = judged.standings[judged.standings["state"] == "below"]
+    for metric, rows in below.groupby("metric", sort=False):
+        yield f"below exact draws in {metric}, no evidence for it: {listed(rows['label'].unique())}"
+    if baseline is not None:
+        alone = list(apart_from(judged, baseline))
+        if alone:
+            yield f"nothing decides between {baseline} and {listed(alone)}: no problem or no measure in common"
+
+
+def listed(names: Sequence[str] | np.ndarray, most: int = 4) -> str:
+    """Return names with commas between, the first few of many."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def sentence(judged: Judged, baseline: str | None) -> str:
+    """Return the verdict in a sentence that can be quoted."""
+    if baseline is None:
+        return "Nothing can be said: no solver has an answer."
+    table = against(judged, baseline)
+    if table.empty:
+        return f"Nothing can be said beside {baseline}: no other solver shares a problem and a measure with it."
+    seeds = sorted({int(number) for number in table["seeds"]})
+    over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+    if seeds[-1] < 2:
+        return f"With one seed it cannot be told whether any solver is better than {baseline}: three or more would do."
+    better, worse = table[table["wins"] > table["losses"]], table[table["losses"] > table["wins"]]
+    rest = len(table) - len(better) - len(worse)
+    how = f"paired over {over} instance{'s' if seeds[-1] > 1 else ''} at a false discovery rate of {LEVEL:.0%}"
+    if better.empty:
+        said = f"No solver is told better than {baseline}"
+        others = [f"{len(worse)} {'is' if len(worse) == 1 else 'are'} worse"] if len(worse) else []
+    else:
+        first = better.iloc[0].to_dict()
+        said = f"{first['label']} is better than {baseline} on {on(first)} ({times(first)})"
+        others = [f"{len(better) - 1} more {'is' if len(better) == 2 else 'are'} better"] if len(better) > 1 else []
+        others += [f"{len(worse)} worse"] if len(worse) else []
+    others += [f"{rest} not told apart from it"] if rest else []
+    return f"{said}, {how}{'; ' if others else ''}{', '.join(others)}."
+
+
+def on(row: dict[Any, Any]) -> str:
+    """Return on how many of the problems a solver is better."""
+    number = row["wins"] + row["ties"] + row["losses"] + row["untold"]
+    return f"{row['wins']} of {count(number, 'problem')}"
+
+
+def times(row: dict[Any, Any]) -> str:
+    """Return the factors of excess and of seconds in words."""
+    parts = []
+    if np.isfinite(row["high"]) and row["low"] > 0:
+        limits = f"{significant(row['low'], 2)} to {significant(row['high'], 2)}"
+        parts.append(f"excess × {significant(row['factor'], 2)}, {limits}")
+    if np.isfinite(row["seconds"]):
+        parts.append(f"seconds × {significant(row['seconds'], 2)}")
+    return "; ".join(parts) or "no factor is known"

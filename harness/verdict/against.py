@@ -1,0 +1,155 @@
+"""Every solver against one baseline, over all problems that both were asked to solve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.errors import UsageError, unknown
+from harness.verdict.contest import BOUNDS, Contest
+from harness.verdict.judge import Judged, outcomes
+from harness.verdict.paired import LEVEL, seeds_for
+from solvers import BUILTIN
+
+SWAPPED = {"better": "worse", "worse": "better"}
+
+
+def baseline_of(judged: Judged, name: str | None) -> str | None:
+    """Return the label of the baseline: that of ``name``, a label or a solver, else of what answered most problems.
+
+    Of several that did it is a built-in solver rather than another, in the order of ``solvers.BUILTIN``.
+
+    ``None`` where nobody answered anything. Raises ``UsageError`` for a name that is not there, is a bound, or means
+    several solvers.
+    """
+    labels: dict[str, str] = {}
+    answers: dict[str, int] = {}
+    for contest in judged.contests:
+        for label, solver, answered in zip(contest.labels, contest.solvers, contest.answered, strict=True):
+            labels.setdefault(label, solver)
+            answers[label] = answers.get(label, 0) + bool(answered.any())
+    if name is None:
+        known = list(BUILTIN)
+        places = {label: -known.index(solver) if solver in known else -len(known) for label, solver in labels.items()}
+        widest = max(answers, key=lambda label: (answers[label], places[label]), default=None)
+        return widest if widest is not None and answers[widest] else None
+    if name in labels:
+        return name
+    if name in BOUNDS:
+        raise UsageError(f"baseline {name!r} is a bound: every excess is over exact draws already; name a solver")
+    own = [label for label, solver in labels.items() if solver == name]
+    if not own:
+        raise unknown("baseline", name, {*labels, *labels.values()})
+    if len(own) > 1:
+        raise UsageError(f"baseline {name!r} means {len(own)} solvers: name one of {', '.join(map(repr, own))}")
+    return own[0]
+
+
+def meetings(judged: Judged, baseline: str) -> pd.DataFrame:
+    """Return one row a problem and solver that meets the baseline there, from the solver's side.
+
+    ``outcome`` is its: "better", "worse", "tie", "same" or "cannot tell"; ``difference`` of g(excess) is its less the
+    baseline's, with the ``half`` of its 95 % interval; ``seeds_needed`` is about how many seeds would tell such a
+    difference, and ``seconds`` the factor to the baseline's. All comparisons are corrected for their number together.
+    """
+    pairs = judged.pairs
+    found = outcomes(pairs[pairs["one"].eq(baseline) | pairs["other"].eq(baseline)])
+    first = found["one"].eq(baseline).to_numpy(dtype=bool)
+    sign = np.where(first, -1.0, 1.0)
+    says = found["outcome"].astype(str)
+    own = says.where(~first, says.map(lambda outcome: SWAPPED.get(outcome, outcome)))
+    found = found.assign(
+        label=np.where(first, found["other"], found["one"]),
+        outcome=own,
+        difference=sign * found["difference"],
+        seeds_needed=pd.array([needed(row) for row in found.to_dict("records")], dtype="Int64"),
+    ).drop(columns=["one", "other"])
+    seconds = {(row["contest"], row["label"]): row["seconds"] for row in judged.standings.to_dict("records")}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = [
+            np.divide(seconds[place, label], seconds[place, baseline])
+            for place, label in zip(found["contest"], found["label"], strict=True)
+        ]
+    return found.assign(seconds=np.array(ratios, dtype=float))
+
+
+def needed(row: Mapping[Any, Any]) -> int | None:
+    """Return about how many seeds would tell a difference like the one seen; ``None`` where one is told or unknown."""
+    if row["outcome"] not in ("tie", "cannot tell") or np.isnan(row["effect"]):
+        return None
+    found = seeds_for(float(row["effect"]))
+    return found if found is not None and found > row["instances"] else None
+
+
+def against(judged: Judged, baseline: str) -> pd.DataFrame:
+    """Return one row a solver, best first: its ``wins``, ``ties``, ``losses``, ``untold`` against a baseline.
+
+    ``factor`` is that of its excess to the baseline's, the geometric mean over problems, with its 95 % interval ``low``
+    to ``high``, by Welch and Satterthwaite's degrees of freedom; noise of exact draws counts as an excess there.
+    ``seconds`` is the geometric mean of the factors in cost, ``seeds`` the fewest instances, ``seeds_needed`` how many
+    would tell the clearest of the differences that are not told.
+    """
+    found = meetings(judged, baseline)
+    rows = [{"label": label, **total(group)} for label, group in found.groupby("label", sort=False)]
+    columns = ["label", "wins", "ties", "losses", "untold", "factor", "low", "high", "seconds", "seeds", "seeds_needed"]
+    table = pd.DataFrame(rows, columns=columns)
+    order = (table["losses"] - table["wins"]).to_numpy(dtype=float), table["factor"].to_numpy(dtype=float)
+    return table.iloc[np.lexsort((order[1], order[0]))].reset_index(drop=True)
+
+
+def total(meetings: pd.DataFrame) -> dict[str, Any]:
+    """Return the sum of a solver's meetings with the baseline."""
+    counts = meetings["outcome"].value_counts()
+    mean, half = interval(meetings)
+    seconds = meetings["seconds"]
+    seconds = seconds[np.isfinite(seconds) & (seconds > 0)]
+    with np.errstate(over="ignore"):
+        factors = {"factor": np.exp(mean), "low": np.exp(mean - half), "high": np.exp(mean + half)}
+    return {
+        "wins": int(counts.get("better", 0)),
+        "ties": int(counts.get("tie", 0) + counts.get("same", 0)),
+        "losses": int(counts.get("worse", 0)),
+        "untold": int(counts.get("cannot tell", 0)),
+        **factors,
+        "seconds": float(stats.gmean(seconds)) if len(seconds) else np.nan,
+        "seeds": int(meetings["instances"].min()),
+        "seeds_needed": meetings["seeds_needed"].min(),
+    }
+
+
+def interval(meetings: pd.DataFrame) -> tuple[float, float]:
+    """Return the mean difference over problems and the half-width of its 95 % interval, infinite for one seed."""
+    mean = float(meetings["difference"].mean())
+    counts = meetings["instances"].to_numpy(dtype=float)
+    if (counts < 2).any():
+        return mean, np.inf
+    halves = meetings["half"].to_numpy(dtype=float)
+    variances = (halves / stats.t.ppf(1 - LEVEL / 2, counts - 1)) ** 2
+    total = variances.sum()
+    if total == 0:
+        return mean, 0.0
+    freedom = total**2 / float(np.sum(variances**2 / (counts - 1)))
+    return mean, float(stats.t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(total) / len(meetings))
+
+
+def apart_from(judged: Judged, baseline: str) -> Iterator[str]:
+    """Yield the solvers that nothing decides about together with the baseline: no problem, or no measure, in common."""
+    met = set(judged.pairs.loc[judged.pairs["one"].eq(baseline), "other"])
+    met |= set(judged.pairs.loc[judged.pairs["other"].eq(baseline), "one"])
+    yield from dict.fromkeys(
+        label for contest in judged.contests for label in contest.labels if label not in met and label != baseline
+    )
+
+
+def without_floor(judged: Judged) -> list[Contest]:
+    """Return the contests in which no solver has exact draws beside it."""
+    return [
+        contest
+        for place, contest in enumerate(judged.contests)
+        if not judged.standings.loc[judged.standings["contest"] == place, "state"].isin(["above", "at", "below"]).any()
+        and not any(scores.floored.any() for scores in contest.scores)
+    ]

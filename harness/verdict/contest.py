@@ -1,0 +1,137 @@
+"""A contest: the solvers of one problem in one dimension, on the same instances, at the last time that was asked for.
+
+Runs that failed are no gap in it. An instance on which a solver ended without an answer counts as infinitely far from
+the truth, so that nobody wins by answering the easy ones alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.measure import CATALOGUE
+from harness.outcome import FAILED, NOT_RUN
+from harness.verdict.deciding import places
+from harness.verdict.excess import noise, stated_error
+from problems.arrays import Flags, Reals
+
+BOUNDS = ("oracle", "initial")
+PLACE = ["problem", "problem_settings", "size"]
+FIGURES = ["t", "metric", "value", "standard_error", "floor", "floor_standard_error"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Excesses by one measure (solvers, instances), NaN where there is none, with what is known of their noise.
+
+    ``floored`` says of each solver whether exact draws are known beside it: of others the excess is the figure itself,
+    less nothing, and says which of two is better but not whether either is exact. ``measured`` says which solvers have
+    a figure at all, ``scales`` are the noise of each.
+    """
+
+    metric: str
+    excess: Reals
+    floored: Flags
+    scales: Reals
+    measured: Flags
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The solvers of a problem, by label, and their scores by the measures that decide, in order.
+
+    ``failed`` (solvers, instances) says where a solver ended without an answer, ``answered`` where with one.
+    """
+
+    problem: str
+    problem_settings: str
+    size: int
+    t: float
+    labels: tuple[str, ...]
+    solvers: tuple[str, ...]
+    scores: tuple[Scores, ...]
+    answered: Flags
+    failed: Flags
+    seconds: Reals
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """Which contest it is: problem, settings and dimension."""
+        return self.problem, self.problem_settings, self.size
+
+
+def contests(frame: pd.DataFrame, *, every_time: bool = False) -> Iterator[Contest]:
+    """Yield the contests of a frame such as ``harness.load`` gives, its labels told apart, in the frame's order.
+
+    They are held at the last time that was measured, or at ``every_time``. Cells that were skipped or are still to run
+    take no part, nor do bounds: they are what the others are laid beside.
+    """
+    frame = frame[~frame["solver"].isin(BOUNDS) & ~frame["status"].isin(NOT_RUN)]
+    for place, rows in frame.groupby(PLACE, sort=False):
+        problem, settings, size = list[Any](place)
+        times = np.unique(rows["t"].to_numpy(dtype=float, na_value=np.nan))
+        times = times[~np.isnan(times)]
+        for t in times if every_time else times[-1:] if len(times) else [np.nan]:
+            yield contest(str(problem), str(settings), int(size), float(t), rows)
+
+
+def contest(problem: str, settings: str, size: int, t: float, rows: pd.DataFrame) -> Contest:
+    """Return the contest of these rows, all of one problem in one dimension, at the time ``t``."""
+    cells = rows.drop_duplicates(["label", "seed"], keep="last")
+    labels, seeds = pd.Index(cells["label"].unique()), pd.Index(np.sort(cells["seed"].unique()))
+    at = labels.get_indexer(pd.Index(cells["label"])), seeds.get_indexer(pd.Index(cells["seed"]))
+    shape = len(labels), len(seeds)
+    answered, failed = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    answered[at] = cells["status"].eq("ok")
+    failed[at] = cells["status"].isin(FAILED)
+    seconds = np.full(shape, np.nan)
+    seconds[at] = cells["solve_seconds"].to_numpy(dtype=float, na_value=np.nan)
+    figures = rows[rows["t"].eq(t) & rows["status"].eq("ok") & rows["metric"].notna() & rows["value"].notna()]
+    figures = figures.assign(place=places(figures)) if len(figures) else figures.assign(place=0.0)
+    deciding = figures[figures["place"] > 0]
+    order = deciding.groupby("metric")["place"].min().sort_values(kind="stable").index
+    scores = [
+        scored(str(metric), deciding[deciding["metric"] == metric], labels, seeds, answered, failed)
+        for metric in order
+    ]  # fmt: skip
+    solvers = cells.drop_duplicates("label")["solver"].astype(str)
+    return Contest(
+        problem, settings, size, t, tuple(map(str, labels)), tuple(solvers), tuple(scores), answered, failed, seconds
+    )  # fmt: skip
+
+
+def scored(
+    metric: str,
+    rows: pd.DataFrame,
+    labels: pd.Index[Any],
+    seeds: pd.Index[Any],
+    answered: Flags,
+    failed: Flags,
+) -> Scores:
+    """Return the scores of solvers by one measure; a failed run counts as infinite by it where others decide so."""
+    at = labels.get_indexer(pd.Index(rows["label"])), seeds.get_indexer(pd.Index(rows["seed"]))
+    value, error, floor, floor_error = (np.full(answered.shape, np.nan) for _ in range(4))
+    for array, name in (
+        (value, "value"),
+        (error, "standard_error"),
+        (floor, "floor"),
+        (floor_error, "floor_standard_error"),
+    ):
+        if name in rows:
+            array[at] = rows[name].to_numpy(dtype=float, na_value=np.nan)
+    sign = -1.0 if metric in CATALOGUE and CATALOGUE[metric].better == "higher" else 1.0
+    # An instance without exact draws, of a solver that has them on others, is left out.
+    floored = ~np.isnan(floor).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        excess = sign * np.where(floored[:, None], np.where(value == floor, 0.0, value - floor), value)
+    errors = np.hypot(stated_error(error), stated_error(floor_error))
+    errors = np.where(np.isnan(excess), np.nan, errors)
+    scales: Reals = np.array([noise(*each) for each in zip(excess, errors, sign * floor, strict=True)])
+    measured: Flags = np.asarray(~np.isnan(excess).all(axis=1))
+    takes_part = measured | ~answered.any(axis=1)
+    excess = np.where(failed & takes_part[:, None], np.inf, excess)
+    return Scores(metric, excess, floored, scales, measured)

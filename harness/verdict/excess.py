@@ -1,0 +1,66 @@
+"""Excess over the floor: a figure less what as many exact draws get on the same instance, worse being more.
+
+Excesses differ by orders of magnitude between instances where a solver is far from exact, and scatter about zero by the
+sampling noise where it is not. Both are compared on one scale,
+
+    g(x) = asinh(x/s),
+
+which is x/s within the noise s and log(2x/s) far above it: a difference of g is a difference of excesses there and the
+logarithm of their ratio here. Only an s far below the noise would do harm, since noise of either sign then has two
+humps. So s is the largest of three: the median stated error; the most that any excess lies below zero, where no true
+one does; and what the deviation of floors over instances may be, its bound at 90 % from a χ² law.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from problems.arrays import Reals
+
+ROUNDING = 1e-10
+"""What of a figure is put down to rounding, as between processors: relative, of figures below one absolute."""
+FURTHEST = 100.0
+"""Largest |g|, about log(10⁴³): what an infinite figure counts as, and a run that failed."""
+SURE = 0.9
+
+
+def noise(excess: Reals, errors: Reals, floors: Reals) -> float:
+    """Return the scale s > 0 of the noise in excesses (n,), with stated errors (n,) and floors (n,); NaN is no figure.
+
+    ``errors`` are those of the figure and of the floor together, ``floors`` is all NaN where there are none.
+    """
+    finite = excess[np.isfinite(excess)]
+    known = errors[np.isfinite(errors)]
+    beside = floors[np.isfinite(floors)]
+    candidates = [ROUNDING, *(-finite)]
+    if len(known):
+        candidates.append(float(np.median(known)))
+    if len(beside) > 1:
+        freedom = len(beside) - 1
+        bound = float(np.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
+        candidates.append(bound * float(np.std(beside, ddof=1)))
+    return float(max(candidates))
+
+
+def stated_error(errors: Reals) -> Reals:
+    """Return standard errors with 0 where none is stated (NaN)."""
+    return np.where(np.isnan(errors), 0.0, errors)
+
+
+def scaled(excess: Reals, scale: Reals | float) -> Reals:
+    """Return g(x) = asinh(x/s), no further from 0 than ``FURTHEST``."""
+    return np.asarray(np.clip(np.arcsinh(excess / scale), -FURTHEST, FURTHEST))
+
+
+def unscaled(value: Reals | float, scale: Reals | float) -> Reals:
+    """Return the excess x = s sinh(g)."""
+    return np.asarray(scale * np.sinh(value))
+
+
+def differences(one: Reals, other: Reals, scale: Reals | float) -> Reals:
+    """Return g(one) - g(other), 0 where they differ by rounding alone, NaN where either is missing."""
+    with np.errstate(invalid="ignore"):
+        rounding = ROUNDING * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
+        same = (one == other) | (np.isfinite(rounding) & (np.abs(one - other) <= rounding))
+    return np.where(same, 0.0, scaled(one, scale) - scaled(other, scale))

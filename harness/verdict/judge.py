@@ -1,0 +1,208 @@
+"""The verdict: how far each solver is above exact draws on each problem, and which of two is better.
+
+A solver is *above* its floor, the figure of as many exact draws, *at* it (not told from exact draws) or *below* it:
+then the figure rewards what is wrong, or chance did, and is no evidence for the solver. Two solvers are compared on the
+instances that both were asked to solve, by measures that are proper for the answers of both: the first divergence and
+the first distance of draws in the problem's order. One is better when it is told so by either, by neither the other way
+round, when what it beats is above its own floor by that measure, and when it is itself below its floor by none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.verdict.contest import Contest, Scores, contests
+from harness.verdict.excess import differences, unscaled
+from harness.verdict.order import one_of_a_kind
+from harness.verdict.paired import LEVEL, compared, corrected
+from problems.arrays import Flags
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of all solvers on all problems.
+
+    ``standings`` has a row a solver and problem: its ``excess`` with its ``error``, by ``metric``; its ``state``,
+    "above", "at", "below" or, where too little is known, ""; its ``rank``, 1 + the number of solvers that are better
+    (NaN where no seeds are in common); whether it ``leads``; ``answered`` of ``asked`` runs, and median ``seconds``.
+    ``pairs`` has a row a problem and pair of solvers (``one``, ``other``) and measure: ``instances`` in common, mean
+    ``difference`` of g(excess) and ``half`` its 95 % interval, ``effect`` in deviations, ``p``, and whether that
+    difference may tell the one better (``one_may``), or the other (``other_may``).
+    """
+
+    contests: tuple[Contest, ...]
+    standings: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def judge(frame: pd.DataFrame) -> Judged:
+    """Return what the frame says of its solvers; its labels are told apart (``harness.report.apart``)."""
+    held = tuple(contests(frame))
+    states = pd.DataFrame([row for place, each in enumerate(held) for row in states_of(place, each)], columns=STATES)
+    states["told"] = corrected(states["p"].where(~states["exact"]).to_numpy(dtype=float)) < LEVEL
+    pairs = pd.DataFrame([row for place, each in enumerate(held) for row in pairs_of(place, each)], columns=PAIRS)
+    pairs = guarded(pairs, states)
+    return Judged(held, standings(held, states, pairs), pairs)
+
+
+STATES = ["contest", "label", "metric", "count", "mean", "half", "p", "exact", "excess", "error", "floored"]
+PAIRS = ["contest", "one", "other", "metric", "instances", "difference", "half", "p", "effect", "same"]
+
+
+def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
+    """Yield what each solver's excess over its floor is, by the measures that decide about it, in order."""
+    for label in range(len(contest.labels)):
+        own = [scores for scores in contest.scores if scores.measured[label] and contest.answered[label].any()]
+        own.sort(key=lambda scores: not scores.floored[label])
+        for scores in (own[number] for number in one_of_a_kind([scores.metric for scores in own])):
+            excess = np.where(contest.failed[label], np.nan, scores.excess[label])[None]
+            scale = scores.scales[label]
+            values = differences(excess, np.zeros_like(excess), scale)
+            (count, mean, half, p, _) = (float(each[0]) for each in compared(values))
+            centre, error = math.inf, math.nan
+            if not np.isinf(excess).any():
+                centre = float(unscaled(mean, scale))
+                spread = float(np.nanstd(values, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+                error = math.hypot(scale, centre) * spread
+            exact = bool(np.all(np.nan_to_num(values) == 0))
+            yield (
+                place, contest.labels[label], scores.metric, count, mean, half,
+                p if scores.floored[label] else np.nan, exact, centre, error, bool(scores.floored[label]),
+            )  # fmt: skip
+
+
+def pairs_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
+    """Yield how each pair of solvers compares, by the first measures that decide about both."""
+    chosen: dict[int, list[tuple[int, int]]] = {}
+    takes = np.array([~np.isnan(scores.excess).all(axis=1) for scores in contest.scores])
+    for one, other in combinations(range(len(contest.labels)), 2):
+        both = common(takes, contest.scores, one, other)
+        for number in (both[place] for place in one_of_a_kind([contest.scores[number].metric for number in both])):
+            chosen.setdefault(number, []).append((one, other))
+    for number, meeting in chosen.items():
+        scores = contest.scores[number]
+        first, second = np.array(meeting).T
+        scale = np.fmax(scores.scales[first], scores.scales[second])[:, None]
+        values = differences(scores.excess[first], scores.excess[second], scale)
+        found = compared(values)
+        same = np.all(np.nan_to_num(values) == 0, axis=1)
+        for row, (one, other) in enumerate(meeting):
+            count, mean, half, p, effect = (float(each[row]) for each in found)
+            if count:
+                names = contest.labels[one], contest.labels[other]
+                yield place, *names, scores.metric, int(count), mean, half, p, effect, bool(same[row])
+
+
+def common(takes: Flags, scores: Sequence[Scores], one: int, other: int) -> list[int]:
+    """Return the numbers of the measures by which both take part, alike in having a floor or not, in order."""
+    return [
+        number
+        for number, each in enumerate(scores)
+        if takes[number, one] and takes[number, other]
+        and (each.floored[one] == each.floored[other] or not (each.measured[one] and each.measured[other]))
+    ]  # fmt: skip
+
+
+def guarded(pairs: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs with whether each solver may be told the better: only over one that is above its floor.
+
+    Both are asked at 5 % each, whatever the number of comparisons: the guard would rather hold back. A solver that has
+    no floor, or no answer at all, holds nobody back.
+    """
+    sure = states["p"] < LEVEL
+    free = states[(~sure | (states["mean"] <= 0)) & states["floored"] & (states["count"] > 1)]
+    below = states[sure & (states["mean"] < 0)]
+    for winner, loser in (("one", "other"), ("other", "one")):
+        beaten = ~among(pairs, ["contest", loser, "metric"], free, ["contest", "label", "metric"])
+        evidence = ~among(pairs, ["contest", winner], below, ["contest", "label"])
+        pairs = pairs.assign(**{f"{winner}_may": beaten & evidence})
+    return pairs
+
+
+def among(rows: pd.DataFrame, columns: list[str], others: pd.DataFrame, theirs: list[str]) -> Flags:
+    """Return which rows have in ``columns`` what some of the others have in ``theirs``."""
+    if rows.empty or others.empty:
+        return np.zeros(len(rows), dtype=bool)
+    return np.asarray(pd.MultiIndex.from_frame(rows[columns]).isin(pd.MultiIndex.from_frame(others[theirs])))
+
+
+def outcomes(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a problem and pair, all comparisons corrected for their number, with its ``outcome`` for ``one``.
+
+    It is "better", "worse", "tie", "same" (the same figures throughout, no comparison at all) or "cannot tell" (one
+    instance). With it stand the measure that told it, or the first, and its ``instances``, ``difference``, ``half``,
+    ``effect``.
+    """
+    adjusted = corrected(pairs["p"].where(~pairs["same"]).to_numpy(dtype=float))
+    told = adjusted < LEVEL
+    better = told & (pairs["difference"] < 0).to_numpy() & pairs["one_may"].to_numpy(dtype=bool)
+    worse = told & (pairs["difference"] > 0).to_numpy() & pairs["other_may"].to_numpy(dtype=bool)
+    rows = pairs.assign(adjusted=np.where(np.isnan(adjusted), 2.0, adjusted), better=better, worse=worse)
+    rows["order"] = np.arange(len(rows))
+    keys = ["contest", "one", "other"]
+    groups = rows.groupby(keys, sort=False)
+    found = groups.agg(better=("better", "any"), worse=("worse", "any"), same=("same", "all"))
+    best = rows.sort_values(["adjusted", "order"], kind="stable").drop_duplicates(keys)
+    first = rows.drop_duplicates(keys)
+    chosen = pd.concat([best[best["better"] | best["worse"]], first]).drop_duplicates(keys)
+    kept = [*keys, "metric", "instances", "difference", "half", "effect", "adjusted"]
+    found = found.reset_index().merge(chosen[kept], on=keys, how="left", validate="one_to_one")
+    says = np.select(
+        [found["same"], found["instances"] < 2, found["better"] & ~found["worse"], found["worse"] & ~found["better"]],
+        ["same", "cannot tell", "better", "worse"],
+        "tie",
+    )
+    return found.assign(outcome=says).drop(columns=["better", "worse", "same"])
+
+
+def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a solver and problem; see :class:`Judged`."""
+    of_solver = dict(list(states.groupby(["contest", "label"], sort=False)))
+    ranks = ranked(pairs)
+    table: list[dict[str, Any]] = []
+    for place, contest in enumerate(held):
+        for number, (label, solver) in enumerate(zip(contest.labels, contest.solvers, strict=True)):
+            answered = contest.answered[number]
+            seconds = contest.seconds[number][answered]
+            alone = 1.0 if answered.sum() > 1 and len(contest.labels) == 1 else np.nan
+            row: dict[str, Any] = {"contest": place, "label": label, "solver": solver}
+            row |= {"rank": ranks.get((place, label), alone)}
+            row |= {"answered": int(answered.sum()), "asked": int((answered | contest.failed[number]).sum())}
+            row |= {"seconds": float(np.median(seconds)) if len(seconds) else np.nan}
+            table.append(row | standing(of_solver.get((place, label))))
+    columns = ["contest", "label", "solver", "rank", "answered", "asked", "seconds"]
+    found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "state"])
+    return found.assign(leads=(found["rank"] == 1) & found["state"].isin(["above", "at"]))
+
+
+def ranked(pairs: pd.DataFrame) -> dict[tuple[int, str], float]:
+    """Return the rank of every solver that shares two instances or more with another, by contest and label."""
+    ranks: dict[tuple[int, str], float] = {}
+    for _, of_contest in pairs.groupby("contest", sort=False):
+        for row in outcomes(of_contest).to_dict("records"):
+            if row["instances"] < 2:
+                continue
+            for side, lost in (("one", "worse"), ("other", "better")):
+                key = (int(row["contest"]), str(row[side]))
+                ranks[key] = ranks.get(key, 1.0) + (row["outcome"] == lost)
+    return ranks
+
+
+def standing(rows: pd.DataFrame | None) -> dict[str, Any]:
+    """Return a solver's excess and state: by the first measure that tells it from its floor, else by the first."""
+    if rows is None:
+        return {"metric": None, "excess": np.nan, "error": np.nan, "state": "none"}
+    told = rows[rows["told"]]
+    above = told[told["mean"] > 0]
+    decides = above if len(above) else told
+    row = (decides if len(decides) else rows).iloc[0]
+    known = row["floored"] and row["count"] > 1
+    state = ("above" if len(above) else "below" if len(told) else "at") if known else ""
+    return {"metric": row["metric"], "excess": row["excess"], "error": row["error"], "state": state}
