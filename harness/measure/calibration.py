@@ -41,6 +41,7 @@ class CalibrationError(Measure):
     """
 
     name: ClassVar[str] = "calibration-error"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         return without_cases(subject)

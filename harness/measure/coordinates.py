@@ -3,8 +3,8 @@
 With m, σ of a fit and μ, σ* of the truth in a coordinate: |m - μ|/σ* and |σ/σ* - 1|, and of these the median over
 coordinates. On n exact draws in many dimensions that is about .67/√n and .48/√n: their floor.
 
-The standard error is a bootstrap over contiguous blocks of particles, which allows for draws of one chain that depend
-on each other. A jackknife would not do: it is two to three times too large for medians. Near the truth the bootstrap's
+The standard error is a bootstrap over contiguous blocks of particles, or of whole groups of those that depend on each
+other. A jackknife would not do: it is two to three times too large for medians. Near the truth the bootstrap's
 is too large as well, by about 1.4, being spread around errors that have noise in them already. Moments of the truth
 count as exact.
 """
@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import blocks, groups_of
 from harness.measure.measure import Figure, Measure, Subject
 from problems.linear_algebra import weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
@@ -52,15 +53,15 @@ class _CoordinateError(Measure):
             value = self._error((mean - centre) / scale, np.sqrt(np.diagonal(spread)) / scale)
             return Figure(float(np.median(value)), 0.0, "closed form of the fit's moments")
         if isinstance(estimate, Particles):
-            points, log_weights = estimate.points, estimate.normalised_log_weights
+            points, log_weights, groups = estimate.points, estimate.normalised_log_weights, groups_of(estimate)
             estimator = f"moments of {len(points)} particles"
         else:
             points, estimator = estimate.sample(draws, generator), f"moments of {draws} draws"
-            log_weights = Particles(points).normalised_log_weights
+            log_weights, groups = Particles(points).normalised_log_weights, None
         weights = log_weights.exp().numpy()
         standard = (points.double().numpy() - centre) / scale
         origin = weighted_sum(weights, standard)
-        sums = _block_sums(standard - origin, weights)
+        sums = _block_sums(standard - origin, weights, groups)
         chosen = torch.randint(len(sums), (REPLICATES, len(sums)), generator=generator).numpy()
         counts = np.stack([np.bincount(row, minlength=len(sums)) for row in chosen])
         mean, deviation = _moments(np.concatenate([np.ones((1, len(sums))), counts]), sums)
@@ -79,6 +80,7 @@ class MeanError(_CoordinateError):
     """Median over coordinates of |m - μ|/σ*."""
 
     name: ClassVar[str] = "mean-error"
+    version: ClassVar[int] = 2
 
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(mean))
@@ -89,15 +91,16 @@ class DeviationError(_CoordinateError):
     """Median over coordinates of |σ/σ* - 1|."""
 
     name: ClassVar[str] = "deviation-error"
+    version: ClassVar[int] = 2
 
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(deviation - 1))
 
 
-def _block_sums(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _block_sums(x: np.ndarray, weights: np.ndarray, groups: torch.Tensor | None) -> np.ndarray:
     """Return Σw, Σw², and by coordinate Σwx and Σwx² over every block of ``x`` (n, D): shape (blocks, 2 + 2 D)."""
     terms = np.column_stack([weights, weights**2, weights[:, None] * x, weights[:, None] * x**2])
-    return np.stack([part.sum(0) for part in np.array_split(terms, min(BLOCKS, len(x)))])
+    return np.stack([terms[block].sum(0) for block in blocks(len(x), BLOCKS, groups)])
 
 
 def _moments(counts: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import groups_of, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.transport import ROWS_PER_TILE
 from problems.observations import same_time
@@ -32,10 +33,12 @@ class CRPS(Measure):
     """CRPS of the hidden state at the time of the estimate; in more dimensions |·| is the norm: the energy score.
 
     A grid is integrated. Weighted particles are the law that they are; of others, up to ``draws`` particles or as many
-    draws estimate the score without bias. The standard error is from the influence of each.
+    draws estimate the score without bias. The standard error is from the influence of each, in groups
+    that depend on each other.
     """
 
     name: ClassVar[str] = "crps"
+    version: ClassVar[int] = 2
 
     def proper(self, estimate: Estimate) -> bool:
         """Return whether the score is estimated without bias: not from weighted particles."""
@@ -50,8 +53,10 @@ class CRPS(Measure):
         grid = estimate.grid
         if grid is not None:
             return Figure(_integrated(grid, state), 0.0, f"quadrature on {grid.cells} cells")
+        groups = None
         if isinstance(estimate, Particles) and len(estimate.points) <= draws:
             points, weights, weighted = estimate.points.double(), *_weights_of(estimate)
+            groups = groups_of(estimate)
             estimator = f"{len(points)} {'weighted ' if weighted else ''}particles"
         else:
             points, weights, weighted = estimate.sample(draws, generator).double(), torch.ones(draws) / draws, False
@@ -64,7 +69,7 @@ class CRPS(Measure):
             apart *= count / (count - 1)
         share = weights.numpy()
         influence = (distance - apart).numpy()
-        error = math.sqrt(float(np.sum((share * (influence - share @ influence)) ** 2)))
+        error = math.sqrt(mean_variance(influence, groups, share))
         return Figure(float(share @ (distance - 0.5 * apart).numpy()), error, estimator)
 
 

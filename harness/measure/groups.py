@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from problems.arrays import Reals
+from solvers.estimates import Estimate, Particles
 
 
 def group_sums(values: Reals, groups: torch.Tensor | None) -> Reals:
@@ -36,10 +37,25 @@ def mean_variance(influence: Reals, groups: torch.Tensor | None, weights: Reals 
     """
     if weights is None:
         weights = np.full(len(influence), 1 / len(influence))
+    else:
+        present = weights > 0
+        influence, weights = influence[present], weights[present]
+        groups = None if groups is None else groups[torch.from_numpy(present)]
     sums = group_sums(weights * (influence - np.sum(weights * influence)), groups)
     if len(sums) < 2:
         return math.inf
     return float(len(sums) / (len(sums) - 1) * np.sum(sums**2))
+
+
+def groups_of(estimate: Estimate) -> torch.Tensor | None:
+    """Return the groups (n,) of particles that depend on each other, or ``None`` where all draws are independent.
+
+    Particles that say nothing of themselves, but repeat points, are of one group where they are the same.
+    """
+    if not isinstance(estimate, Particles) or estimate.groups is not None:
+        return estimate.groups if isinstance(estimate, Particles) else None
+    points, place = np.unique(estimate.points.numpy(), axis=0, return_inverse=True)
+    return None if len(points) == len(place) else torch.from_numpy(place.ravel())
 
 
 def blocks(count: int, most: int, groups: torch.Tensor | None) -> list[Reals]:

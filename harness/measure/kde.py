@@ -163,47 +163,75 @@ class KernelDensity(Density):
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         """Return the log-density at ``x`` (n, D), shape (n,); finite at any finite distance from the points."""
-        queries = self._whiten(x.detach().to(torch.float64))
-        log_sum = torch.full((len(queries),), -torch.inf, dtype=torch.float64)
-        near = (queries * queries).sum(1) <= LARGEST_EXPANDED_SQUARE
-        log_sum[near] = self._expanded(queries[near])
-        remote = ~(log_sum > LEAST_PLAIN_LOG_SUM)
-        log_sum[remote] = self._differenced(queries[remote])
-        log_normaliser = 0.5 * self.dim * math.log(2 * math.pi) + self.kernel_cholesky.diagonal().log().sum()
-        return log_sum - log_normaliser
+        return self._log_sums(x, [len(self._weighted_points[0])])[:, 0]
 
-    def _expanded(self, queries: torch.Tensor) -> torch.Tensor:
-        """Log-sum-exp over the points, from matrix products; too large where it is below ``LEAST_PLAIN_LOG_SUM``."""
+    def log_prob_by_parts(self, x: torch.Tensor, parts: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the log-density at ``x`` (n, D), shape (n,), and those without each of so many parts of the points.
+
+        The latter (n, parts) are normalised. Parts are contiguous and about equal; the kernel stays that of all points.
+        """
+        _, log_weights = self._weighted_points
+        parts = min(parts, len(log_weights))
+        ends = [len(log_weights) * (part + 1) // parts for part in range(parts)]
+        sums = self._log_sums(x, ends)
+        masses = torch.stack([each.exp().sum() for each in log_weights.tensor_split(ends[:-1])])
+        without = [torch.cat([sums[:, :part], sums[:, part + 1 :]], dim=1).logsumexp(1) for part in range(parts)]
+        return sums.logsumexp(1), torch.stack(without, dim=1) - torch.log1p(-masses)
+
+    def _log_sums(self, x: torch.Tensor, ends: list[int]) -> torch.Tensor:
+        """Return the logarithm of the sums of kernels over each part of the points, (n, parts), that ends so."""
+        queries = self._whiten(x.detach().to(torch.float64))
+        log_sums = torch.full((len(queries), len(ends)), -torch.inf, dtype=torch.float64)
+        near = (queries * queries).sum(1) <= LARGEST_EXPANDED_SQUARE
+        log_sums[near] = self._expanded(queries[near], ends)
+        remote = ~(log_sums.amax(1) > LEAST_PLAIN_LOG_SUM)
+        log_sums[remote] = self._differenced(queries[remote], ends)
+        log_normaliser = 0.5 * self.dim * math.log(2 * math.pi) + self.kernel_cholesky.diagonal().log().sum()
+        return log_sums - log_normaliser
+
+    def _expanded(self, queries: torch.Tensor, ends: list[int]) -> torch.Tensor:
+        """Log-sum-exp over parts of the points, from matrix products; too large below ``LEAST_PLAIN_LOG_SUM``."""
         sites = self._sites
         _, log_weights = self._weighted_points
         offset = log_weights - 0.5 * (sites * sites).sum(1)
         columns = torch.cat([sites, offset[:, None], torch.ones_like(offset)[:, None]], dim=1).T.contiguous()
         blocks = columns.split(POINTS_PER_TILE, dim=1)
         reach, least_log_weight = float(sites.norm(dim=1).max()), float(log_weights.min())
+        shares = [_shares(number * POINTS_PER_TILE, block.shape[1], ends) for number, block in enumerate(blocks)]
 
         def log_sum(tile: torch.Tensor) -> torch.Tensor:
             least = least_log_weight - 0.5 * (float(tile.norm(dim=1).max()) + reach) ** 2
             square = (tile * tile).sum(1, keepdim=True)
             rows = torch.cat([tile, torch.ones_like(square), -0.5 * square], dim=1).mul_(LOG2_E)
-            total = torch.zeros(len(tile), dtype=torch.float64)
+            total = torch.zeros(len(ends), len(tile), dtype=torch.float64)
             # One buffer for all blocks: a fresh megabyte each time would be a page fault per page in a worker thread.
             buffer = torch.empty(len(tile) * POINTS_PER_TILE, dtype=torch.float64)
-            for block in blocks:
+            for block, parts in zip(blocks, shares, strict=True):
                 exponents = buffer[: len(tile) * block.shape[1]].view(len(tile), -1)
                 torch.mm(rows, block, out=exponents)
                 if least < LEAST_EXPONENT:
                     exponents.clamp_(min=LEAST_EXPONENT * LOG2_E)
-                total += exponents.exp2_().sum(1)
-            return total.log()
+                exponents.exp2_()
+                for part, columns_of_part in parts:
+                    total[part] += exponents[:, columns_of_part].sum(1)
+            return total.log().T
 
-        return _by_tiles(log_sum, queries)
+        return _by_tiles(log_sum, queries, len(ends))
 
-    def _differenced(self, queries: torch.Tensor) -> torch.Tensor:
-        """Log-sum-exp over the points, from differences and about the largest exponent met so far."""
+    def _differenced(self, queries: torch.Tensor, ends: list[int]) -> torch.Tensor:
+        """Log-sum-exp over parts of the points, from differences and about the largest exponent met so far."""
         _, log_weights = self._weighted_points
-        blocks = [*zip(self._sites.split(POINTS_PER_TILE), log_weights.split(POINTS_PER_TILE), strict=True)]
+        parts = [
+            [*zip(sites.split(POINTS_PER_TILE), weights.split(POINTS_PER_TILE), strict=True)]
+            for sites, weights in zip(
+                self._sites.tensor_split(ends[:-1]), log_weights.tensor_split(ends[:-1]), strict=True
+            )
+        ]
 
         def log_sum(tile: torch.Tensor) -> torch.Tensor:
+            return torch.stack([of_part(tile, blocks) for blocks in parts], dim=1)
+
+        def of_part(tile: torch.Tensor, blocks: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
             largest = torch.full((len(tile),), -torch.inf, dtype=torch.float64)
             total = torch.zeros(len(tile), dtype=torch.float64)
             for sites, block_weights in blocks:
@@ -217,16 +245,23 @@ class KernelDensity(Density):
                 largest = raised
             return largest + total.log()
 
-        return _by_tiles(log_sum, queries)
+        return _by_tiles(log_sum, queries, len(ends))
 
 
-def _by_tiles(log_sum: Callable[[torch.Tensor], torch.Tensor], queries: torch.Tensor) -> torch.Tensor:
+def _shares(start: int, count: int, ends: list[int]) -> list[tuple[int, slice]]:
+    """Return which parts the columns of a block that starts so have, and which columns are theirs."""
+    begins = [0, *ends[:-1]]
+    ranges = [(max(low, start), min(high, start + count)) for low, high in zip(begins, ends, strict=True)]
+    return [(part, slice(low - start, high - start)) for part, (low, high) in enumerate(ranges) if low < high]
+
+
+def _by_tiles(log_sum: Callable[[torch.Tensor], torch.Tensor], queries: torch.Tensor, parts: int) -> torch.Tensor:
     """Apply ``log_sum`` to tiles of queries, one tile a thread, on as many threads as torch may use.
 
     Within a tile everything runs on one thread: the bits do not depend on their number, and no thread waits for
     another after every pass, which on a busy machine costs far more than the work.
     """
     if len(queries) == 0:
-        return torch.empty(0, dtype=torch.float64)
+        return torch.empty(0, parts, dtype=torch.float64)
     with workers() as run:
         return torch.cat(run(log_sum, queries.split(QUERIES_PER_TILE)))

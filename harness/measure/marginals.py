@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import torch
 
+from harness.measure.groups import mean_variance
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.sides import two_sides, unsampled
+from harness.measure.sides import grouped_sides, unsampled
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,28 @@ class MarginalW1(Measure):
     standard deviations: for a Gaussian 1.29 √(1/n + 1/m). Compare it with its value on exact draws of the same number.
     Of a finite reference half the draws are used, and no more of any answer, so that the reference's own draws, the
     other half, are judged alike. The standard error is from the influence of each draw on the mean over coordinates,
-    through their potentials.
+    through their potentials, in groups of those that depend on each other.
     """
 
     name: ClassVar[str] = "marginal-w1"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, 4)
 
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         assert subject.truth is not None
-        x, y = two_sides(subject, draws, generator, halves=True)
+        x, y, groups = grouped_sides(subject, draws, generator, halves=True)
         deviation = subject.truth.moments()[1].double().diagonal().sqrt()
-        value, standard_error = marginal_w1(x / deviation, y / deviation)
+        value, standard_error = marginal_w1(x / deviation, y / deviation, groups)
         return Figure(value, standard_error, f"{len(x)} against {len(y)} draws")
 
 
-def marginal_w1(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
-    """Return the mean over coordinates of the W₁ of samples ``x`` (n, D) and ``y`` (m, D), and its standard error."""
+def marginal_w1(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | None = None) -> tuple[float, float]:
+    """Return the mean over coordinates of the W₁ of samples ``x`` (n, D) and ``y`` (m, D), and its standard error.
+
+    Draws of ``x`` that depend on each other are of one of ``groups`` (n,).
+    """
     n, m = len(x), len(y)
     joint, order = torch.cat([x, y]).sort(dim=0)
     steps = torch.tensor([1 / n] * n + [-1 / m] * m, dtype=torch.float64)
@@ -52,5 +57,5 @@ def marginal_w1(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
     value = float((gap.abs() * widths).sum(0).mean())
     along = torch.cat([torch.zeros_like(joint[:1]), (-gap.sign() * widths).cumsum(0)])
     potential = torch.zeros_like(along).scatter_(0, order, along).mean(1)
-    variance = sum(float(side.var()) / len(side) for side in potential.split([n, m]))
-    return value, math.sqrt(variance)
+    of_x, of_y = (side.numpy() for side in potential.split([n, m]))
+    return value, math.sqrt(mean_variance(of_x, groups) + mean_variance(of_y, None))

@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import groups_of, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.sides import two_sides
+from harness.measure.sides import grouped_sides
 from problems.laws import Empirical, GaussianMixture, Law
 from problems.linear_algebra import weighted_sum
 from problems.potentials import MixturePotential
@@ -33,10 +34,11 @@ class ModeWeights(Measure):
     truth are exact where it is the mixture itself, by quadrature where it is a grid, and those of ``draws`` draws
     otherwise; against a finite reference both sides are draws, none of them in both. Shares of n exact draws differ
     from the weights by sampling alone, so that the figure's floor is about √(K / (2πn)) for K modes apart; the standard
-    error is that of ½ Σ_k ±r_k with the signs found.
+    error is that of ½ Σ_k ±r_k with the signs found, over groups of draws that depend on each other.
     """
 
     name: ClassVar[str] = "mode-weights"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         if not isinstance(subject.problem.flow.potential, MixturePotential):
@@ -49,11 +51,11 @@ class ModeWeights(Measure):
         assert subject.truth is not None
         mixture = potential.stationary
         estimate = subject.estimate
-        weights, drawn = None, None
+        weights, drawn, groups = None, None, None
         if isinstance(subject.truth, Empirical):
-            points, drawn = two_sides(subject, draws, generator, halves=True)
+            points, drawn, groups = grouped_sides(subject, draws, generator, halves=True)
         elif isinstance(estimate, Particles):
-            points = estimate.points
+            points, groups = estimate.points, groups_of(estimate)
             if estimate.log_weights is not None:
                 weights = torch.softmax(estimate.log_weights.double(), dim=0).numpy()
         else:
@@ -63,11 +65,9 @@ class ModeWeights(Measure):
         true_shares, true_responsibilities, source = _true_shares(mixture, subject.truth, drawn, draws, generator)
         difference = _shares(fit, weights) - true_shares
         signs = np.sign(difference)
-        variance = _variance(fit, signs, weights)
+        variance = mean_variance(_signed(fit, signs), groups, weights)
         if true_responsibilities is not None:
-            variance += _variance(
-                true_responsibilities, signs, np.full(len(true_responsibilities), 1 / len(true_responsibilities))
-            )
+            variance += mean_variance(_signed(true_responsibilities, signs), None)
         value = 0.5 * float(np.abs(difference).sum())
         return Figure(value, 0.5 * math.sqrt(variance), f"{len(fit)} draws against {source}, {len(signs)} modes")
 
@@ -99,7 +99,6 @@ def _shares(responsibilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return weighted_sum(weights, responsibilities)
 
 
-def _variance(responsibilities: np.ndarray, signs: np.ndarray, weights: np.ndarray) -> float:
-    """Return the variance of the weighted mean of Σ_k ±r_k."""
-    values = np.einsum("nk,k->n", responsibilities, signs)
-    return float(np.sum(weights**2 * (values - np.sum(weights * values)) ** 2))
+def _signed(responsibilities: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return Σ_k ±r_k at every point, shape (n,)."""
+    return np.asarray(np.einsum("nk,k->n", responsibilities, signs))

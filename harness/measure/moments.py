@@ -8,7 +8,8 @@ For N(m, A) and N(μ, B) in dimension D:
 On n exact draws of a Gaussian the first is on average about D(D+3)/(2n), half of it from each direction of the
 divergence: the floor of fitted moments.
 
-The standard error is a delete-block jackknife over contiguous blocks of particles. Near the truth both distances are
+The standard error is a delete-block jackknife over contiguous blocks of particles, or of whole groups of those that
+depend on each other. Near the truth both distances are
 quadratic in the error of the moments; the delta method then gives zero, whereas the jackknife's variance is there
 about twice the true one, so that the standard error is too large by up to √2, never too small. Moments of the truth
 count as exact.
@@ -24,6 +25,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import blocks, groups_of
 from harness.measure.measure import Figure, Measure, Subject
 from problems.linear_algebra import sum_of_products, symmetrised, weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
@@ -55,13 +57,13 @@ class _MomentDistance(Measure):
             mean, covariance = (moment.double().numpy() for moment in estimate.law.moments())
             value = self._distance(mean, covariance, true_mean, true_covariance)
             return Figure(value, 0.0, "closed form of the fit's moments")
-        log_weights = None
+        log_weights, groups = None, None
         if isinstance(estimate, Particles):
-            points, log_weights = estimate.points, estimate.log_weights
+            points, log_weights, groups = estimate.points, estimate.log_weights, groups_of(estimate)
             estimator = f"moments of {len(points)} particles"
         else:
             points, estimator = estimate.sample(draws, generator), f"moments of {draws} draws"
-        sums = _BlockSums.of(points, log_weights)
+        sums = _BlockSums.of(points, log_weights, groups)
         if not np.isfinite(sums.second).all():
             return Figure(math.inf, 0.0, f"{estimator}: their covariance overflows")
         mean, covariance = sums.moments()
@@ -88,6 +90,7 @@ class GaussianSymKL(_MomentDistance):
     """SymKL of the Gaussians with the moments of fit and truth; ∞ when the fitted covariance is singular."""
 
     name: ClassVar[str] = "symkl-gaussian"
+    version: ClassVar[int] = 2
 
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
@@ -100,6 +103,7 @@ class BuresW2(_MomentDistance):
     """Wasserstein-2 distance (not squared) of the Gaussians with the moments of fit and truth."""
 
     name: ClassVar[str] = "bures-w2"
+    version: ClassVar[int] = 2
 
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
@@ -150,7 +154,7 @@ def _square_root(matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _BlockSums:
-    """Weighted sums over g contiguous blocks, about a common origin: Σw, Σw², Σwx and Σwxxᵀ."""
+    """Weighted sums over g blocks, about a common origin: Σw, Σw², Σwx and Σwxxᵀ."""
 
     origin: np.ndarray
     weight: np.ndarray
@@ -159,13 +163,15 @@ class _BlockSums:
     second: np.ndarray
 
     @classmethod
-    def of(cls, points: torch.Tensor, log_weights: torch.Tensor | None) -> _BlockSums:
+    def of(
+        cls, points: torch.Tensor, log_weights: torch.Tensor | None, groups: torch.Tensor | None = None
+    ) -> _BlockSums:
         n = len(points)
         x = points.double().numpy()
         w = np.full(n, 1 / n) if log_weights is None else torch.softmax(log_weights.double(), dim=0).numpy()
         origin = weighted_sum(w, x)
         centred = x - origin
-        parts = [*zip(*(np.array_split(array, min(JACKKNIFE_BLOCKS, n)) for array in (w, centred)), strict=True)]
+        parts = [(w[block], centred[block]) for block in blocks(n, JACKKNIFE_BLOCKS, groups)]
         return cls(
             origin,
             np.array([weight.sum() for weight, _ in parts]),

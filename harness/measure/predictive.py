@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import blocks as blocks_of
 from harness.measure.measure import Figure, Measure, Subject
 from solvers.estimates import Estimate, Particles
 
@@ -52,6 +53,7 @@ class LogPredictive(Measure):
     """
 
     name: ClassVar[str] = "log-predictive"
+    version: ClassVar[int] = 2
     higher_is_better: ClassVar[bool] = True
 
     def unsuited(self, subject: Subject) -> str | None:
@@ -82,9 +84,9 @@ def log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> 
     """
     assert subject.problem.prediction is not None
     log_likelihood = subject.problem.prediction.log_likelihood
-    points, log_weights = _posterior_draws(subject.estimate, draws, generator)
+    points, log_weights, groups = _posterior_draws(subject.estimate, draws, generator)
     rows = max(1, LIKELIHOODS_PER_TILE // log_likelihood(points[:1]).shape[1])
-    blocks = torch.tensor_split(torch.arange(len(points)), min(JACKKNIFE_BLOCKS, len(points)))
+    blocks = [torch.from_numpy(block) for block in blocks_of(len(points), JACKKNIFE_BLOCKS, groups)]
 
     def log_sum(block: torch.Tensor) -> torch.Tensor:
         parts = [log_likelihood(points[part]).double() + log_weights[part, None] for part in block.split(rows)]
@@ -100,12 +102,19 @@ def log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> 
     return by_block.logsumexp(0).numpy(), without_one.numpy(), len(points)
 
 
-def _posterior_draws(estimate: Estimate, draws: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return points (n, D) and their normalised log-weights (n,)."""
-    if isinstance(estimate, Particles) and len(estimate.points) <= draws:
-        points, log_weights = estimate.points.double(), estimate.log_weights
-        if log_weights is not None:
-            return points, torch.log_softmax(log_weights.double(), dim=0)
-    else:
+def _posterior_draws(
+    estimate: Estimate, draws: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Return points (n, D), their normalised log-weights (n,) and the groups (n,) that depend on each other."""
+    groups = None
+    if not isinstance(estimate, Particles):
         points = estimate.sample(draws, generator).double()
-    return points, torch.full((len(points),), -math.log(len(points)), dtype=torch.float64)
+    elif len(estimate.points) <= draws:
+        points, log_weights, groups = estimate.points.double(), estimate.log_weights, estimate.groups
+        if log_weights is not None:
+            return points, torch.log_softmax(log_weights.double(), dim=0), groups
+    else:
+        places = estimate.places(draws, generator)
+        points = estimate.points[places].double()
+        groups = None if estimate.groups is None else estimate.groups[places]
+    return points, torch.full((len(points),), -math.log(len(points)), dtype=torch.float64), groups

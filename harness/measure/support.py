@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import groups_of, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import Density, Law
 from problems.linear_algebra import weighted_sum
@@ -33,6 +34,7 @@ class SupportRadius(Measure):
     """
 
     name: ClassVar[str] = "support-radius"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         if isinstance(subject.estimate, Particles) and len(subject.estimate.points) < 2:
@@ -52,7 +54,7 @@ class SupportRadius(Measure):
             return Figure(1.0, 0.0, f"second moment of {what}: one holds all the weight")
         squares = np.sum((points - weighted_sum(weights, points)) ** 2, axis=1)
         square = float(np.sum(weights * squares))
-        error = math.sqrt(float(np.sum((weights * (squares - square)) ** 2)))
+        error = math.sqrt(mean_variance(squares, groups_of(estimate), weights))
         ratio = math.sqrt(square / (1 - concentration) / true_square)
         relative = error / (2 * square) if square > 0 else 0.0
         return Figure(abs(ratio - 1), ratio * relative, f"second moment of {what}")
@@ -65,10 +67,12 @@ class MassOutside(Measure):
     Where the truth has no density, as on a ring, that is the mass further from its mean than the support's radius. A
     grid's is added up cell by cell (standard error 0), particles count by their weights, for any other estimate it is
     the share of ``draws`` samples. The standard error is that of a share with two more on either side (Agresti and
-    Coull, Am. Stat. 52, 1998), so that finding none is not taken for certain.
+    Coull, Am. Stat. 52, 1998), so that finding none is not taken for certain,
+    or over groups of particles that depend on each other, where that is larger.
     """
 
     name: ClassVar[str] = "mass-outside"
+    version: ClassVar[int] = 2
 
     def unsuited(self, subject: Subject) -> str | None:
         return without_bounds(subject.truth)
@@ -85,6 +89,9 @@ class MassOutside(Measure):
         effective = 1 / float(np.sum(weights**2))
         padded = (share * effective + 2) / (effective + 4)
         error = math.sqrt(padded * (1 - padded) / effective)
+        groups = groups_of(subject.estimate)
+        if groups is not None:
+            error = max(error, math.sqrt(mean_variance(beyond.astype(float), groups, weights)))
         return Figure(share, error, f"{int(beyond.sum())} of {what}")
 
 

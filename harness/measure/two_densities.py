@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from harness.measure.kde import KernelDensity
+from harness.measure.kernel_noise import Integrand, kernel_variance
 from harness.measure.measure import Subject
 from harness.measure.symkl import OUTER_DEVIATIONS, log_ratio, too_few, type_name, without_true_density
 from problems.arrays import Reals
@@ -41,7 +42,7 @@ class TwoDensities:
     """Log-densities of fit and truth (k,) at ``points`` (k, D), and weights (k,) by which sums over them are E_g.
 
     ``draws`` of either law are the two halves of the points, those of the fit first; it is ``None`` for a rule on the
-    line. ``estimator`` says which, and by what density particles were judged.
+    line. ``estimator`` says which, and by what density particles were judged; ``kernels`` is that.
     """
 
     points: torch.Tensor
@@ -50,6 +51,7 @@ class TwoDensities:
     log_truth: torch.Tensor
     draws: int | None
     estimator: str
+    kernels: KernelDensity | None = None
 
     @property
     def log_ratio(self) -> Reals:
@@ -63,6 +65,12 @@ class TwoDensities:
         halves = values[: self.draws], values[self.draws :]
         variance = sum(float(np.var(half, ddof=1)) / len(half) for half in halves)
         return 0.5 * (float(halves[0].mean()) + float(halves[1].mean())), 0.5 * math.sqrt(variance)
+
+    def particle_variance(self, integrand: Integrand) -> float:
+        """Return the variance that E_g of ``integrand`` (of ρ/g and σ/g) has over particles; 0 for other fits."""
+        if self.kernels is None:
+            return 0.0
+        return kernel_variance(self.kernels, self.points, self.log_truth, self.weights, integrand)
 
 
 def without_two_densities(subject: Subject) -> str | None:
@@ -104,12 +112,14 @@ def two_densities(
     truth = subject.truth
     assert isinstance(truth, Density)
     fit, by = density_of(subject.estimate)
+    kernels = fit if isinstance(fit, KernelDensity) else None
     if line and subject.estimate.dim == 1:
         found = on_the_line((fit, truth), generator, nodes)
         if found is not None:
             points, width, (log_fit, log_truth) = found
             weights = 0.5 * width * (log_fit.exp() + log_truth.exp()).numpy()
-            return TwoDensities(points, weights, log_fit, log_truth, None, f"{by}quadrature on {len(points)} nodes")
+            estimator = f"{by}quadrature on {len(points)} nodes"
+            return TwoDensities(points, weights, log_fit, log_truth, None, estimator, kernels)
     own, log_fit = fit.sample_with_log_prob(draws, generator)
     true = truth.sample(draws, generator).double()
     return TwoDensities(
@@ -119,6 +129,7 @@ def two_densities(
         torch.cat([truth.log_prob(own).double(), truth.log_prob(true).double()]),
         draws,
         f"{by}{draws} draws a side",
+        kernels,
     )
 
 

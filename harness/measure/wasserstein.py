@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from harness.measure.groups import groups_of, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.two_densities import on_the_line
 from problems.arrays import Reals
@@ -51,11 +52,12 @@ class W2(Measure):
     Draws are all particles up to ``draws`` of them (weighted ones are drawn by weight), or ``draws`` draws of the fit.
     Between finite samples and their own law it is positive, of order n^-½: compare it with its value on exact draws of
     the same number. The standard error is from the influence of each draw, its Kantorovich potential (del Barrio &
-    Loubes 2019, Ann. Probab. 47), and the variance over directions; where the laws agree it is overstated, never
-    understated.
+    Loubes 2019, Ann. Probab. 47), in groups of draws that depend on each other, and the variance over directions; where
+    the laws agree it is overstated, never understated.
     """
 
     name: ClassVar[str] = "w2"
+    version: ClassVar[int] = 2
 
     def proper(self, estimate: Estimate) -> bool:
         """Return whether the distance is that of the law itself: on the line, and of an answer that is not draws.
@@ -80,10 +82,10 @@ class W2(Measure):
         levels, weights = rule()
         directions = _directions(estimate.dim, generator)
         if _marginals(truth, directions[:1], _half()) is None:
-            return _by_radii(truth, _points(estimate, draws, generator))
+            return _by_radii(truth, *_points(estimate, draws, generator))
         known = _known(estimate, directions, levels, generator)
         if known is None:
-            return _sliced(truth, _points(estimate, draws, generator), directions)
+            return _sliced(truth, *_points(estimate, draws, generator), directions)
         true = _marginals(truth, directions, levels)
         assert true is not None
         return Figure(math.sqrt(float(np.sum(weights * (known - true)[0] ** 2))), 0.0, "exact, by quantiles")
@@ -156,9 +158,15 @@ def _known(
     return np.asarray(np.interp(levels.numpy(), below / below[-1], edges)[None])
 
 
-def _points(estimate: Estimate, draws: int, generator: torch.Generator) -> torch.Tensor:
-    count = min(draws, len(estimate.points)) if isinstance(estimate, Particles) else draws
-    return estimate.sample(count, generator).double()
+def _points(estimate: Estimate, draws: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return draws (n, D) of a fit, and their groups (n,): of weighted particles, which ones they are, if no others."""
+    if not isinstance(estimate, Particles):
+        return estimate.sample(draws, generator).double(), None
+    places = estimate.places(min(draws, len(estimate.points)), generator)
+    groups = groups_of(estimate)
+    if groups is None:
+        return estimate.points[places].double(), None if estimate.log_weights is None else places
+    return estimate.points[places].double(), groups[places]
 
 
 def _levels(count: int) -> torch.Tensor:
@@ -181,7 +189,7 @@ def _potential(x: Reals, partner: Reals) -> Reals:
     return np.asarray(along - along.mean(axis=1, keepdims=True))
 
 
-def _sliced(truth: Law, x: torch.Tensor, directions: torch.Tensor) -> Figure:
+def _sliced(truth: Law, x: torch.Tensor, groups: torch.Tensor | None, directions: torch.Tensor) -> Figure:
     with one_thread():
         along, order = torch.sort(directions @ x.T, dim=1)
     quantiles = _marginals(truth, directions, _levels(len(x)))
@@ -189,7 +197,7 @@ def _sliced(truth: Law, x: torch.Tensor, directions: torch.Tensor) -> Figure:
     squares, partner = _to_quantiles(along.numpy(), quantiles)
     potential = torch.from_numpy(_potential(along.numpy(), partner))
     influence = torch.zeros_like(potential).scatter_(1, order, potential).numpy().mean(axis=0)
-    variance = float(np.var(influence, ddof=1)) / len(x)
+    variance = mean_variance(influence, groups)
     if x.shape[1] == 1:
         return _rooted(1, squares, variance, f"{len(x)} draws against exact quantiles")
     return _rooted(x.shape[1], squares, variance, f"{len(x)} draws against exact marginals")
@@ -205,7 +213,7 @@ def _rooted(dim: int, squares: Reals, variance: float, estimator: str) -> Figure
     return Figure(math.sqrt(dim * square), error, estimator)
 
 
-def _by_radii(truth: Law, x: torch.Tensor) -> Figure:
+def _by_radii(truth: Law, x: torch.Tensor, groups: torch.Tensor | None) -> Figure:
     """Return the distance by mean and radii alone."""
     points = x.numpy()
     mean = points.mean(axis=0)
@@ -219,5 +227,5 @@ def _by_radii(truth: Law, x: torch.Tensor) -> Figure:
     influence[order] = _potential(radii[order][None], partner)[0]
     influence += 2 * (points - mean) @ shift
     square = float(shift @ shift + squares[0])
-    error = 0.5 * math.sqrt(float(np.var(influence, ddof=1)) / len(x) / square) if square > 0 else 0.0
+    error = 0.5 * math.sqrt(mean_variance(influence, groups) / square) if square > 0 else 0.0
     return Figure(math.sqrt(square), error, f"mean and radii of {len(x)} draws against exact radii")

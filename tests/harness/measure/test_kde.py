@@ -170,3 +170,22 @@ def test_unusable_input_is_refused():
     points[3, 1] = torch.nan
     with pytest.raises(ValueError, match=r"points holds 1 value\(s\) that are not finite"):
         KernelDensity(points)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_the_density_without_a_part_of_the_points(far):
+    """The kernel stays that of all points; far away, too, where exponentials vanish."""
+    points, log_weights = skewed(70, 2, 30), torch.randn(70, generator=generator(31), dtype=torch.float64)
+    density = KernelDensity(points, log_weights)
+    x = skewed(9, 2, 32) + far
+    log_density, without = density.log_prob_by_parts(x, 4)
+    torch.testing.assert_close(log_density, density.log_prob(x))
+    white = torch.linalg.inv(density.kernel_cholesky)
+    apart = torch.cdist(x @ white.T, points @ white.T, compute_mode="donot_use_mm_for_euclid_dist")
+    terms = log_weights.log_softmax(0) - 0.5 * apart.square()
+    normaliser = np.log(2 * np.pi) + float(density.kernel_cholesky.diagonal().log().sum())
+    for part, ends in enumerate([(0, 17), (17, 35), (35, 52), (52, 70)]):
+        rest = torch.ones(70, dtype=torch.bool)
+        rest[slice(*ends)] = False
+        expected = terms[:, rest].logsumexp(1) - log_weights.log_softmax(0)[rest].logsumexp(0) - normaliser
+        torch.testing.assert_close(without[:, part], expected, rtol=1e-9, atol=1e-9)

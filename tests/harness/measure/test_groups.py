@@ -1,0 +1,93 @@
+"""Variances over groups of draws that depend on each other, and answers that have such groups."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from harness.measure.coordinates import MeanError
+from harness.measure.groups import blocks, group_sums, groups_of, mean_variance
+from harness.measure.measure import Subject
+from harness.measure.transport import energy_distance
+from problems.gaussian_mixture import GaussianMixtureFlow
+from problems.laws import Gaussian
+from problems.nonlinear_filtering import NonlinearFiltering
+from seeding import fixed_generator, generator
+from solvers.estimates import Exact, Particles
+from solvers.particles.bootstrap_filter import BootstrapFilter
+from solvers.samplers.mala import MALA
+
+CPU = torch.device("cpu")
+
+
+def test_a_mean_over_groups_is_that_of_independent_sums():
+    values = torch.randn(60, generator=generator(0), dtype=torch.float64).numpy()
+    each, threes = torch.arange(60), torch.arange(60) // 3
+    assert mean_variance(values, None) == pytest.approx(values.var(ddof=1) / 60)
+    assert mean_variance(values, each[torch.randperm(60, generator=generator(1))]) == pytest.approx(
+        mean_variance(values, None)
+    )
+    means = values.reshape(20, 3).mean(1)
+    assert mean_variance(values, threes) == pytest.approx(means.var(ddof=1) / 20)
+    repeated = np.repeat(values, 4)
+    assert mean_variance(repeated, torch.arange(240) // 4) == pytest.approx(mean_variance(values, None))
+    assert mean_variance(values, torch.zeros(60)) == math.inf
+    weights = np.repeat([1.0, 0.0], 30) / 30
+    assert mean_variance(values, None, weights) == pytest.approx(mean_variance(values[:30], None))
+
+
+def test_sums_and_blocks_keep_groups_whole():
+    groups = torch.tensor([7, 7, 2, 2, 2, 9, 9, 7])
+    np.testing.assert_array_equal(group_sums(np.arange(8.0), groups), [9.0, 8.0, 11.0])
+    for most in (1, 2, 3, 32):
+        parts = blocks(8, most, groups)
+        assert sorted(np.concatenate(parts)) == list(range(8))
+        assert len(parts) <= most
+        for number in (7, 2, 9):
+            assert sum(bool((groups[torch.from_numpy(part)] == number).any()) for part in parts) == 1
+    np.testing.assert_array_equal(np.concatenate(blocks(10, 3, None)), np.arange(10))
+
+
+def test_points_that_repeat_are_a_group():
+    x = torch.randn(5, 2, generator=generator(2), dtype=torch.float64)
+    assert groups_of(Particles(x)) is None
+    assert groups_of(Exact(Gaussian(torch.zeros(2).double(), torch.eye(2).double()))) is None
+    twice = groups_of(Particles(torch.cat([x, x])))
+    assert len(twice.unique()) == 5
+    assert bool((twice[:5] == twice[5:]).all())
+    told = torch.arange(10) // 2
+    assert groups_of(Particles(torch.cat([x, x]), groups=told)) is told
+
+
+def test_energy_distance_leaves_pairs_within_groups_out():
+    x = torch.randn(12, 3, generator=generator(3), dtype=torch.float64)
+    y = torch.randn(20, 3, generator=generator(4), dtype=torch.float64)
+    groups = torch.arange(12) // 3
+    value, error = energy_distance(x, y, groups)
+    apart = torch.cdist(x, x).numpy()
+    others = (groups[:, None] != groups).numpy()
+    within_y = torch.cdist(y, y).sum() / (20 * 19)
+    assert value == pytest.approx(float(2 * torch.cdist(x, y).mean() - within_y - apart[others].mean()), rel=1e-10)
+    assert error > 0
+    assert energy_distance(x, y, torch.arange(12) // 6)[1] == math.inf
+
+
+def test_chains_are_groups_of_mala():
+    family = GaussianMixtureFlow(instance="random")
+    problem = family.build(2, 0, fixed_generator(0))
+    answer = MALA(particles=400, chains=20, warmup=20).solve(problem, generator(5), CPU).estimates[0]
+    assert answer.groups.tolist() == [chain for chain in range(20) for _ in range(20)]
+    law = problem.truth(1.0)
+    figure = MeanError()(Subject(answer, law, problem), 400, generator(6))
+    alone = MeanError()(Subject(Particles(answer.points), law, problem), 400, generator(6))
+    assert figure.value == pytest.approx(alone.value)
+
+
+def test_ancestors_are_groups_of_the_bootstrap_filter():
+    problem = NonlinearFiltering(instance="random", times=(1.0, 1.1)).build(1, 0, fixed_generator(0))
+    found = BootstrapFilter(particles=200, step_size=0.05, threshold=1.0).solve(problem, generator(7), CPU)
+    at_observation, later = found.estimates
+    assert at_observation.log_weights is not None
+    assert len(at_observation.groups.unique()) < 200
+    assert len(later.groups.unique()) < len(at_observation.groups.unique())
