@@ -82,7 +82,10 @@ def run(
     suite: SuiteName,
     preset: Annotated[str | None, typer.Option(help="A preset of the suite; `quick` if it has one.")] = None,
     solver: Names = None,
-    problem: Names = None,
+    problem: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these, by name or label; NAME:VALUE for one data set or instance. Commas between."),
+    ] = None,
     dims: Annotated[str | None, typer.Option(help="Dimensions, such as 2,6,12 or 1:12.")] = None,
     seeds: Annotated[str | None, typer.Option(help="How many seeds (15), or which (0,3 or 5:9).")] = None,
     jobs: Annotated[
@@ -321,6 +324,44 @@ def merge(
     from harness.merge import print_merge
 
     print_merge(stores, output, newest)
+
+
+@app.command()
+def reference(
+    name: Annotated[
+        str, typer.Argument(help="A data set: NAME.csv.gz in the folder of --data, or one of the project's.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A folder of NAME.csv.gz data sets; else that of WGFBENCH_DATA.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="How many splits (15), or which (0,3 or 5:9).")] = "1",
+    intercept: Annotated[bool, typer.Option("--intercept", help="As the setting of logistic-regression.")] = False,
+    constant_features: Annotated[str, typer.Option(help="As the setting: error or zero.")] = "error",
+    prior_shape: Annotated[float, typer.Option(help="As the setting.")] = 1.0,
+    prior_rate: Annotated[float, typer.Option(help="As the setting.")] = 100.0,
+    chains: Annotated[int, typer.Option(min=2, help="Chains of the sampler.")] = 16,
+    warmup: Annotated[int, typer.Option(min=1, help="Iterations a chain to tune on.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="Draws a chain.")] = 2500,
+    target_acceptance: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="What its step size is tuned to.")
+    ] = 0.98,
+    evidence_only: Annotated[
+        bool, typer.Option("--evidence-only", help="Add the log-evidence to references that lack it.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder to write to; else `reference` beside the data.")
+    ] = None,
+) -> None:
+    """Make the reference of a posterior, a converged NUTS run; needs the extra `reference`."""
+    from harness.reference.command import make_references
+    from harness.reference.nuts import Sampling
+
+    settings = {
+        "intercept": intercept, "constant_features": constant_features,
+        "prior_shape": prior_shape, "prior_rate": prior_rate,
+    }  # fmt: skip
+    sampling = Sampling(chains, warmup, draws, target_acceptance)
+    make_references(name, seeds, settings, sampling, data, output, evidence_only)
 
 
 @app.command(name="list")

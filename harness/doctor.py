@@ -25,7 +25,7 @@ from solvers.reproducibility import arithmetic, batches_are_alike
 OPTIONAL = {
     "cluster": ("distributed", "`run --backend dask` on many machines", "wgfbench[dask]"),
     "parquet": ("pyarrow", "`export --format parquet`", "wgfbench[parquet]"),
-    "reference": ("numpyro", "new posterior references by scripts/posterior_reference.py", "wgfbench[reference]"),
+    "reference": ("numpyro", "`reference`, new posterior references", "wgfbench[reference]"),
     "asv": ("asv", "`make bench`", "wgfbench[dev]"),
 }
 """Optional packages: the module to look for, what it enables, and the extra that brings it."""

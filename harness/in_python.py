@@ -19,10 +19,9 @@ from harness import DEFAULT_STORE, server
 from harness.answer import Answer
 from harness.arguments import Files, changes, count, listed, numbers, paths
 from harness.cell import require_sound, with_sure_truth
-from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.frame import load
-from harness.instance import Instance, cell_of, component_of
+from harness.instance import Instance, cell_of, component_of, data_in
 from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.plan import Evaluation
@@ -30,7 +29,6 @@ from harness.progress import report_outcome
 from harness.running import Request, Run
 from harness.streams import stream
 from harness.supervise import check_data, check_device
-from problems.data.datasets import FOLDER_VARIABLE
 from problems.problem import ProblemFamily
 from solvers.reproducibility import hold
 from solvers.solver import Solution, Solver
@@ -54,8 +52,9 @@ def problem(
     Raises ``UsageError`` for a name, a setting or a dimension that there is not.
     """
     hold()
-    component = component_of("problem", family, settings, plugin)
-    with with_variables(folder_variable(folder)):
+    found = None if folder is None else check_data(Path(folder))
+    with data_in(found):
+        component = component_of("problem", family, settings, plugin)
         made: ProblemFamily = component.make()
         known = made.dims()
         if dim is None:
@@ -67,7 +66,7 @@ def problem(
         if known is not None and dim not in known:
             raise UsageError(f"{component.label} has no dimension {dim} (there are: {', '.join(map(str, known))})")
         built = made.build(dim, seed, stream("problem", component.formerly()[0], dim, seed))
-    return Instance(component, dim, seed, built)
+    return Instance(component, dim, seed, built, found)
 
 
 def solve(
@@ -180,9 +179,3 @@ def sweep(
     ran = planned.run()
     report_outcome(ran.cells, ran.ended, ran.counts, Path(store), ran.incomplete)
     return load(store, ran.suite, ran.preset)
-
-
-def folder_variable(folder: str | Path | None) -> dict[str, str]:
-    """Return the variable of the environment that says where data lie, if it is asked for another folder."""
-    found = None if folder is None else check_data(Path(folder))
-    return {} if found is None else {FOLDER_VARIABLE: found}

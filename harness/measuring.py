@@ -11,7 +11,7 @@ from harness.arguments import Files, paths
 from harness.catalogue import catalogue
 from harness.cell import measure
 from harness.errors import UsageError, unknown
-from harness.instance import Instance, cell_of, component_of, target_of
+from harness.instance import Instance, cell_of, component_of, data_in, target_of
 from harness.measure.measure import Measure
 from harness.plan import Component, Evaluation
 from harness.streams import stream
@@ -38,11 +38,12 @@ def taken(
     names, targets = named(measures, plugin)
     evaluation = Evaluation(draws, tuple(names) if names else None, tuple(sorted(targets.items())))
     cell = cell_of(instance, solver, evaluation, "cpu")
-    figures, _, unsuited = measure(cell, instance.problem, solution, sample_size)
+    with data_in(instance.folder):
+        figures, _, unsuited = measure(cell, instance.problem, solution, sample_size)
+        found = floors(instance, evaluation, sample_size)
     for name in names:
         if name in unsuited:
             raise UsageError(f"{name} does not suit {solver.label}: {unsuited[name]}")
-    found = floors(instance, evaluation, sample_size)
     rows = [
         (each.t, each.metric, each.value, each.standard_error, found.get((each.t, each.metric)), each.estimator)
         for each in figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -13,10 +14,12 @@ from typing import Any, TypeVar, cast
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
+from harness.environment import with_variables
 from harness.errors import UsageError, unknown
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
+from problems.data.datasets import FOLDER_VARIABLE
 
 E = TypeVar("E", bound=Entry)
 
@@ -154,7 +157,7 @@ class Change:
 
 
 def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell]:
-    """Return the cells of a suite, each once, in a fixed order.
+    """Return the cells of a suite, each once, in a fixed order; data sets are looked for in the selection's folder.
 
     Every instance also gets its bounds, whatever is selected: the initial law, the exact law, and exact draws as many
     as each solver's particles; without them no figure has its floor.
@@ -162,6 +165,12 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     Raises ``UsageError`` for unknown names, settings that are not allowed, dimensions that a problem does not have,
     and steps that do not reach the times of a problem.
     """
+    with with_variables({} if selection.data is None else {FOLDER_VARIABLE: selection.data}):
+        return planned(suite, selection, components)
+
+
+def planned(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell]:
+    """Return the cells of a suite with the data sets of this process's folder; raises ``UsageError`` as `plan` does."""
     problems = chosen("problem", suite.problems, selection.problems, components)
     solvers = chosen("solver", suite.solvers, selection.solvers, components)
     problems, solvers = changed(problems, solvers, selection.changes)
@@ -172,28 +181,28 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     for dim in {None, *(dim for entry in solvers for dim in own_dims(entry) or ())}:
         check_labels([component for entry, variants in expanded if runs_in(entry, dim) for component, _ in variants])
     cells: dict[str, Cell] = {}
-    for problem_entry in problems:
-        for problem, family in expand("problem", problem_entry, components):
-            applicable = [
-                (entry, variant)
-                for entry, variants in expanded
-                if entry.problems is None or problem.name in entry.problems
-                for variant in variants
-            ]
-            data = checksum_of(family, selection.data, checksums)
-            chosen_dims = dimensions(suite, problem_entry, problem, family, selection.dims)
-            meeting = [each for each in applicable if any(runs_in(each[0], dim) for dim in chosen_dims)]
-            check_steps(problem, family, [variant for _, variant in meeting])
-            line_ups = {
-                dim: with_bounds([variant for entry, variant in applicable if runs_in(entry, dim)], components)
-                for dim in chosen_dims
-            }
-            for dim, seed in itertools.product(
-                line_ups, parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds)))
-            ):
-                for solver in line_ups[dim]:
-                    cell = Cell(problem, solver, dim, seed, evaluation, selection.device, data)
-                    cells.setdefault(cell.key, cell)
+    posed = [(entry, *each) for entry in problems for each in expand("problem", entry, components)]
+    for problem_entry, problem, family in labelled_apart(posed):
+        applicable = [
+            (entry, variant)
+            for entry, variants in expanded
+            if entry.problems is None or problem.name in entry.problems
+            for variant in variants
+        ]
+        data = checksum_of(family, selection.data, checksums)
+        chosen_dims = dimensions(suite, problem_entry, problem, family, selection.dims)
+        meeting = [each for each in applicable if any(runs_in(each[0], dim) for dim in chosen_dims)]
+        check_steps(problem, family, [variant for _, variant in meeting])
+        line_ups = {
+            dim: with_bounds([variant for entry, variant in applicable if runs_in(entry, dim)], components)
+            for dim in chosen_dims
+        }
+        for dim, seed in itertools.product(
+            line_ups, parse_seeds(str(first_given(selection.seeds, problem_entry.seeds, suite.seeds)))
+        ):
+            for solver in line_ups[dim]:
+                cell = Cell(problem, solver, dim, seed, evaluation, selection.device, data)
+                cells.setdefault(cell.key, cell)
     if not cells:
         raise UsageError("the selection leaves nothing to run: no problem has one of these dimensions")
     return list(cells.values())
@@ -248,20 +257,78 @@ def first_given(*values: Any) -> Any:
 
 
 def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
-    """Return the suite's entries with these names; a name outside the suite joins with its default settings.
+    """Return the suite's entries with these names or labels; a name outside the suite joins with its default settings.
 
-    Raises ``UsageError`` for a name that neither the suite nor the catalogue has.
+    Of a problem, ``NAME:VALUE`` keeps the data set or the instance of that name alone. Raises ``UsageError`` for a name
+    that neither the suite nor the catalogue has.
     """
     if names is None:
         return list(entries)
-    known = {*components.targets[kind], *(entry.use for entry in entries)}
-    for name in names:
-        if name not in known:
-            raise unknown(kind, name, known)
-    kept = [entry for entry in entries if entry.use in names]
-    new = [name for name in names if name not in {entry.use for entry in entries}]
+    uses, labels = {entry.use for entry in entries}, {entry.label for entry in entries if entry.label}
+    known = {*components.targets[kind], *uses, *labels}
+    kept: dict[int, E] = {}
+    new: list[E] = []
     model = ProblemEntry if kind == "problem" else SolverEntry
-    return kept + [cast(E, model(use=name)) for name in new]
+    for name in names:
+        use, colon, value = name.partition(":")
+        if name in known or kind == "solver" or not colon:
+            use, value = name, ""
+        if use not in known:
+            raise unknown(kind, use, known)
+        meant = {place: entry for place, entry in enumerate(entries) if use in (entry.use, entry.label)}
+        if value:
+            told = {place: with_value(entry, value, components) for place, entry in meant.items()}
+            meant = {place: entry for place, entry in told.items() if entry is not None}
+            meant = {place: merged(kept[place], entry) if place in kept else entry for place, entry in meant.items()}
+        kept |= meant
+        if not meant:
+            settings = {telling(kind, use, components): value} if value else {}
+            new.append(cast(E, model(use=use, settings=settings)))
+    return [kept[place] for place in sorted(kept)] + new
+
+
+TELLING = ("data", "instance")
+"""Settings that say which data set or which instance a problem is made of."""
+
+
+def telling(kind: Kind, use: str, components: Catalogue) -> str:
+    """Return the setting by which instances of a problem are told apart; raises ``UsageError`` where there is none."""
+    fields = {each.name for each in dataclasses.fields(import_target(components.target(kind, use)))}
+    found = next((name for name in TELLING if name in fields), None)
+    if found is None:
+        raise UsageError(f"{kind} {use!r} has neither data sets nor instances to choose from")
+    return found
+
+
+def with_value(entry: E, value: str, components: Catalogue) -> E | None:
+    """Return an entry with that data set or that instance alone, or ``None`` where it has another."""
+    name = telling("problem", entry.use, components)
+    if name in entry.grid:
+        return entry.model_copy(update={"grid": {**entry.grid, name: [value]}}) if value in entry.grid[name] else None
+    default = import_target(components.target("problem", entry.use)).__dataclass_fields__[name].default
+    return entry if entry.settings.get(name, default) == value else None
+
+
+def merged(first: E, second: E) -> E:
+    """Return an entry with the values of both grids, which are of one entry."""
+    grid = {name: list(dict.fromkeys([*values, *second.grid[name]])) for name, values in first.grid.items()}
+    return first.model_copy(update={"grid": grid})
+
+
+def labelled_apart(
+    problems: Sequence[tuple[ProblemEntry, Component, Any]],
+) -> list[tuple[ProblemEntry, Component, Any]]:
+    """Return problems whose labels tell them apart: of those that share one, each says the settings that differ."""
+    shared: dict[str, list[dict[str, Any]]] = {}
+    for _, problem, _ in problems:
+        shared.setdefault(problem.label, []).append(json.loads(problem.settings))
+    found = []
+    for entry, problem, family in problems:
+        own, alike = json.loads(problem.settings), shared[problem.label]
+        differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
+        label = " ".join([problem.label, *(f"{name}={own[name]}" for name in differing)])
+        found.append((entry, dataclasses.replace(problem, label=label), family))
+    return found
 
 
 def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Component, Any]]:
@@ -341,7 +408,10 @@ def dimensions(
 
     Raises ``UsageError`` for a dimension of the suite that the problem does not have.
     """
-    own = None if family is None else family.dims()
+    try:
+        own = None if family is None else family.dims()
+    except ValueError as error:
+        raise UsageError(f"{problem.label}: {error}") from error
     if selected is not None:
         wanted = parse_numbers("dims", selected, smallest=1)
         return wanted if own is None else tuple(dim for dim in wanted if dim in own)

@@ -31,6 +31,7 @@ from problems.validation import (
     require_choice,
     require_counts,
     require_default,
+    require_number,
     require_positive,
     require_seed,
     require_times,
@@ -90,7 +91,7 @@ def _uniform(
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianMixtureFlow(ProblemFamily):
-    """Relaxation from N(0, initial_std² I) to a mixture of unit Gaussians with equal weights.
+    """Relaxation from N(0, initial_std² I) to a mixture of Gaussians, of unit width and equal weights but for yours.
 
     ``instance`` says where the centres come from:
 
@@ -99,6 +100,9 @@ class GaussianMixtureFlow(ProblemFamily):
       8, 17, 24, 32, 64 and 128, with the half-widths of their released runs. The law of their centres is known, not
       what they drew: each instance is another draw.
     - ``"random"``: ``components`` centres drawn uniformly from the cube [-half_width, half_width]^D.
+    - ``"given"``: your own ``centres``, a list of D numbers for each component, which also say what D is; their
+      ``weights`` need not sum to 1 (equal where they are left out), and ``widths`` are standard deviations in all
+      directions (1 where they are left out). All seeds have the same instance.
 
     ``truth`` says what answers are measured against:
 
@@ -122,9 +126,12 @@ class GaussianMixtureFlow(ProblemFamily):
     inverse_temperature: float = 1.0
     initial_std: float = 4.0
     truth: str = "stationary"
+    centres: tuple[tuple[float, ...], ...] | None = None
+    weights: tuple[float, ...] | None = None
+    widths: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        require_choice(self.name, "instance", self.instance, ("mokrov2021", "fan2022", "random"))
+        require_choice(self.name, "instance", self.instance, ("mokrov2021", "fan2022", "random", "given"))
         require_choice(self.name, "truth", self.truth, ("stationary", "marginal"))
         require_times(self.name, self.times)
         require_counts(self.name, components=self.components)
@@ -138,8 +145,32 @@ class GaussianMixtureFlow(ProblemFamily):
             require_default(
                 self, ("components", "half_width"), f"only instance='random' uses it, not instance={self.instance!r}"
             )
+        if self.instance != "given":
+            own = f"only instance='given' uses it, not instance={self.instance!r}"
+            require_default(self, ("centres", "weights", "widths"), own)
+        else:
+            self._check_given()
+
+    def _check_given(self) -> None:
+        """Raise ``ValueError`` for centres, weights and widths that do not make a mixture."""
+        if not self.centres or not self.centres[0]:
+            raise ValueError(f"{self.name}: instance='given' needs centres, such as [[-2.0, 0.0], [2.0, 1.0]]")
+        dim = len(self.centres[0])
+        for place, centre in enumerate(self.centres):
+            if len(centre) != dim:
+                raise ValueError(f"{self.name}: centres[{place}] has {len(centre)} number(s), the first has {dim}")
+            require_number(self.name, **{f"centres[{place}][{axis}]": number for axis, number in enumerate(centre)})
+        for name, values in (("weights", self.weights), ("widths", self.widths)):
+            if values is None:
+                continue
+            if len(values) != len(self.centres):
+                raise ValueError(f"{self.name}: {len(self.centres)} centres, but {len(values)} {name}")
+            require_positive(self.name, **{f"{name}[{place}]": value for place, value in enumerate(values)})
 
     def dims(self) -> tuple[int, ...] | None:
+        if self.centres is not None:
+            own = len(self.centres[0])
+            return (own,) if self.truth == "stationary" or own <= MARGINAL_DIM else ()
         most = MARGINAL_DIM if self.truth == "marginal" else max(*FAN, *PUBLISHED)
         if self.instance in KNOWN:
             return tuple(dim for dim in KNOWN[self.instance] if dim <= most)
@@ -153,6 +184,8 @@ class GaussianMixtureFlow(ProblemFamily):
                 f"truth='stationary' in any"
             )
         require_seed(self.name, seed)
+        if self.centres is not None and dim != len(self.centres[0]):
+            raise ValueError(f"{self.name}: the given centres have dimension {len(self.centres[0])}, got {dim}")
         if self.instance in KNOWN and dim not in KNOWN[self.instance]:
             known = ", ".join(map(str, KNOWN[self.instance]))
             raise ValueError(f"{self.name}: instance={self.instance!r} exists in dimensions {known}, got {dim}")
@@ -160,13 +193,20 @@ class GaussianMixtureFlow(ProblemFamily):
             centres = published_centres(dim, seed)
         elif self.instance == "fan2022":
             centres = _uniform(FAN_COMPONENTS, dim, FAN[dim], torch.float64, generator)
+        elif self.centres is not None:
+            centres = torch.tensor(self.centres, dtype=torch.float64)
         else:
             centres = _uniform(self.components, dim, self.half_width, torch.float64, generator)
         count = len(centres)
         identity = torch.eye(dim, dtype=torch.float64)
-        stationary = GaussianMixture(
-            torch.full((count,), 1 / count, dtype=torch.float64), centres, identity.repeat(count, 1, 1)
-        )
+        weights = torch.full((count,), 1 / count, dtype=torch.float64)
+        if self.weights is not None:
+            weights = torch.tensor(self.weights, dtype=torch.float64)
+            weights = weights / weights.sum()
+        covariances = identity.repeat(count, 1, 1)
+        if self.widths is not None:
+            covariances = torch.tensor(self.widths, dtype=torch.float64)[:, None, None].square() * identity
+        stationary = GaussianMixture(weights, centres, covariances)
         initial = Gaussian(torch.zeros(dim, dtype=torch.float64), self.initial_std**2 * identity)
         energy = FreeEnergy(MixturePotential(stationary, self.inverse_temperature), Entropy(self.inverse_temperature))
         flow = GradientFlow(initial, energy, self.times)

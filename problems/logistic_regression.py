@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, get_args
@@ -23,7 +24,16 @@ from typing import ClassVar, get_args
 import numpy as np
 import torch
 
-from problems.data.datasets import SHAPES, ConstantFeatures, Split, in_folder, load
+from problems.data.datasets import (
+    SHAPES,
+    ConstantFeatures,
+    Split,
+    data_folder,
+    feature_count,
+    in_folder,
+    load,
+    unknown_data,
+)
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian
 from problems.posterior.logistic_posterior import LogisticLikelihood, LogisticPosterior
@@ -33,6 +43,8 @@ from problems.validation import require_choice, require_positive, require_seed, 
 MEASURES = ("accuracy", "log-predictive", "calibration-error", "kl", "energy-distance", "c2st", "elbo", "evidence-gap")
 MOMENT_MEASURES = ("mean-error", "deviation-error", "marginal-w1", "symkl-gaussian", "bures-w2", "sliced-w2")
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "posterior"
+OWN_REFERENCES = "reference"
+"""The folder beside data of one's own that holds the references that were made for them."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +63,11 @@ class Reference:
 class LogisticRegression(ProblemFamily):
     """Posterior of (w, log α) on a named data set; instance ``seed`` is an 80/20 split of its rows.
 
+    ``data`` is one of those that the project knows, or NAME of a file NAME.csv.gz in the folder of ``--data``.
     ``intercept`` appends a constant feature, whose weight has the same prior. With ``constant_features = "zero"`` a
     recorded feature that never varies in the training part is 0, and its weight follows its prior; by default it is
-    refused. ``initial`` is N(0, I) for w and N(log(a/b), 1) for log α. The truth is a committed NUTS run, where one
-    was made for the settings and the seed.
+    refused. ``initial`` is N(0, I) for w and N(log(a/b), 1) for log α. The truth is a NUTS run, one that comes with
+    the project or that ``wgfbench reference`` has made beside the data, for the settings and the seed.
 
     Defaults are the published ones. On separable data, as every split of breast-cancer is, the posterior then keeps
     the tail of the prior of w, a multivariate t with 2a = 2 degrees of freedom: it has no variance, and a Langevin
@@ -75,19 +88,24 @@ class LogisticRegression(ProblemFamily):
 
     def __post_init__(self) -> None:
         require_times(self.name, self.times)
-        require_choice(self.name, "data", self.data, tuple(SHAPES))
+        if self.data not in SHAPES and in_folder(self.data, data_folder()) is None:
+            raise ValueError(f"{self.name}: {unknown_data(self.data)}")
         require_choice(self.name, "intercept", self.intercept, (False, True))
         require_choice(self.name, "constant_features", self.constant_features, get_args(ConstantFeatures))
         require_positive(self.name, prior_shape=self.prior_shape, prior_rate=self.prior_rate)
 
     def dims(self) -> tuple[int, ...]:
         """Return the one dimension there is: a weight for every feature, the intercept if any, and log α."""
-        return (SHAPES[self.data][1] + int(self.intercept) + 1,)
+        return (feature_count(self.data) + int(self.intercept) + 1,)
 
     def data_files(self, folder: Path | None) -> tuple[Path, ...]:
-        """Return the data set's file in ``folder``, if it is there: data from anywhere else are pinned."""
+        """Return the data set's file in ``folder``, if it is there, and references that were made there.
+
+        Data from anywhere else are pinned, and so are the references that come with the project.
+        """
         found = in_folder(self.data, folder)
-        return () if found is None else (found,)
+        made = () if folder is None else sorted((folder / OWN_REFERENCES).glob(f"{self.reference_stem('*')}.*"))
+        return (*(() if found is None else (found,)), *made)
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         """Return the posterior of split ``seed``; the split depends on ``data`` and ``seed`` alone.
@@ -124,14 +142,16 @@ class LogisticRegression(ProblemFamily):
         """Return the log-likelihood of the held-out part."""
         return LogisticLikelihood(self._signed(split.held_out_features, split.held_out_labels))
 
-    def reference_stem(self, seed: int) -> str:
+    def reference_stem(self, seed: int | str) -> str:
         """Return the file name, without its suffix, of the reference for these settings."""
         choices = ("_intercept" if self.intercept else "") + ("_zero" if self.constant_features == "zero" else "")
         return f"{self.data}_gamma-{self.prior_shape:g}-{self.prior_rate:g}{choices}_seed-{seed}"
 
     def reference_command(self, seed: int) -> str:
-        """Return the command, run at the root of the repository, that makes the reference for these settings."""
-        command = f"python scripts/posterior_reference.py --data {self.data} --seeds {seed}"
+        """Return the command that makes the reference for these settings."""
+        command = f"wgfbench reference {self.data} --seeds {seed}:{seed}"
+        if in_folder(self.data, data_folder()) is not None:
+            command += f" --data {shlex.quote(str(data_folder()))}"
         if (self.prior_shape, self.prior_rate) != (1.0, 100.0):
             command += f" --prior-shape {self.prior_shape!r} --prior-rate {self.prior_rate!r}"
         if self.constant_features != "error":
@@ -155,17 +175,20 @@ class LogisticRegression(ProblemFamily):
 
     def _reference(self, seed: int, checksum: str) -> tuple[Reference | None, str]:
         stem = self.reference_stem(seed)
-        summary_file = REFERENCE / f"{stem}.json"
+        own = data_folder()
+        folders = [REFERENCE] if own is None else [own / OWN_REFERENCES, REFERENCE]
+        place = next((each for each in folders if (each / f"{stem}.json").exists()), None)
         remedy = f"make it by: {self.reference_command(seed)}"
-        if not summary_file.exists():
-            return None, f"no reference for these settings and seed {seed}; {remedy}"
+        if place is None:
+            return None, f"no reference yet for these settings and seed {seed}; {remedy}"
+        summary_file = place / f"{stem}.json"
         summary = json.loads(summary_file.read_text())
         posed = {**summary["problem"], "checksum": summary["checksum"]}
         if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
             return None, f"the reference {stem} was made for other data or settings; {remedy}"
         order = summary["moments_exist_below"]
         evidence = Evidence(**summary["evidence"]) if "evidence" in summary else None
-        law = _draws_and_moments(REFERENCE / f"{stem}.npz")
+        law = _draws_and_moments(place / f"{stem}.npz")
         return Reference(law, order is not None and order <= 4, evidence), ""
 
 

@@ -69,7 +69,8 @@ class NonlinearFiltering(ProblemFamily):
 
     - ``"mokrov2021"``: path number ``seed`` < 15 of the published comparison, with its setting as above.
     - ``"random"``: a path drawn from the flow, in steps of 5e-4, and observations of it.
-    - ``"given"``: ``values``, one row an observation; ``nan`` or ``null`` for a missing one, see ``missing``.
+    - ``"given"``: ``values``, one row an observation; ``nan`` or ``null`` for a missing one, see ``missing``. Of
+      coordinates a row has one number each, which says what the dimension is.
 
     ``potential`` is "sine" (as above, summed over coordinates) or "ring", (|x|² - 1)²; ``observed`` is "identity",
     "tanh", "cubic" (x³/3), both for each coordinate, or "distance", |x|; ``noise`` is "gaussian" of standard deviation
@@ -122,10 +123,18 @@ class NonlinearFiltering(ProblemFamily):
             self._given()
 
     def dims(self) -> tuple[int, ...]:
-        return (1,) if self.instance == "mokrov2021" else (1, 2)
+        if self.instance == "mokrov2021":
+            return (1,)
+        if self.values and self.observed != "distance":
+            return (len(self.values[0]),)
+        return (1, 2)
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
         if dim not in self.dims():
+            if self.values:
+                raise ValueError(
+                    f"{self.name}: values must have {dim} number(s) a row in dimension {dim}, got {len(self.values[0])}"
+                )
             known = " and ".join(map(str, self.dims()))
             raise ValueError(f"{self.name}: instance={self.instance!r} exists in dimension {known} only, got {dim}")
         require_seed(self.name, seed)
@@ -158,12 +167,6 @@ class NonlinearFiltering(ProblemFamily):
             return Observations(self.observation_times, values, function, noise, hidden=hidden)
         if self.instance == "given":
             given = self._given()
-            size = function(torch.zeros(1, flow.dim, dtype=torch.float64)).shape[1]
-            if len(given) and given.shape[1] != size:
-                raise ValueError(
-                    f"{self.name}: values must have {size} number(s) a row in dimension {flow.dim}, "
-                    f"got {given.shape[1]}"
-                )
             return Observations(self.observation_times, given, function, noise, self.missing)
         hidden = simulated_path(flow, self.observation_times, generator)
         seen = [hidden.at(time) for time in self.observation_times]
@@ -176,6 +179,13 @@ class NonlinearFiltering(ProblemFamily):
         assert self.values is not None
         if len({len(row) for row in self.values}) > 1:
             raise ValueError(f"{self.name}: values must have rows of equal length, got {self.values!r}")
+        size = len(self.values[0]) if self.values else 1
+        allowed = (1,) if self.observed == "distance" else (1, 2)
+        if size not in allowed:
+            raise ValueError(
+                f"{self.name}: values must have {' or '.join(map(str, allowed))} number(s) a row where "
+                f"{self.observed!r} is observed, got {size}"
+            )
         rows = [[math.nan if number is None else float(number) for number in row] for row in self.values]
         if len(rows) != len(self.observation_times):
             raise ValueError(f"{self.name}: {len(self.observation_times)} observation times, but {len(rows)} values")

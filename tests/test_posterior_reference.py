@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy import special, stats
 
-import posterior_nuts
-import posterior_reference as script
+from harness.reference import nuts as posterior_nuts
+from harness.reference import posterior as script
 from problems.data.datasets import FOLDER_VARIABLE, load
 from problems.logistic_regression import REFERENCE, LogisticRegression
 from problems.posterior.bridge_sampling import log_normaliser
@@ -294,17 +294,6 @@ def test_condensed_run_keeps_moments_quantiles_and_draws():
         script.condense(draws.reshape(-1, 3)[None, :1999])
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0:5", [0, 1, 2, 3, 4])])
-def test_seeds_are_parsed(text, seeds):
-    assert list(script.seeds_of(text)) == seeds
-
-
-@pytest.mark.parametrize("text", ["", "a", "5:5", "-1", "1:2:3"])
-def test_bad_seeds_are_refused(text):
-    with pytest.raises(script.argparse.ArgumentTypeError, match="seeds must be like 3 or 0:5"):
-        script.seeds_of(text)
-
-
 def test_other_data_than_the_reference_was_made_for_are_not_given_it(tmp_path, monkeypatch):
     stem = LIGHT.reference_stem(0)
     (tmp_path / f"{stem}.npz").write_bytes((REFERENCE / f"{stem}.npz").read_bytes())
@@ -312,7 +301,10 @@ def test_other_data_than_the_reference_was_made_for_are_not_given_it(tmp_path, m
     monkeypatch.setattr("problems.logistic_regression.REFERENCE", tmp_path)
     problem = problem_of(LIGHT, 0)
     assert problem.truth is None
-    assert "was made for other data or settings; make it by: python scripts/" in problem.truth_missing
+    assert (
+        "was made for other data or settings; make it by: wgfbench reference breast-cancer --seeds 0:0"
+        in problem.truth_missing
+    )
 
 
 def test_sampler_agrees_with_the_committed_reference():

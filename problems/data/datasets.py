@@ -9,9 +9,12 @@ Nothing here needs torch, so that what exists can be listed without it.
 
 from __future__ import annotations
 
+import csv
+import gzip
 import os
 import zlib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +37,7 @@ SHAPES = {
     "twonorm": (7400, 20),
     "waveform": (5000, 21),
 }
-"""Rows and features of every data set that a problem can name.
+"""Rows and features of every data set that a problem can name without a file of the user's.
 
 ``covtype_subset`` is the first 10,000 rows of an extract of covtype, for exercising what covtype would take minutes to
 exercise; it has no source but a folder.
@@ -58,6 +61,8 @@ ConstantFeatures = Literal["error", "zero"]
 class Classification:
     """A two-class table: ``features`` (n, d) float64 as recorded, ``labels`` (n,) float64, each -1 or +1.
 
+    ``columns`` names the features, where they have names.
+
     Raises ``ValueError`` for shapes that do not fit, a single row, values that are not finite and labels that are not
     two classes.
     """
@@ -65,6 +70,7 @@ class Classification:
     name: str
     features: Reals
     labels: Reals
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         owner = f"data {self.name!r}"
@@ -104,7 +110,7 @@ class Classification:
             raise ValueError(f"{part}: all {count} labels are {labels[0]:+g}")
         varies = features.min(0) != features.max(0)
         if not varies.all() and (constant_features == "error" or not varies.any()):
-            raise ValueError(_constant(part, self.features, varies))
+            raise ValueError(_constant(part, self.features, varies, self.columns))
         centre = features.mean(0)
         scale = np.where(varies, features.std(0), 1.0)
         standardised = np.where(varies, (self.features - centre) / scale, 0.0)
@@ -165,9 +171,39 @@ def load(name: str, folder: Path | None = None) -> Classification:
             raise ValueError(f"data {name!r}: {path} has {rows} rows of {columns} features, expected {expected}")
         return data
     if name not in SHAPES:
-        others = [] if folder is None else [file.name.removesuffix(".csv.gz") for file in folder.glob("*.csv.gz")]
-        raise ValueError(f"data must be one of {', '.join(map(repr, sorted({*SHAPES, *others})))}; got {name!r}")
+        raise ValueError(unknown_data(name, folder))
     return Classification(name, *_obtained(name))
+
+
+def feature_count(name: str) -> int:
+    """Return how many features a data set has; of one that only the folder of ``WGFBENCH_DATA`` has, by its header.
+
+    Raises ``ValueError`` for a name that is none, and a file without a header.
+    """
+    if name in SHAPES:
+        return SHAPES[name][1]
+    path = in_folder(name, data_folder())
+    if path is None:
+        raise ValueError(unknown_data(name))
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig") as file:
+            columns = next(csv.reader(file), [])
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise ValueError(f"data {name!r}: {path} is not a gzip table of numbers ({error})") from error
+    if "label" not in columns or len(columns) < 2:
+        raise ValueError(f"data {name!r}: {path} must have a header with the column 'label' and one for each feature")
+    return len(columns) - 1
+
+
+def unknown_data(name: str, folder: Path | None = None) -> str:
+    """Return what to say of a name that no data set has, in this folder or that of ``WGFBENCH_DATA`` neither."""
+    folder = data_folder() if folder is None else folder
+    others = [] if folder is None else [file.name.removesuffix(".csv.gz") for file in folder.glob("*.csv.gz")]
+    allowed = sorted({*SHAPES, *others})
+    near = get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    where = "" if folder is not None else "; NAME.csv.gz in a folder named by --data is one, too"
+    return f"data must be one of {', '.join(map(repr, allowed))}; got {name!r}{hint}{where}"
 
 
 def in_folder(name: str, folder: Path | None) -> Path | None:
@@ -224,18 +260,52 @@ def _read(name: str, path: Path) -> Classification:
     try:
         table = pd.read_csv(path, dtype=np.float64)
     except (ValueError, EOFError, OSError, zlib.error) as error:
-        what = " ".join(str(error).split())
+        what = _not_a_number(path) or " ".join(str(error).split())
         raise ValueError(f"data {name!r}: {path} is not a gzip table of numbers ({what})") from error
     if "label" not in table.columns:
         raise ValueError(f"data {name!r}: {path} has no column 'label'")
-    return Classification(name, table.drop(columns="label").to_numpy(), table["label"].to_numpy())
+    labels = table.pop("label").to_numpy()
+    features = table.to_numpy()
+    unusable = ~np.isfinite(features)
+    if unusable.any():
+        row, place = (int(each[0]) for each in np.nonzero(unusable))
+        value = float(features[row, place])
+        raise ValueError(
+            f"data {name!r}: features hold {unusable.sum()} value(s) that are not finite: in row {row + 1} column "
+            f"{table.columns[place]!r} of {path} is {'missing' if np.isnan(value) else value}"
+        )
+    classes = np.unique(labels)
+    if len(labels) > 1 and classes.tolist() != [-1.0, 1.0]:
+        raise ValueError(
+            f"data {name!r}: labels must be -1 and +1, both present; got {classes[:5].tolist()}: write -1 for one "
+            f"class and 1 for the other in column 'label' of {path}"
+        )
+    return Classification(name, features, labels, tuple(map(str, table.columns)))
 
 
-def _constant(part: str, features: Reals, varies: NDArray[np.bool_]) -> str:
+def _not_a_number(path: Path) -> str | None:
+    """Return what is no number in a table, its column and row, or ``None`` where the file is no table."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (ValueError, EOFError, OSError, zlib.error):
+        return None
+    for column in table.columns:
+        bad = np.flatnonzero(pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna())
+        if len(bad):
+            return f"column {column!r} has {table[column].iloc[int(bad[0])]!r} in row {bad[0] + 1}"
+    return None
+
+
+def _constant(part: str, features: Reals, varies: NDArray[np.bool_], columns: tuple[str, ...] | None) -> str:
     """Return what to say of features that do not vary in a training part, and which of them do in the whole."""
     constant = np.flatnonzero(~varies)
     elsewhere = constant[features[:, constant].min(0) != features[:, constant].max(0)]
+
     text = f"{part}: feature(s) {constant[:10].tolist()} never vary and cannot be standardised"
+    if columns is not None:
+        text = f"{text}: {', '.join(repr(columns[place]) for place in constant[:10])}"
     if len(elsewhere):
         text += f" ({elsewhere[:10].tolist()} vary in the held-out part only)"
     return text + ('; constant_features = "zero" sets them to 0' if varies.any() else "")

@@ -103,7 +103,7 @@ def test_dimensions():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"instance": "venus"}, "instance must be one of 'mokrov2021', 'fan2022', 'random'; got 'venus'"),
+        ({"instance": "venus"}, "instance must be one of 'mokrov2021', 'fan2022', 'random', 'given'; got 'venus'"),
         ({"components": 9}, "components must be left at 5, got 9: only instance='random' uses it"),
         ({"half_width": 3.0}, "only instance='random' uses it, not instance='mokrov2021'"),
         ({"instance": "random", "components": 0}, "components must be a whole number >= 1, got 0"),

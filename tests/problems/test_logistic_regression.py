@@ -76,7 +76,7 @@ def test_feature_that_is_zero_leaves_its_weight_to_the_prior(tmp_path, monkeypat
     with gzip.open(tmp_path / "banana.csv.gz", "wt") as file:
         file.write(text)
     monkeypatch.setenv("WGFBENCH_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=re.escape("feature(s) [1] never vary")):
+    with pytest.raises(ValueError, match=r"feature\(s\) \[1\] never vary and cannot be standardised: 'x1';"):
         LogisticRegression(data="banana").build(3, 0, generator())
     family = LogisticRegression(data="banana", constant_features="zero", prior_rate=0.01)
     problem = family.build(3, 0, generator())
@@ -85,7 +85,8 @@ def test_feature_that_is_zero_leaves_its_weight_to_the_prior(tmp_path, monkeypat
     torch.testing.assert_close(problem.flow.potential.gradient(x)[:, 1], x[:, 2].exp() * x[:, 1])
     assert not problem.prediction.log_likelihood(x).isnan().any()
     assert (
-        "--data banana --seeds 0 --prior-shape 1.0 --prior-rate 0.01 --constant-features zero" in problem.truth_missing
+        f"wgfbench reference banana --seeds 0:0 --data {tmp_path} --prior-shape 1.0 --prior-rate 0.01 "
+        "--constant-features zero" in problem.truth_missing
     )
     assert family.reference_stem(0) == "banana_gamma-1-0.01_zero_seed-0"
     assert family.reference_settings()["constant_features"] == "zero"
@@ -110,10 +111,11 @@ def test_data_that_are_nowhere_are_unavailable(tmp_path, monkeypatch):
 def test_missing_reference_names_the_command_that_makes_it():
     far = LogisticRegression().build(31, 12345, generator())
     assert far.truth is None
-    assert "python scripts/posterior_reference.py --data breast-cancer --seeds 12345" in far.truth_missing
+    assert far.truth_missing.startswith("no reference yet for these settings and seed 12345; ")
+    assert far.truth_missing.endswith("make it by: wgfbench reference breast-cancer --seeds 12345:12345")
     other = LogisticRegression(intercept=True, prior_shape=2.0, prior_rate=0.1).build(32, 0, generator())
     assert other.truth is None
-    command = "--data breast-cancer --seeds 0 --prior-shape 2.0 --prior-rate 0.1 --intercept"
+    command = "wgfbench reference breast-cancer --seeds 0:0 --prior-shape 2.0 --prior-rate 0.1 --intercept"
     assert other.truth_missing.endswith(command)
 
 

@@ -1,44 +1,35 @@
-"""Make the reference posterior of ``logistic-regression`` by a converged NUTS run, and refuse to write any other.
+"""The reference posterior of ``logistic-regression`` by a converged NUTS run; any other is refused.
 
-    pip install -e '.[reference]'
-    python scripts/posterior_reference.py --data breast-cancer --seeds 0:5
-    python scripts/posterior_reference.py --data banana --folder DIR --seeds 0:5
+The sampler is NUTS (``harness.reference.nuts``), the diagnostics are arviz's. A reference is written only if every
+coordinate has R̂ < 1.01 and more than 4000 effective draws, bulk and tail (Vehtari et al. 2021), and no transition
+diverged.
 
-Data are those of ``problems.data.datasets.load``; ``--folder`` says where their files are, as ``WGFBENCH_DATA`` does.
-
-The sampler is NUTS (``posterior_nuts``), the diagnostics are arviz's. A reference is written only if every coordinate
-has R̂ < 1.01 and more than 4000 effective draws, bulk and tail (Vehtari et al. 2021), and no transition diverged.
-
-Per seed, in ``results/reference/posterior``: ``<stem>.npz`` (mean, covariance, quantiles, thinned draws) and
-``<stem>.json`` (what was run, its diagnostics, what the posterior predicts).
+A seed gives two files: ``<stem>.npz`` (mean, covariance, quantiles, thinned draws) and ``<stem>.json`` (what was run,
+its diagnostics, what the posterior predicts).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
 import platform
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
-from posterior_nuts import Sampling, assert_agreement, sample
+from harness.reference.nuts import Sampling, assert_agreement, sample
 from problems.arrays import Reals
-from problems.data.datasets import FOLDER_VARIABLE, SHAPES, ConstantFeatures, Split, load
-from problems.logistic_regression import REFERENCE, LogisticRegression
+from problems.data.datasets import Split, load
+from problems.logistic_regression import LogisticRegression
 from problems.posterior.bridge_sampling import log_normaliser
-from problems.unavailable import Unavailable
 
 LEVELS = (0.005, 0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975, 0.995)
 KEPT_DRAWS = 2000
@@ -219,74 +210,3 @@ def make(family: LogisticRegression, seed: int, sampling: Sampling, folder: Path
     }
     write(folder, family.reference_stem(seed), condense(draws), summary)
     return summary
-
-
-def seeds_of(text: str) -> range:
-    """Parse ``3`` or ``0:5`` (the first, and the one after the last)."""
-    first, _, stop = text.partition(":")
-    try:
-        seeds = range(int(first), int(stop) if stop else int(first) + 1)
-    except ValueError:
-        seeds = range(0)
-    if not seeds or seeds[0] < 0:
-        raise argparse.ArgumentTypeError(f"seeds must be like 3 or 0:5 with 0 <= first < stop, got {text!r}")
-    return seeds
-
-
-def main() -> None:
-    """Read the command line and make the references."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", choices=tuple(SHAPES), default="breast-cancer")
-    parser.add_argument("--folder", type=Path, help=f"of <name>.csv.gz files (default: {FOLDER_VARIABLE})")
-    parser.add_argument("--seeds", type=seeds_of, default=range(5), help="3, or 0:5 for 0 to 4 (default)")
-    parser.add_argument("--intercept", action="store_true")
-    parser.add_argument("--constant-features", choices=get_args(ConstantFeatures), default="error")
-    parser.add_argument("--prior-shape", type=float, default=LogisticRegression.prior_shape)
-    parser.add_argument("--prior-rate", type=float, default=LogisticRegression.prior_rate)
-    parser.add_argument("--chains", type=int, default=Sampling.chains, help="%(default)s")
-    parser.add_argument("--warmup", type=int, default=Sampling.warmup, help="a chain (default: %(default)s)")
-    parser.add_argument("--draws", type=int, default=Sampling.draws, help="a chain (default: %(default)s)")
-    parser.add_argument("--target-acceptance", type=float, default=Sampling.target_acceptance, help="%(default)s")
-    parser.add_argument("--output", type=Path, default=REFERENCE)
-    parser.add_argument("--evidence-only", action="store_true", help="add the log-evidence to references that lack it")
-    given = parser.parse_args()
-    if not given.evidence_only:
-        try:
-            import jax
-        except ImportError as error:
-            parser.error(f"{error.name} is not installed; run: pip install -e '.[reference]'")
-        jax.config.update("jax_enable_x64", True)
-    try:
-        family = LogisticRegression(
-            data=given.data,
-            intercept=given.intercept,
-            constant_features=given.constant_features,
-            prior_shape=given.prior_shape,
-            prior_rate=given.prior_rate,
-        )
-    except ValueError as error:
-        parser.error(str(error))
-    if given.folder is not None:
-        os.environ[FOLDER_VARIABLE] = str(given.folder)
-    sampling = Sampling(given.chains, given.warmup, given.draws, given.target_acceptance)
-    for seed in given.seeds:
-        try:
-            if given.evidence_only:
-                found = add_evidence(family, seed, given.output)
-                print(f"seed {seed}: log-evidence {found['log_value']:.3f} ± {found['standard_error']:.3f}", flush=True)
-                continue
-            summary = make(family, seed, sampling, given.output)
-        except (ArithmeticError, Unavailable) as error:
-            sys.exit(str(error))
-        figures, prediction = summary["diagnostics"], summary["prediction"]
-        print(
-            f"seed {seed}: R-hat {figures['max_rhat']:.4f}, ESS bulk {figures['min_ess_bulk']:.0f} "
-            f"tail {figures['min_ess_tail']:.0f}, {figures['mean_leapfrog_steps']:.1f} leapfrog steps, "
-            f"accuracy {prediction['accuracy']:.4f}, log-predictive {prediction['log_predictive']:.4f}, "
-            f"{summary['sampling_seconds']} s",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()

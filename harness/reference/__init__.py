@@ -1,0 +1,1 @@
+"""Reference posteriors by converged NUTS runs, which take the extra `reference`."""
