@@ -22,6 +22,14 @@ CATALOGUE = {
     "symkl": Entry(
         "harness.measure.symkl:SymKL", "KL(fit‖true) + KL(true‖fit); particles through a KDE judged on fresh draws"
     ),
+    "symkl-scipy": Entry(
+        "harness.measure.library_kde:SciPySymKL",
+        "symkl of particles through SciPy's gaussian_kde, which is ours, slower",
+    ),
+    "symkl-scikit-learn": Entry(
+        "harness.measure.library_kde:ScikitLearnSymKL",
+        "symkl of particles through scikit-learn's KernelDensity, of one width whatever their spread",
+    ),
     "symkl-published": Entry(
         "harness.measure.published:PublishedSymKL",
         "the estimators of Mokrov et al. (2021): a KDE, or a carried density normalised by one, on its own particles",

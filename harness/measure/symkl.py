@@ -51,6 +51,11 @@ class SymKL(Measure):
 
     name: ClassVar[str] = "symkl"
     version: ClassVar[int] = 2
+    kernel_density: ClassVar[str] = "Scott KDE"
+
+    def fitted(self, particles: Particles) -> Density:
+        """Return the kernel density of particles; raises ``SingularPoints`` where none can be fitted to them."""
+        return KernelDensity(particles.points, particles.log_weights)
 
     def unsuited(self, subject: Subject) -> str | None:
         missing = without_divergence(subject.truth)
@@ -67,13 +72,14 @@ class SymKL(Measure):
         assert isinstance(truth, Density)
         if isinstance(subject.estimate, Particles):
             try:
-                kde = KernelDensity(subject.estimate.points, subject.estimate.log_weights)
+                kde = self.fitted(subject.estimate)
             except SingularPoints as singular:
                 return Figure(math.inf, 0.0, f"no density: {singular}")
             if isinstance(truth, GridLaw):
                 figure = _quadrature(truth, kde)
-                return Figure(figure.value, 0.0, f"Scott KDE by {figure.estimator}")
-            return _mean_over_draws(kde, truth, draws, generator, "J of the Scott KDE on fresh draws, {} a side")
+                return Figure(figure.value, 0.0, f"{self.kernel_density} by {figure.estimator}")
+            estimator = f"J of the {self.kernel_density} on fresh draws, {{}} a side"
+            return _mean_over_draws(kde, truth, draws, generator, estimator)
         fit = subject.estimate.density
         assert fit is not None
         grid = subject.estimate.grid

@@ -70,7 +70,7 @@ class SciPyIVP(Solver):
             rates: Reals = np.stack([operator.right, -(operator.left + operator.right), operator.left]).astype(
                 np.float64
             )
-            matrix = scipy.sparse.dia_array((rates, [-1, 0, 1]), shape=(self.cells, self.cells)).tocsc()
+            matrix = scipy.sparse.dia_array((rates, np.array([-1, 0, 1])), shape=(self.cells, self.cells)).tocsc()
 
             def rate(t: float, masses: Reals) -> Reals:
                 return np.asarray(matrix @ masses)
