@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo test test-processors calibration lint format bench gpu picture clean
+.PHONY: help demo test test-processors calibration lint format bench peers gpu picture clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev  ## run the benchmarks here (BENCH=regex: only some), and pr
 	$(BIN)/asv run --python=same --set-commit-hash=HEAD --show-stderr $(if $(BENCH),--bench '$(BENCH)'); \
 	    ran=$$?; $(BIN)/python -m benchmarks.bounds && exit $$ran
 
+peers: $(VENV)/.peers  ## install the libraries that docs/peers.md compares with, and run what is tested of them
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/solvers/peers
+
 gpu: $(VENV)/.dev  ## run what needs a CUDA device: tests, a sweep of minutes into results/reference/, benchmarks
 	$(BIN)/pytest -m gpu
 	$(BIN)/wgfbench run gpu --device cuda
@@ -63,3 +66,9 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.core
+
+# particles asks for NumPy below 2, JAX for one above; it runs with the newer, so it comes last and without a say.
+$(VENV)/.peers: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e '.[dev,peers]'
+	$(PIP) install -c constraints.txt --no-deps particles
+	touch $@ $(VENV)/.dev $(VENV)/.core

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import sys
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, Literal, get_type_hints
 
 import problems
 import solvers
+import solvers.peers
 from harness.errors import UsageError, nearest, unknown
 from harness.former_names import parted, renamed
 from harness.measure import CATALOGUE
@@ -28,7 +30,7 @@ from harness.measure import CATALOGUE
 Kind = Literal["problem", "solver", "measure"]
 BUILTIN: Mapping[Kind, Mapping[str, str]] = {
     "problem": problems.BUILTIN,
-    "solver": solvers.BUILTIN,
+    "solver": ChainMap(solvers.BUILTIN, solvers.peers.BUILTIN),
     "measure": {name: entry.target for name, entry in CATALOGUE.items()},
 }
 BASES: Mapping[Kind, tuple[str, str]] = {
@@ -152,6 +154,14 @@ def import_target(target: str) -> type[Any]:
     module = import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     component: type[Any] = getattr(module, attribute)
     return component
+
+
+def missing(component: type[Any]) -> str | None:
+    """Return the package that a component needs and this machine has not, and how to get it; ``None``: it has all."""
+    for module, command in getattr(component, "needs", {}).items():
+        if importlib.util.find_spec(module) is None:
+            return f"the package {module}: {command}"
+    return None
 
 
 def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:

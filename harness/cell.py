@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from harness.catalogue import BUILTIN, import_target
+from harness.catalogue import BUILTIN, import_target, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.measure.measure import Measure, Subject
@@ -144,6 +144,8 @@ def solve(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path |
 def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path | None) -> list[Solution | Diverged]:
     """Return the solver's answer to each problem, from where ``checkpoint`` was left; raises what the solver raises."""
     solver: Any = cells[0].solver.make()
+    if (absent := missing(type(solver))) is not None:  # as on a machine of a cluster that has less than the planner's
+        raise Unavailable(f"{solver.name} needs {absent}")
     device = torch.device(cells[0].device)
     generators = [stream("solver", cell.run_identity) for cell in cells]
     kept = {"checkpoint": checkpoint} if solver.resumes and checkpoint is not None else {}

@@ -8,12 +8,14 @@ import platform
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.text import Text
 
-from harness.catalogue import Kind, catalogue
+import solvers.peers
+from harness.catalogue import Kind, catalogue, import_target
 from harness.errors import UsageError
 from harness.listing import console, listed, table
 from harness.provenance import code_state, installed_versions, machine
@@ -48,6 +50,7 @@ def print_diagnosis(plugins: Sequence[Path], store_path: Path) -> None:
         rows.add_row(what, Text(answer(ask)))
     for what, (module, enables, extra) in OPTIONAL.items():
         rows.add_row(what, Text(f"{enables}: {availability(module, extra)}"))
+    rows.add_row("peers", Text(answer(peers)))
     rows.add_row("data sets", Text(answer(data_sets)))
     rows.add_row("components", Text(answer(partial(components, ()))))
     for plugin in plugins:
@@ -110,6 +113,22 @@ def processes() -> str:
 def availability(module: str, extra: str) -> str:
     """Return whether an optional package is there, and how to get it."""
     return "available" if find_spec(module) is not None else f"not installed: pip install '{extra}'"
+
+
+def peers() -> str:
+    """Return the libraries that are here to be solvers beside ours, with their versions, and how to get the others."""
+    here: dict[str, str] = {}
+    absent: dict[str, dict[str, None]] = {}
+    for target in solvers.peers.BUILTIN.values():
+        component = import_target(target)
+        for module, command in component.needs.items():
+            if find_spec(module) is None:
+                absent.setdefault(command, {})[module] = None
+            else:
+                here[module] = version_of(solvers.peers.DISTRIBUTIONS.get(module, module))
+    found = ", ".join(f"{module} {number}" for module, number in here.items()) or "none"
+    wanted = (f"{command} brings {', '.join(modules)}" for command, modules in absent.items())
+    return "; ".join((found, *wanted))
 
 
 def data_sets() -> str:

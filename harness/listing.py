@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from harness.catalogue import Kind, catalogue, import_target
+from harness.catalogue import Kind, catalogue, import_target, missing
 from harness.measure import CATALOGUE, Entry
 from harness.suite import load_suite, shipped
 from problems.flow import Entropy, InternalEnergy, PowerEntropy
@@ -27,12 +27,16 @@ ENERGIES: tuple[type[InternalEnergy] | None, ...] = (Entropy, PowerEntropy, None
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A problem or a solver with its summary and settings, or the reason why it is ``missing``."""
+    """A problem or a solver with its summary and settings, or the reason why it is ``missing``.
+
+    ``needs`` is the package, and how to get it, without which one that is there can be listed, but not run.
+    """
 
     name: str
     summary: str
     settings: tuple[str, ...]
     missing: str | None = None
+    needs: str | None = None
 
 
 def print_listing(plugins: Sequence[Path]) -> None:
@@ -49,6 +53,8 @@ def print_listing(plugins: Sequence[Path]) -> None:
         components = table(kind, "what it is", "settings and their defaults", title=title)
         for each in listed(kind, plugins):
             what = each.summary if each.missing is None else f"not available: {each.missing}"
+            if each.needs is not None:
+                what += f" Needs {each.needs}"
             components.add_row(each.name, Text(what), Text(("\n" if screen.is_terminal else ", ").join(each.settings)))
         screen.print(components)
     screen.print(support_table(plugins))
@@ -107,7 +113,7 @@ def listed(kind: Kind, plugins: Sequence[Path]) -> list[Listed]:
         except Exception as error:
             found.append(Listed(name, "", (), missing=reason(error)))
             continue
-        found.append(Listed(name, summary(component), settings(component)))
+        found.append(Listed(name, summary(component), settings(component), needs=missing(component)))
     return found
 
 

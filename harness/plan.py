@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make
+from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.environment import with_variables
 from harness.errors import UsageError, unknown
@@ -28,7 +28,7 @@ E = TypeVar("E", bound=Entry)
 class Component:
     """A problem or a solver with all its settings, as text, so that it travels and is hashed.
 
-    ``missing`` says why the component cannot be imported; its settings are then those of the suite alone.
+    ``missing`` says why the component cannot be used here. One that cannot be imported has the suite's settings alone.
     """
 
     kind: Kind
@@ -352,7 +352,9 @@ def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Co
             continue
         made = make(kind, component, settings)
         text = json.dumps(all_settings(made), sort_keys=True)
-        yield Component(kind, entry.use, label, target, component.version, text), made
+        absent = missing(component)
+        why = None if absent is None else f"{entry.use} needs {absent}"
+        yield Component(kind, entry.use, label, target, component.version, text, missing=why), made
 
 
 def own_dims(entry: SolverEntry) -> tuple[int, ...] | None:

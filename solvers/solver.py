@@ -104,6 +104,8 @@ class Solver(ABC):
     ``most_dimensions``    None          most dimensions it solves in; ``None``: any
     ``orders``             ()            orders of the error in the step size: one, or those that a setting
                                          ``order`` chooses among; none without time steps
+    ``needs``              {}            modules of other packages that it imports when it solves, each with the
+                                         command that installs it; without one of them it is "unavailable"
     ``resumes``            False         takes a folder ``checkpoint``, see below
     ``batches_seeds``      False         has ``solve_batch``
     =====================  ============  ==================================================================
@@ -136,6 +138,7 @@ class Solver(ABC):
     needs_density: ClassVar[bool] = False
     most_dimensions: ClassVar[int | None] = None
     orders: ClassVar[tuple[int, ...]] = ()
+    needs: ClassVar[Mapping[str, str]] = {}
     resumes: ClassVar[bool] = False
     batches_seeds: ClassVar[bool] = False
 

@@ -26,6 +26,14 @@ CATALOGUE = {
         "harness.measure.kl:KL",
         "KL(fit‖true) in nats; particles by nearest neighbours, less what as many exact draws get",
     ),
+    "symkl-scipy": Entry(
+        "harness.measure.library_kde:SciPySymKL",
+        "symkl of particles through SciPy's gaussian_kde, which is ours, slower",
+    ),
+    "symkl-scikit-learn": Entry(
+        "harness.measure.library_kde:ScikitLearnSymKL",
+        "symkl of particles through scikit-learn's KernelDensity, of one width whatever their spread",
+    ),
     "symkl-published": Entry(
         "harness.measure.published:PublishedSymKL",
         "the estimators of Mokrov et al. (2021): a KDE, or a carried density normalised by one, on its own particles",

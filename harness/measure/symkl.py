@@ -54,6 +54,11 @@ class SymKL(Measure):
 
     name: ClassVar[str] = "symkl"
     version: ClassVar[int] = 3
+    kernel_density: ClassVar[str] = "Scott KDE"
+
+    def fitted(self, particles: Particles) -> Density:
+        """Return the kernel density of particles; raises ``SingularPoints`` where none can be fitted to them."""
+        return KernelDensity(particles.points, particles.log_weights)
 
     def proper(self, estimate: Estimate) -> bool:
         """Return whether the estimate has a density of its own: a kernel's rewards draws that are too narrow."""
@@ -74,12 +79,13 @@ class SymKL(Measure):
         assert isinstance(truth, Density)
         if isinstance(subject.estimate, Particles):
             try:
-                kde = KernelDensity(subject.estimate.points, subject.estimate.log_weights)
+                kde = self.fitted(subject.estimate)
             except SingularPoints as singular:
                 return Figure(math.inf, 0.0, f"no density: {singular}")
             if isinstance(truth, GridLaw):
-                return _of_kernels_on_a_grid(kde, truth)
-            return _mean_over_draws(kde, truth, draws, generator, "J of the Scott KDE on fresh draws, {} a side")
+                return _of_kernels_on_a_grid(kde, truth, self.kernel_density)
+            estimator = f"J of the {self.kernel_density} on fresh draws, {{}} a side"
+            return _mean_over_draws(kde, truth, draws, generator, estimator)
         fit = subject.estimate.density
         assert fit is not None
         grid = subject.estimate.grid
@@ -119,11 +125,11 @@ def _mean_over_draws(
     return Figure(0.5 * (fit_mean + true_mean), math.sqrt(variance), estimator)
 
 
-def _of_kernels_on_a_grid(kde: KernelDensity, truth: GridLaw) -> Figure:
-    """Return the quadrature of a kernel density, with the noise of its particles."""
+def _of_kernels_on_a_grid(kde: Density, truth: GridLaw, name: str) -> Figure:
+    """Return the quadrature of a kernel density, with the noise of its particles if it is ours."""
     figure = _quadrature(truth, kde)
-    estimator = f"Scott KDE by {figure.estimator}"
-    if math.isinf(figure.value):
+    estimator = f"{name} by {figure.estimator}"
+    if math.isinf(figure.value) or not isinstance(kde, KernelDensity):
         return Figure(figure.value, 0.0, estimator)
     x, width = truth.centres()[:, None], (truth.upper - truth.lower) / len(truth.masses)
     log_truth = truth.log_prob(x)
