@@ -1,4 +1,4 @@
-"""Standard errors hold the figure's mean as often as they say, for draws of every kind; ``docs/coverage.md`` has all."""
+"""Standard errors hold the mean as often as they say, for draws of every kind; ``docs/coverage.md`` has all of it."""
 
 from __future__ import annotations
 
