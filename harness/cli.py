@@ -287,8 +287,8 @@ def compare(
     """Compare two stores, two solvers, or a store and the committed figures: what changed by more than its errors."""
     from harness.compare import print_against_reference, print_comparison
 
+    check_sides(after, solvers, against)
     if against is not None:
-        check_against(against, after, solvers)
         if against == "reference":
             print_against_reference(before)
             return
@@ -297,18 +297,18 @@ def compare(
 
         print_against_published(load(before))
         return
-    if after is None and solvers is None:
-        raise UsageError("compare takes two stores, or one with --solvers A,B or --against reference")
     print_comparison(before, after or before, None if solvers is None else split([solvers]))
 
 
-def check_against(against: str, after: Path | None, solvers: str | None) -> None:
-    """Raise ``UsageError`` for committed figures that there are not, and for other sides given beside them."""
+def check_sides(after: Path | None, solvers: str | None, against: str | None) -> None:
+    """Raise ``UsageError`` for a comparison without another side, with two of them, and for figures not committed."""
     from harness.errors import unknown
 
-    if against not in ("reference", "published"):
-        raise unknown("committed figures", against, ("reference", "published"))
-    if after is not None or solvers is not None:
+    if against is None and after is None and solvers is None:
+        raise UsageError("compare takes two stores, or one with --solvers A,B or --against reference")
+    if against not in (None, "reference", "published"):
+        raise unknown("committed figures", against or "", ("reference", "published"))
+    if against is not None and (after is not None or solvers is not None):
         raise UsageError("--against takes one store and no solvers: the other side are the committed figures")
 
 

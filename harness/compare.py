@@ -34,7 +34,7 @@ from harness.listing import console, table
 from harness.measure import CATALOGUE
 from harness.verdict.deciding import places
 from harness.verdict.excess import ROUNDING as ROUNDING
-from harness.verdict.excess import differences, noise, scaled, stated_error
+from harness.verdict.excess import differences, noise, own_scale, scaled, shared_scale, stated_error
 from harness.verdict.paired import LEVEL, compared, corrected
 from problems.arrays import Reals
 
@@ -286,8 +286,8 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
         np.hypot(stated_error(own), stated_error(other))
         for own, other in zip(both(seeds, "standard_error"), both(seeds, "floor_standard_error"), strict=True)
     ]
-    scales = [noise(*each) for each in zip(excess, errors, (sign * floor for floor in floors), strict=True)]
-    change = differences(excess[1], excess[0], max(scales))
+    noises = [np.array(noise(*each)) for each in zip(excess, errors, (sign * floor for floor in floors), strict=True)]
+    change = differences(excess[1], excess[0], shared_scale(*noises))
     if np.all(np.nan_to_num(change) == 0):
         return {"p": math.nan, "change": "same"}
     p, direction = float(compared(change[None])[3][0]), float(np.nanmean(change))
@@ -302,14 +302,14 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
     if direction == 0:
         return {"p": p, "change": "same"}
     proper = all((decides > 0).all() for decides in both(seeds, "decides"))
-    if way == "neither" or not proper or (floored and not jumps.any() and not evident(excess, scales, direction)):
+    if way == "neither" or not proper or (floored and not jumps.any() and not evident(excess, noises, direction)):
         return {"p": p, "change": "changed"}
     return {"p": p, "change": "worse" if direction > 0 else "better"}
 
 
-def evident(excess: Sequence[Reals], scales: Sequence[float], direction: float) -> bool:
+def evident(excess: Sequence[Reals], noises: Sequence[Reals], direction: float) -> bool:
     """Return whether the side with the larger excess is above its floor, and the other one not below, at 5 % each."""
-    tests = [compared(scaled(each, scale)[None]) for each, scale in zip(excess, scales, strict=True)]
+    tests = [compared(scaled(each, own_scale(noises_of))[None]) for each, noises_of in zip(excess, noises, strict=True)]
     larger, smaller = (tests[1], tests[0]) if direction > 0 else (tests[0], tests[1])
     above = bool(larger[3][0] < LEVEL and larger[1][0] > 0)
     return above and not bool(smaller[3][0] < LEVEL and smaller[1][0] < 0)

@@ -95,6 +95,7 @@ class Aggregation(ProblemFamily):
     name: ClassVar[str] = "aggregation"
     known_between: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = SHAPES + DENSITIES
+    deciding: ClassVar[tuple[str, ...]] = ("l1", "w2", "energy-distance")
     times: tuple[float, ...] = (0.5, 1.0, 2.0)
     kernel: str = "shell"
     initial: str = "normal"

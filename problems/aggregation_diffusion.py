@@ -57,6 +57,7 @@ class AggregationDiffusion(ProblemFamily):
 
     name: ClassVar[str] = "aggregation-diffusion"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("l1", "hellinger", "energy-distance")
     times: tuple[float, ...] = (10.0, 20.0, 30.0)
     half_width: float = 3.0
     coefficient: float = 0.1

@@ -63,6 +63,7 @@ class DoubleWell(ProblemFamily):
 
     name: ClassVar[str] = "double-well"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     times: tuple[float, ...] = (0.25, 1.0, 4.0)
     height: float = 1.0
     tilt: float = 0.25

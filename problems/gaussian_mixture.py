@@ -119,6 +119,7 @@ class GaussianMixtureFlow(ProblemFamily):
 
     name: ClassVar[str] = "gaussian-mixture"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     times: tuple[float, ...] = (4.0,)
     instance: str = "mokrov2021"
     components: int = 5

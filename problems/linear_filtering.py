@@ -47,6 +47,7 @@ class LinearFiltering(ProblemFamily):
 
     name: ClassVar[str] = "linear-filtering"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     times: tuple[float, ...] = (2.0,)
     spectrum: tuple[float, float] = (0.5, 2.0)
     inverse_temperature: float = 1.0

@@ -79,6 +79,7 @@ class LogisticRegression(ProblemFamily):
 
     name: ClassVar[str] = "logistic-regression"
     measures: ClassVar[tuple[str, ...]] = MEASURES + MOMENT_MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("kl", "evidence-gap", "energy-distance", "c2st")
     data: str = "breast-cancer"
     intercept: bool = False
     constant_features: ConstantFeatures = "error"

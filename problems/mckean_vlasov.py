@@ -61,6 +61,7 @@ class McKeanVlasov(ProblemFamily):
 
     name: ClassVar[str] = "mckean-vlasov"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     known_between: ClassVar[bool] = True
     times: tuple[float, ...] = (0.5, 1.0)
     strength: float = 1.0

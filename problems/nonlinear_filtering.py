@@ -90,6 +90,7 @@ class NonlinearFiltering(ProblemFamily):
 
     name: ClassVar[str] = "nonlinear-filtering"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     times: tuple[float, ...] = (5.0,)
     instance: str = "mokrov2021"
     potential: str = "sine"

@@ -110,6 +110,7 @@ class OrnsteinUhlenbeck(ProblemFamily):
 
     name: ClassVar[str] = "ornstein-uhlenbeck"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     times: tuple[float, ...] = (0.5, 0.9)
     instance: str = "mokrov2021"
     inverse_temperature: float = 1.0

@@ -71,6 +71,7 @@ class PorousMedium(ProblemFamily):
 
     name: ClassVar[str] = "porous-medium"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("l1", "hellinger", "energy-distance")
     known_between: ClassVar[bool] = True
     times: tuple[float, ...] = (0.001, 0.005, 0.025)
     instance: str = "fan2022"

@@ -66,6 +66,7 @@ class TwoMoons(ProblemFamily):
 
     name: ClassVar[str] = "two-moons"
     measures: ClassVar[tuple[str, ...]] = MEASURES
+    deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
     times: tuple[float, ...] = (3.0,)
     radius: float = 1.5
     width: float = 0.3

@@ -30,14 +30,18 @@ class Scores:
 
     ``floored`` says of each solver whether exact draws are known beside it: of others the excess is the figure itself,
     less nothing, and says which of two is better but not whether either is exact. ``measured`` says which solvers have
-    a figure at all, ``scales`` are the noise of each.
+    a figure at all, ``noises`` (solvers, 2) are seen and stated noise (``harness.verdict.excess``), ``errors``
+    (solvers, instances) are stated, of figure and floor together, and ``drawn`` says of each solver whether its answers
+    are draws, which vary by more than that.
     """
 
     metric: str
     excess: Reals
     floored: Flags
-    scales: Reals
+    noises: Reals
     measured: Flags
+    errors: Reals
+    drawn: Flags
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,11 @@ def scored(
         excess = sign * np.where(floored[:, None], np.where(value == floor, 0.0, value - floor), value)
     errors = np.hypot(stated_error(error), stated_error(floor_error))
     errors = np.where(np.isnan(excess), np.nan, errors)
-    scales: Reals = np.array([noise(*each) for each in zip(excess, errors, sign * floor, strict=True)])
+    noises: Reals = np.array([noise(*each) for each in zip(excess, errors, sign * floor, strict=True)])
     measured: Flags = np.asarray(~np.isnan(excess).all(axis=1))
     takes_part = measured | ~answered.any(axis=1)
     excess = np.where(failed & takes_part[:, None], np.inf, excess)
-    return Scores(metric, excess, floored, scales, measured)
+    drawn = np.zeros(len(labels), dtype=bool)
+    if "sample_size" in rows:
+        drawn[np.unique(at[0][rows["sample_size"].notna().to_numpy(dtype=bool)])] = True
+    return Scores(metric, excess, floored, noises, measured, errors, drawn)

@@ -7,8 +7,9 @@ sampling noise where it is not. Both are compared on one scale,
 
 which is x/s within the noise s and log(2x/s) far above it: a difference of g is a difference of excesses there and the
 logarithm of their ratio here. Only an s far below the noise would do harm, since noise of either sign then has two
-humps. So s is the largest of three: the median stated error; the most that any excess lies below zero, where no true
-one does; and what the deviation of floors over instances may be, its bound at 90 % from a χ² law.
+humps. So s is the largest of three: the least error stated, of two solvers that of the surer one, since far from the
+truth errors grow with the figure; the most that any excess lies below zero, where no true one does; and what the
+deviation of floors over instances may be, its bound at 90 % from a χ² law.
 """
 
 from __future__ import annotations
@@ -25,22 +26,31 @@ FURTHEST = 100.0
 SURE = 0.9
 
 
-def noise(excess: Reals, errors: Reals, floors: Reals) -> float:
-    """Return the scale s > 0 of the noise in excesses (n,), with stated errors (n,) and floors (n,); NaN is no figure.
+def noise(excess: Reals, errors: Reals, floors: Reals) -> tuple[float, float]:
+    """Return the noise > 0 that is seen in excesses (n,) and floors (n,), and the least of the stated errors (n,).
 
-    ``errors`` are those of the figure and of the floor together, ``floors`` is all NaN where there are none.
+    NaN is no figure; ``errors`` are those of figure and floor together, ``floors`` all NaN where there are none.
     """
     finite = excess[np.isfinite(excess)]
     known = errors[np.isfinite(errors)]
     beside = floors[np.isfinite(floors)]
-    candidates = [ROUNDING, *(-finite)]
-    if len(known):
-        candidates.append(float(np.median(known)))
+    seen = float(max(ROUNDING, *(-finite), ROUNDING))
     if len(beside) > 1:
         freedom = len(beside) - 1
         bound = float(np.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
-        candidates.append(bound * float(np.std(beside, ddof=1)))
-    return float(max(candidates))
+        seen = max(seen, bound * float(np.std(beside, ddof=1)))
+    return seen, float(known.min()) if len(known) else 0.0
+
+
+def own_scale(noises: Reals) -> Reals:
+    """Return the scale s of solvers whose seen and stated noise are given (…, 2)."""
+    return np.asarray(noises.max(axis=-1))
+
+
+def shared_scale(one: Reals, other: Reals) -> Reals:
+    """Return the scale s that two solvers are compared on, from the seen and stated noise (…, 2) of both."""
+    seen = np.maximum(one[..., 0], other[..., 0])
+    return np.asarray(np.maximum(seen, np.minimum(one[..., 1], other[..., 1])))
 
 
 def stated_error(errors: Reals) -> Reals:

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from harness.verdict.contest import Contest, Scores, contests
-from harness.verdict.excess import differences, unscaled
+from harness.verdict.excess import ROUNDING, differences, own_scale, shared_scale, unscaled
 from harness.verdict.order import one_of_a_kind
 from harness.verdict.paired import LEVEL, compared, corrected
-from problems.arrays import Flags
+from problems.arrays import Flags, Reals
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
         own.sort(key=lambda scores: not scores.floored[label])
         for scores in (own[number] for number in one_of_a_kind([scores.metric for scores in own])):
             excess = np.where(contest.failed[label], np.nan, scores.excess[label])[None]
-            scale = scores.scales[label]
+            scale = float(own_scale(scores.noises[label]))
             values = differences(excess, np.zeros_like(excess), scale)
             (count, mean, half, p, _) = (float(each[0]) for each in compared(values))
             centre, error = math.inf, math.nan
@@ -71,11 +72,26 @@ def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
                 centre = float(unscaled(mean, scale))
                 spread = float(np.nanstd(values, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
                 error = math.hypot(scale, centre) * spread
+            if not scores.drawn[label] and count > 1:
+                p = of_stated(excess[0], scores.errors[label], mean, p)
             exact = bool(np.all(np.nan_to_num(values) == 0))
             yield (
                 place, contest.labels[label], scores.metric, count, mean, half,
                 p if scores.floored[label] else np.nan, exact, centre, error, bool(scores.floored[label]),
             )  # fmt: skip
+
+
+def of_stated(excess: Reals, errors: Reals, mean: float, p: float) -> float:
+    """Return the p-value of excesses (n,) of answers that are laws, not draws: by their stated errors alone.
+
+    Stouffer's combination over instances (scipy.stats.combine_pvalues), to the side of ``mean``; else ``p``.
+    """
+    known = ~np.isnan(excess)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(np.abs(excess[known]) <= ROUNDING, 0.0, excess[known] / errors[known])
+    one_sided = np.clip(stats.norm.sf(np.sign(mean) * np.clip(z, -30, 30)), 1e-200, 1 - 1e-16)
+    found = 2 * float(stats.combine_pvalues(one_sided, method="stouffer").pvalue)
+    return min(1.0, found) if math.isfinite(found) else p
 
 
 def pairs_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
@@ -89,7 +105,7 @@ def pairs_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
     for number, meeting in chosen.items():
         scores = contest.scores[number]
         first, second = np.array(meeting).T
-        scale = np.fmax(scores.scales[first], scores.scales[second])[:, None]
+        scale = shared_scale(scores.noises[first], scores.noises[second])[:, None]
         values = differences(scores.excess[first], scores.excess[second], scale)
         found = compared(values)
         same = np.all(np.nan_to_num(values) == 0, axis=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.verdict.contest import Contest, contests
-from harness.verdict.excess import differences, scaled
+from harness.verdict.excess import differences, own_scale, scaled, shared_scale
 from harness.verdict.paired import LEVEL, compared, corrected
 
 WHERE = ["problem", "problem_settings", "size", "t", "label", "metric"]
@@ -31,15 +31,15 @@ def leading_in(contest: Contest) -> list[list[int]]:
     """Return, for each measure that decides, the numbers of the solvers that lead by it."""
     found = []
     for scores in contest.scores:
-        excess, scales = scores.excess, scores.scales
+        excess, noises = scores.excess, scores.noises
         one, other = np.triu_indices(len(excess), k=1)
-        values = differences(excess[one], excess[other], np.fmax(scales[one], scales[other])[:, None])
+        values = differences(excess[one], excess[other], shared_scale(noises[one], noises[other])[:, None])
         alike = scores.floored[one] == scores.floored[other]
         _, mean, _, p, _ = compared(values)
         told = alike & (corrected(np.where(np.all(np.nan_to_num(values) == 0, axis=1), np.nan, p)) < LEVEL)
         beaten = {int(label) for label in one[told & (mean > 0)]} | {int(label) for label in other[told & (mean < 0)]}
         own = np.where(contest.failed, np.nan, excess)
-        counts, level, _, sure, _ = compared(scaled(own, scales[:, None]))
+        counts, level, _, sure, _ = compared(scaled(own, own_scale(noises)[:, None]))
         below = scores.floored & (sure < LEVEL) & (level < 0)
         leads = scores.measured & (counts > 1) & ~below
         found.append([int(label) for label in np.flatnonzero(leads) if label not in beaten])

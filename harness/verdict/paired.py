@@ -72,7 +72,9 @@ def power(effect: Reals | float, n: Reals | float) -> Reals:
     """Return how often n seeds tell an effect of so many standard deviations, one comparison at 5 %."""
     bound = stats.t.ppf(1 - LEVEL / 2, np.asarray(n) - 1)
     centre = np.asarray(effect) * np.sqrt(n)
-    return np.asarray(stats.nct.sf(bound, np.asarray(n) - 1, centre) + stats.nct.cdf(-bound, np.asarray(n) - 1, centre))
+    right, left = stats.nct.sf(bound, np.asarray(n) - 1, centre), stats.nct.cdf(-bound, np.asarray(n) - 1, centre)
+    # SciPy gives up (NaN) where one is 1 and the other 0 to all digits.
+    return np.asarray(np.nan_to_num(right, nan=1.0) + np.nan_to_num(left, nan=0.0))
 
 
 def seeds_for(effect: float) -> int | None:

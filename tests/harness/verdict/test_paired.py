@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from false_alarms import is_share, repetitions
-from harness.verdict.excess import ROUNDING, differences, noise
+from harness.verdict.excess import ROUNDING, differences, noise, own_scale, shared_scale
 from harness.verdict.paired import compared, corrected, power, seeds_for
 from problems.arrays import Reals
 from seeding import numpy_generator
@@ -33,9 +33,11 @@ def figures(law: str, instances: int, repetitions: int) -> Reals:
 def p_values(one: Reals, other: Reals, floors: Reals) -> Reals:
     """Return the p-values of paired excesses (repetitions, instances), as the verdict has them."""
     unstated = np.zeros(one.shape[1])
-    scales = np.array(
-        [max(noise(a - f, unstated, f), noise(b - f, unstated, f)) for a, b, f in zip(one, other, floors, strict=True)]
-    )
+    noises = [
+        np.array([noise(side, unstated, floor) for side, floor in zip(figures - floors, floors, strict=True)])
+        for figures in (one, other)
+    ]
+    scales = shared_scale(*noises)
     return compared(differences(one - floors, other - floors, scales[:, None]))[3]
 
 
@@ -106,10 +108,13 @@ def test_corrected_leaves_what_is_not_compared_out() -> None:
 
 def test_noise_is_at_least_what_lies_below_zero_and_what_is_stated() -> None:
     none = np.full(3, np.nan)
-    assert noise(np.array([1.0, 2.0, 3.0]), np.zeros(3), none) == ROUNDING
-    assert noise(np.array([1.0, -0.3, 3.0]), np.zeros(3), none) == 0.3
-    assert noise(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.5, 9.0]), none) == 0.5
-    assert noise(np.array([1.0, 2.0, 3.0]), np.zeros(3), np.array([1.0, 2.0, 3.0])) == pytest.approx(3.08, abs=0.01)
+    assert noise(np.array([1.0, 2.0, 3.0]), np.zeros(3), none) == (ROUNDING, 0.0)
+    assert noise(np.array([1.0, -0.3, 3.0]), np.zeros(3), none) == (0.3, 0.0)
+    assert noise(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.5, 9.0]), none) == (ROUNDING, 0.1)
+    seen, _ = noise(np.array([1.0, 2.0, 3.0]), np.zeros(3), np.array([1.0, 2.0, 3.0]))
+    assert seen == pytest.approx(3.08, abs=0.01)
+    one, other = np.array([0.3, 0.1]), np.array([0.1, 0.4])
+    assert (own_scale(one), own_scale(other), shared_scale(one, other)) == (0.3, 0.4, 0.3)
 
 
 def test_rounding_is_no_difference() -> None:
