@@ -34,6 +34,19 @@ def test_terminal_shows_figures_and_counts(realistic):
     assert "not run: chang-cooper" in text
 
 
+def test_unfinished_runs_are_marked_with_the_reason(make_cell, make_frame):
+    """In the terminal, in Markdown and on the page; the runs are ok."""
+    figures = [(0.5, "symkl", 0.25, 0.1, 0.125)]
+    cells = [
+        make_cell("well", "{}", solver, {}, solver, 2, 0, figures, diagnostics=json.dumps(said))
+        for solver, said in (("mala", {"rhat": 1.42, "ess": 430}), ("laplace", {"pareto_k": 0.2}))
+    ]
+    text = printed(make_frame([row for cell in cells for row in cell]))
+    assert re.search(r"mala .* 1/1 .*\n *† R̂ 1.42, above 1.01", text)
+    assert text.count("†") == 1
+    assert "1/1, † R̂ 1.42, above 1.01" in tables.markdown(make_frame([row for cell in cells for row in cell]))
+
+
 def test_narrow_terminal_keeps_figures_whole(realistic):
     console = Console(width=80)
     with console.capture() as capture:
