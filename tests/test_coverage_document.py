@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Standard errors hold the mean as often as they say, for draws of every kind; ``docs/coverage.md`` has all of it."""
-=======
-"""Standard errors hold the figure's mean as often as they say, for draws of every kind (``docs/coverage.md``)."""
->>>>>>> ac44909 (Marks of unfinished work, by the limits that methods declare; the gallery of wrong samplers)
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from harness.errors import UsageError
 from harness.report import tables
+from harness.report.page import page
+from harness.report.paper_table import latex
 
 
 @pytest.fixture
@@ -41,10 +43,14 @@ def test_unfinished_runs_are_marked_with_the_reason(make_cell, make_frame):
         make_cell("well", "{}", solver, {}, solver, 2, 0, figures, diagnostics=json.dumps(said))
         for solver, said in (("mala", {"rhat": 1.42, "ess": 430}), ("laplace", {"pareto_k": 0.2}))
     ]
-    text = printed(make_frame([row for cell in cells for row in cell]))
+    frame = make_frame([row for cell in cells for row in cell])
+    text = printed(frame)
     assert re.search(r"mala .* 1/1 .*\n *† R̂ 1.42, above 1.01", text)
     assert text.count("†") == 1
-    assert "1/1, † R̂ 1.42, above 1.01" in tables.markdown(make_frame([row for cell in cells for row in cell]))
+    assert "1/1, † R̂ 1.42, above 1.01" in tables.markdown(frame)
+    assert page(frame, "t", "").count('<abbr class="unfinished" title="R̂ 1.42, above 1.01">†</abbr>') == 1
+    assert latex(frame).count("$^\\dagger$") == 1
+    assert "% dagger: R̂ 1.42, above 1.01" in latex(frame)
 
 
 def test_narrow_terminal_keeps_figures_whole(realistic):
