@@ -19,6 +19,7 @@ import torch
 from harness.catalogue import BUILTIN, import_target, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
+from harness.marks import STORED, beyond
 from harness.measure.measure import Measure, Subject
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell
@@ -178,7 +179,7 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         measure_seconds=measured - solved,
         peak_memory=peak_memory(),
         gradient_evaluations=int(solution.cost.gradient_evaluations),
-        diagnostics={name: plain_value(value) for name, value in solution.diagnostics.items()},
+        diagnostics=said({name: plain_value(value) for name, value in solution.diagnostics.items()}, solver),
         traces=plain(solution.traces),
         assimilated=plain(solution.assimilated),
         projections=projections,
@@ -191,6 +192,12 @@ def require_sound(solution: Solution) -> None:
         defect = estimate.defect()
         if defect is not None:
             raise Diverged(f"at t = {t:g}: {defect}")
+
+
+def said(diagnostics: dict[str, float | int | str], solver: Solver) -> dict[str, float | int | str]:
+    """Return diagnostics, with what is beyond the limits of a plug-in's method, which tables will not know."""
+    found = [] if solver.name in BUILTIN["solver"] else beyond(solver.limits, diagnostics)
+    return diagnostics | ({STORED: "; ".join(found)} if found else {})
 
 
 def plain_value(value: Any) -> float | int | str:

@@ -15,6 +15,7 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.unavailable import Unavailable as Unavailable
 from solvers.estimates import Estimate
+from solvers.limits import Limit
 
 STEP_ROUNDING = 1e-9
 """Relative error to which a number of steps must reach a time."""
@@ -108,6 +109,8 @@ class Solver(ABC):
                                          command that installs it; without one of them it is "unavailable"
     ``resumes``            False         takes a folder ``checkpoint``, see below
     ``batches_seeds``      False         has ``solve_batch``
+    ``limits``             {}            limits (``solvers.limits.Limit``) by diagnostic, beyond which tables
+                                         mark the figures of an answer as unfinished
     =====================  ============  ==================================================================
 
     **What is optional**, as methods:
@@ -141,6 +144,7 @@ class Solver(ABC):
     needs: ClassVar[Mapping[str, str]] = {}
     resumes: ClassVar[bool] = False
     batches_seeds: ClassVar[bool] = False
+    limits: ClassVar[Mapping[str, Limit]] = {}
 
     @property
     def sample_size(self) -> int | None:

@@ -5,8 +5,8 @@ them (a random subset beyond), draws by weight of weighted ones (which repeat pa
 uneven), and fresh draws of anything else, against draws of the truth. Draws of one group depend on each other: states
 of a chain, descendants of a particle, repetitions (``harness.measure.groups``). Standard errors come from the influence
 of each group on the figure, estimated from the same draws. Where fit and truth agree the exact influence vanishes, and
-sampling noise leaves twice the variance in its place: the energy distance takes that off (Efron, Stein, Ann. Statist.
-9, 1981); of ``sliced-w2`` it overstates the standard error, which is never understated for that.
+what sampling noise leaves of it overstates the standard error by about √2; it is never understated for that. By chance
+it may all but vanish, so that the energy distance takes no less than the variance between equal laws.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class EnergyDistance(Measure):
     The unbiased estimate: a U-statistic, which leaves the zero distances of points from themselves out and can be
     negative for that (Székely & Rizzo 2013, J. Stat. Plan. Inference 143). Pairs within a group of draws that depend
     on each other are left out as well. With the mean distances of each draw to either sample at hand, deleting any one
-    group is in closed form; the standard error is that jackknife's, less the second-order term that it counts twice,
-    at least that term, and infinite for fewer than three groups.
+    group is in closed form; the standard error is that jackknife's, at least that of equal laws, and infinite for fewer
+    than three groups.
     """
 
     name: ClassVar[str] = "energy-distance"
@@ -122,10 +122,10 @@ def energy_distance(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | Non
     if groups is not None:
         alone = (n - 1) * float(np.var(without_group(across, within_x, np.ones(n))))
         effective = n * min(1.0, alone / of_x) if of_x > 0 else effective
-    twice = _second_order(x, y, (all_x, within_y, across, across_back), effective)
+    least = _second_order(x, y, (all_x, within_y, across, across_back), effective)
     variance = of_x + (m - 1) * float(np.var(without_y))
     value = float(combined(total, np.asarray(n), total_x, np.asarray(pairs), total_y, m))
-    return value, math.sqrt(max(variance - twice, twice)) if known else math.inf
+    return value, math.sqrt(max(variance, least)) if known else math.inf
 
 
 def _own_distances(x: torch.Tensor, groups: torch.Tensor | None) -> Reals:
@@ -140,7 +140,7 @@ def _own_distances(x: torch.Tensor, groups: torch.Tensor | None) -> Reals:
 
 
 def _second_order(x: torch.Tensor, y: torch.Tensor, sums: tuple[Reals, Reals, Reals, Reals], effective: float) -> float:
-    """Return the variance that the energy distance has between equal laws, and the jackknife counts twice.
+    """Return the variance that the energy distance has between equal laws, below which no error may fall.
 
     ``sums`` are those of the distances of each draw within x, within y, from x to y and back, ``effective`` is the
     number of independent draws that those of x are worth. It is 2σ²(x,x)/n² + 2σ²(y,y)/m² + 4σ²(x,y)/nm with the

@@ -160,6 +160,7 @@ def figure_cell(row: dict[Any, Any]) -> dict[str, Any]:
         "leads": bool(row["leads"]),
         "counts": "" if row["figures"] == row["planned"] else counts_text(row),
         "failed": row["ok"] + row["not_run"] < row["planned"],
+        "unfinished": row["unfinished"],
     }
 
 

@@ -18,7 +18,8 @@ from harness.verdict.contest import BOUNDS
 
 HEAD = (
     "% Needs \\usepackage{booktabs}. Medians over seeds with standard errors; bold: no other solver is told better\n"
-    "% (paired t tests over instances, false discovery rate 5 %), where the measure is proper for the answer."
+    "% (paired t tests over instances, false discovery rate 5 %), where the measure is proper for the answer.\n"
+    "% Dagger: the method says itself that its answer is unfinished, as the comment below the table does."
 )
 ESCAPES = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -60,6 +61,8 @@ def lines(rows: pd.DataFrame, title: str) -> Iterator[str]:
             ]
             yield " & ".join([r"\quad published", *beside]) + r" \\"
     yield "\\bottomrule\n\\end{tabular}"
+    for reason in summary.distinct(rows.loc[rows["unfinished"] != "", "unfinished"]):
+        yield f"% dagger: {reason}"
     if theirs:
         yield f"% published: {SOURCE}"
     yield "\\end{table}"
@@ -72,8 +75,9 @@ def figure(row: dict[Any, Any] | None) -> str:
     value = escaped(significant(row["median"]))
     value = f"\\textbf{{{value}}}" if row["leads"] else value
     error = "" if pd.isna(row["error"]) else f" {{\\scriptsize$\\pm${escaped(significant(row['error'], 1))}}}"
+    mark = r"$^\dagger$" if row["unfinished"] else ""
     few = "" if row["ok"] + row["not_run"] == row["planned"] else f" {{\\scriptsize({row['ok']}/{row['planned']})}}"
-    return value + error + few
+    return value + mark + error + few
 
 
 def escaped(text: str) -> str:

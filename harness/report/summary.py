@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness import marks
 from harness.measure import CATALOGUE
 from harness.outcome import NOT_RUN
 from harness.report import published as published_figures
@@ -35,11 +36,12 @@ def summarise(frame: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.
     """Return one row per solver, problem, size, time and measure.
 
     ``median``, ``q25``, ``q75`` are taken over the ``figures`` values of the ``ok`` runs out of ``planned``;
-    ``statuses`` counts the other outcomes, ``not_run`` those that are no failure. ``floor`` is the median floor,
-    ``seconds`` the median solve time of the ok runs. ``error`` is the standard error of the median, by the spread over
-    seeds or, where that is more, by the figures' own errors; ``leads`` says that no other solver is told better there.
-    ``published_*`` hold the figures of the literature where everything but the implementation agrees; pass
-    ``published`` (as of :func:`harness.report.published.load`) to replace those in the repository.
+    ``statuses`` counts the other outcomes, ``not_run`` those that are no failure; ``unfinished`` says what ok runs say
+    against themselves (``harness.marks``). ``floor`` is the median floor, ``seconds`` the median solve time of the ok
+    runs. ``error`` is the standard error of the median, by the spread over seeds or, where that is more, by the
+    figures' own errors; ``leads`` says that no other solver is told better there. ``published_*`` hold the figures of
+    the literature where everything but the implementation agrees; pass ``published`` (as of
+    :func:`harness.report.published.load`) to replace those in the repository.
 
     What must not be pooled is told apart by its label (``harness.report.apart``): presets, devices, evaluations, data,
     and settings of rows of one label. A group without any ok run keeps its rows, with the times and measures that
@@ -86,7 +88,8 @@ def outcomes(cell_rows: pd.DataFrame) -> pd.DataFrame:
     others = rows[~ok].groupby([*GROUP, "status"], sort=False, dropna=False).size().reset_index(name="count")
     words = (others["status"].astype(str) + " " + others["count"].astype(str)).rename("statuses")
     text = pd.concat([others[GROUP], words], axis=1).groupby(GROUP, sort=False, dropna=False)["statuses"].agg(", ".join)
-    counts = counts.join(text).reset_index()
+    counts = counts.join(text).join(marks.of_groups(rows, GROUP)).reset_index()
+    counts["unfinished"] = counts["unfinished"].astype(object).where(counts["unfinished"].notna(), "")
     counts["statuses"] = counts["statuses"].astype(object).where(counts["statuses"].notna(), "")
     return counts
 

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from harness.errors import UsageError, unknown
+from harness.marks import MARK
 from harness.measure import CATALOGUE
 from harness.report import summary
 from harness.report.paper_table import latex
@@ -87,7 +88,9 @@ def printed(row: dict[Any, Any]) -> dict[str, str]:
         "quartiles": interval(row["q25"], row["q75"]),
         "floor": significant(row["floor"]),
         "published": marked(significant(row["published_median"]), row["published_source"]),
-        "ok": f"{row['ok']}/{row['planned']}" + (f", {row['statuses']}" if row["statuses"] else ""),
+        "ok": f"{row['ok']}/{row['planned']}"
+        + (f", {row['statuses']}" if row["statuses"] else "")
+        + (f", {MARK} {row['unfinished']}" if row["unfinished"] else ""),
         "seconds": significant(row["seconds"]),
     }
 

@@ -27,7 +27,7 @@ law; the default pairs points that the step may take to each other, and follows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,6 +39,7 @@ from solvers.dual.basis import polynomial_count
 from solvers.dual.settings import DualSettings
 from solvers.dual.steps import DualPropagation
 from solvers.filtering import Filter
+from solvers.limits import STEPS, Limit
 from solvers.solver import step_counts
 
 MOST_KERNEL_DIMENSIONS = 3
@@ -73,6 +74,7 @@ class DualJKO(DualSettings, Filter):
 
     name: ClassVar[str] = "dual-jko"
     version: ClassVar[int] = 4
+    limits: ClassVar[Mapping[str, Limit]] = STEPS
     needs_density: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)
 

@@ -6,7 +6,7 @@ the equations and their sources). In a quadratic potential they are those of ``g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +21,7 @@ from solvers.gaussian.exact_step import Moments
 from solvers.gaussian.extrapolation import extrapolated, require_definite
 from solvers.gaussian.flow_among_gaussians import SCHEMES, Course, come_to_rest, follow, stationarity
 from solvers.gaussian.pareto_smoothing import judged
+from solvers.limits import IMPORTANCE, Limit
 from solvers.solver import Cost, Solution, Solver, step_counts
 from solvers.threads import one_thread
 
@@ -50,6 +51,7 @@ class GaussianVariational(Solver):
 
     name: ClassVar[str] = "gaussian-variational"
     version: ClassVar[int] = 2
+    limits: ClassVar[Mapping[str, Limit]] = IMPORTANCE
     stationary_only: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05

@@ -12,6 +12,7 @@ as log α, it may be far off, or not the highest. How far is told by the tail of
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from problems.problem import Problem
 from problems.validation import require_counts
 from solvers.estimates import Exact
 from solvers.gaussian.pareto_smoothing import judged
+from solvers.limits import IMPORTANCE, Limit
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import one_thread
@@ -45,6 +47,7 @@ class Laplace(Solver):
     """
 
     name: ClassVar[str] = "laplace"
+    limits: ClassVar[Mapping[str, Limit]] = IMPORTANCE
     stationary_only: ClassVar[bool] = True
     iterations: int = 200
 

@@ -27,7 +27,7 @@ bandwidth √ε: an error of O(ε), whatever h. With few particles for the dimen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +38,7 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_counts, require_positive
 from solvers.estimates import ParticleDensity
+from solvers.limits import STEPS, Limit
 from solvers.particles.proximal_fixed_point import Convergence, proximal_step
 from solvers.particles.proximal_near_columns import NearKernel
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
@@ -75,6 +76,7 @@ class ProximalRecursion(Solver):
 
     name: ClassVar[str] = "proximal-recursion"
     version: ClassVar[int] = 2
+    limits: ClassVar[Mapping[str, Limit]] = STEPS
     needs_density: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)
     particles: int = 1000

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,7 @@ from problems.potentials import Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts
 from solvers.estimates import Particles
+from solvers.limits import MIXING, Limit
 from solvers.preconditioning.learnt import refined
 from solvers.samplers.mixing import mixing
 from solvers.solver import Cost, Diverged, Solution, Solver
@@ -148,6 +150,7 @@ class MALA(Solver):
     """
 
     name: ClassVar[str] = "mala"
+    limits: ClassVar[Mapping[str, Limit]] = MIXING
     stationary_only: ClassVar[bool] = True
     particles: int = 10_000
     chains: int = 250

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from harness.errors import UsageError
 from harness.report import tables
+from harness.report.page import page
+from harness.report.paper_table import latex
 
 
 @pytest.fixture
@@ -32,6 +34,23 @@ def test_terminal_shows_figures_and_counts(realistic):
     assert re.search(r"euler-maruyama particles=50000 .* 12/15 .*\n *diverged 3 ", text)
     assert re.search(r"gaussian-jko order=1 .* 0/5 .*\n *error 5 ", text)
     assert "not run: chang-cooper" in text
+
+
+def test_unfinished_runs_are_marked_with_the_reason(make_cell, make_frame):
+    """In the terminal, in Markdown and on the page; the runs are ok."""
+    figures = [(0.5, "symkl", 0.25, 0.1, 0.125)]
+    cells = [
+        make_cell("well", "{}", solver, {}, solver, 2, 0, figures, diagnostics=json.dumps(said))
+        for solver, said in (("mala", {"rhat": 1.42, "ess": 430}), ("laplace", {"pareto_k": 0.2}))
+    ]
+    frame = make_frame([row for cell in cells for row in cell])
+    text = printed(frame)
+    assert re.search(r"mala .* 1/1 .*\n *† R̂ 1.42, above 1.01", text)
+    assert text.count("†") == 1
+    assert "1/1, † R̂ 1.42, above 1.01" in tables.markdown(frame)
+    assert page(frame, "t", "").count('<abbr class="unfinished" title="R̂ 1.42, above 1.01">†</abbr>') == 1
+    assert latex(frame).count("$^\\dagger$") == 1
+    assert "% dagger: R̂ 1.42, above 1.01" in latex(frame)
 
 
 def test_narrow_terminal_keeps_figures_whole(realistic):
