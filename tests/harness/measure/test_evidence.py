@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from false_alarms import mean_error, repetitions, sigmas, spread_error
+from harness.measure import evidence
 from harness.measure.evidence import ELBO, EvidenceGap
 from harness.measure.measure import Subject
 from problems.flow import Entropy, FreeEnergy, GradientFlow, PowerEntropy
@@ -99,9 +100,9 @@ def test_tiles_and_fewer_draws_of_many_cases(monkeypatch):
     posed = problem(LogisticPosterior(features, 1.0, 1.0), beta=1.0)
     fit = Exact(Gaussian(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)))
     whole = measured(ELBO(), fit, posed, 1500)
-    monkeypatch.setattr("harness.measure.evidence.TERMS_PER_TILE", 3000)
+    monkeypatch.setattr(evidence, "TERMS_PER_TILE", 3000)
     assert measured(ELBO(), fit, posed, 1500).value == pytest.approx(whole.value, rel=1e-13)
-    monkeypatch.setattr("harness.measure.evidence.MOST_TERMS", 3000)
+    monkeypatch.setattr(evidence, "MOST_TERMS", 3000)
     assert measured(ELBO(), fit, posed, 1500).estimator == "1000 draws of the fit"
 
 
