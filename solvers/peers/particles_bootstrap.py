@@ -124,7 +124,7 @@ class ParticlesBootstrap(Solver):
                 if likelihood is not None:
                     predicted = run.wgts.lw - likelihood(answer.points).numpy()
                     record = noted(stop.time, answer, torch.from_numpy(predicted), likelihood)
-                    for name, value in (record | {"log_evidence": run.logLt - before}).items():
+                    for name, value in (record | {"log_evidence": float(run.logLt - before)}).items():
                         assimilated.setdefault(name, []).append(value)
                 before = run.logLt
                 if stop.asked:
