@@ -69,7 +69,7 @@ def trainer(
         with torch.no_grad(), workers() as run:
             schedule = Schedule(iterations, batch, 1e-4)
             training = Trainer(architecture, parameters, schedule, gradients_on(device, run), recorded)
-            training.train(pools, lambda _: objective, generators, lambda _: 0.0, range(networks))
+            training.train(pools, lambda _: objective, generators, lambda _: torch.zeros(2), range(networks))
 
     return iterate
 

@@ -118,6 +118,9 @@ class Solver(ABC):
     - ``sample_size``: the number of particles that the answer consists of; by default ``None``, an answer with a
       density or of ``Nodes``. The harness sets the same number of exact draws beside it.
     - ``order_in_time``: the order with these settings; by default read off ``orders``.
+    - ``not_alike()``: a flow that is moved by 10,000 widths, turned, or in other units of length or time gets the same
+      answer, moved likewise; where with these settings it does not, a reason under "shift", "turn", "small units",
+      "large units" or "time". ``wgfbench check`` tries the others.
     - ``check_times(times)``: raises ``ValueError`` where the settings cannot reach the times, such as a ``step_size``
       that they are no multiples of (``step_counts``); by default accepts any.
     - ``unsupported(problem)``: why a problem that fits the declarations is not solved with these settings, in one
@@ -166,6 +169,10 @@ class Solver(ABC):
 
         Raises ``ValueError`` when they cannot.
         """
+
+    def not_alike(self) -> Mapping[str, str]:
+        """Return what motions of a flow, by their names, these settings do not answer alike, and why."""
+        return {}
 
     def unsupported(self, problem: Problem) -> str | None:
         """Return why, with these settings, a problem that fits the declarations is not solved; ``None`` when it is."""

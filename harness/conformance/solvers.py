@@ -21,6 +21,7 @@ from harness.conformance.contract import (
 )
 from harness.conformance.densities import check_density
 from harness.conformance.energies import keeps_to_its_declaration
+from harness.conformance.equivariance import answers_alike
 from harness.conformance.gallery import distance_to_truth
 from harness.conformance.runs import CPU, SolverTrial, bits
 from solvers.estimates import Estimate, Nodes, Particles
@@ -273,4 +274,5 @@ CHECKS: Mapping[str, Callable[[SolverTrial], str]] = {
     "follows the seed": follows_the_seed,
     "states its cost": states_its_cost,
     "beats doing nothing": beats_doing_nothing,
+    "answers alike": answers_alike,
 }

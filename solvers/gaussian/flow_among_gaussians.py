@@ -31,13 +31,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
 from problems.gaussian_expectations import Expectations
 from problems.linear_algebra import symmetrised
 from solvers.gaussian.anderson import History
-from solvers.gaussian.averages import Averages
+from solvers.gaussian.averages import Along, Averages
 from solvers.gaussian.exact_step import Moments
 from solvers.solver import Diverged
 
@@ -95,10 +96,28 @@ def transport_to_minimum(factor: torch.Tensor, curvature: torch.Tensor, h: float
     return symmetrised(transport)
 
 
+class AlongMaps(Protocol):
+    """Averages of a potential over a law that affine maps move, as ``Averages`` are."""
+
+    def from_law(self, mean: torch.Tensor, covariance: torch.Tensor) -> Along:
+        """Return what maps (m', S) to the expectations over the law of m' + S(X - m)."""
+
+
 def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Return mean, covariance and the number of inner iterations of the JKO step among Gaussians, 0 if none moved it.
 
     Raises ``NotConvex`` where the frozen problem has no minimum or the iteration does not converge.
+    """
+    mean, transport, iterations = implicit_map(law, averages, beta, h)
+    return mean, law[1] if transport is None else transport @ law[1] @ transport, iterations
+
+
+def implicit_map(
+    law: Moments, averages: AlongMaps, beta: float, h: float
+) -> tuple[torch.Tensor, torch.Tensor | None, int]:
+    """Return the mean m' and S of the JKO step m' + S(x - m) among affine maps, and the number of inner iterations.
+
+    ``None`` stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
     """
     start, covariance = law
     along, factor = averages.from_law(start, covariance), torch.linalg.cholesky(covariance)
@@ -130,10 +149,10 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
         spread = (then - now) / torch.outer(scale, scale)
         change = max(float((shift / scale).abs().max()), float(spread.abs().max()))
         if change <= CONVERGED:
-            return mean, now, iteration
+            return mean, transport, iteration
         stalled, least = 0 if change < least else stalled, min(least, change)
         if stalled >= STALLED and change <= CONVERGED_TO_ROUNDING:
-            return (mean, now, iteration) if beginning - height > slack else (*law, 0)
+            return (mean, transport, iteration) if beginning - height > slack else (start, None, 0)
         by_transport = (transport - identity) @ covariance / h + found.hessian @ transport @ covariance
         slope = float(shift @ residual + torch.sum(turn * (by_transport - torch.linalg.inv(transport) / beta)))
         length, candidate = 1.0, history.extrapolated((mean, transport), (shift, turn), scale)

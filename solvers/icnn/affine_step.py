@@ -1,7 +1,11 @@
 """The best affine map of a JKO step, found on the particles themselves.
 
-Over maps x ↦ Sx + b, S = KKᵀ + εI, the objective of ``solvers.icnn.step_objective`` has one determinant for all
-particles and the derivatives
+For an entropy it is the step among affine maps of ``solvers.gaussian.flow_among_gaussians``, with averages over the
+particles: exact after one iteration where V is quadratic, whatever the condition. A step that looks at a share θ of
+itself, x_θ = (1-θ)x + θT, is one of θh to x_θ and goes on to T = x + θ⁻¹(x_θ - x).
+
+For other energies, over maps x ↦ Sx + b, S = KKᵀ + εI, the objective of ``solvers.icnn.step_objective`` has one
+determinant for all particles and the derivatives
 
     in b: E T̄,    in K: (G + Gᵀ) K,  G = E[T̄ xᵀ] + E H̄,
 
@@ -12,23 +16,77 @@ affine, is then exact. In other laws it is a start from which a network learns t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from problems.energies import Entropy
 from problems.linear_algebra import symmetrised
+from solvers.gaussian.flow_among_gaussians import NotConvex, implicit_map
 from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
+from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import INITIAL_ROOT, STRONG_CONVEXITY
+from solvers.particles.particle_pool import matched
 from solvers.solver import Diverged
+from solvers.threads import Run
 
 ITERATIONS = 200
+# Particles that potentials are averaged over, moved to have the moments of all.
+AVERAGED = 16_384
+
+
+class AffineStep(NamedTuple):
+    """The map x ↦ Sx + b with S = ``matrix`` (D, D) and b = ``shift`` (D,), float64 on the CPU.
+
+    ``evaluations`` is how often ∇V was asked for.
+    """
+
+    matrix: torch.Tensor
+    shift: torch.Tensor
+    evaluations: int
+
+
+def best_affine_step(objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor, run: Run) -> AffineStep:
+    """Return the best affine map of ``points`` (n, D), of mean near 0 and with log-densities ``log_density`` (n,).
+
+    Raises ``Diverged`` where the step has no minimum among affine maps, or the objective is not finite.
+    """
+    if isinstance(objective.internal, Entropy):
+        return entropic_affine_step(objective, points, run)
+    return affine_step(objective, points[:AVERAGED], log_density[:AVERAGED])
+
+
+def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run) -> AffineStep:
+    """Return the best affine map under an entropy; raises as ``best_affine_step`` does."""
+    assert isinstance(objective.internal, Entropy)
+    beta, theta = objective.internal.inverse_temperature, objective.implicitness
+    x = points.double()
+    mean = x.mean(0)
+    covariance = symmetrised((x - mean).T @ (x - mean) / len(x))
+    if len(x) > AVERAGED:
+        (x,) = matched(x[None, :AVERAGED], mean[None, None], torch.linalg.cholesky(covariance)[None])
+    mean, covariance = mean.cpu(), covariance.cpu()
+    averages, h = ParticleAverages(x, objective, run), theta * objective.step_size
+    identity = torch.eye(len(mean), dtype=mean.dtype)
+    try:
+        moved, matrix, _ = implicit_map((mean, covariance), averages, beta, h)
+    except NotConvex as error:
+        raise Diverged(f"no minimum is found ({error})") from error
+    matrix = identity if matrix is None else matrix
+    whole = symmetrised(identity + (matrix - identity) / theta)
+    least = float(torch.linalg.eigvalsh(whole)[0])
+    if not least > STRONG_CONVEXITY:
+        raise Diverged(f"the best affine map folds the law over (its least eigenvalue is {least:.3g}): lower step_size")
+    return AffineStep(whole, (moved - matrix @ mean) / theta, averages.evaluations)
 
 
 def affine_step(
     objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor, masses: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return S (D, D) and b (D,), float64 on the CPU, of the best affine map of ``points`` (n, D), of mean near 0.
+) -> AffineStep:
+    """Return the best affine map of ``points`` (n, D), of mean near 0, by L-BFGS.
 
     ``log_density`` (n,) is theirs, and their ``masses`` (n,) sum to 1, equal ones if not given. Raises ``Diverged``
     where the objective is not finite on the way.
@@ -79,4 +137,4 @@ def affine_step(
         evaluate, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "ftol": 0.0, "gtol": 1e-9}
     )
     _, matrix, shift = matrix_and_shift(found.x)
-    return matrix.cpu(), shift.cpu()
+    return AffineStep(matrix.cpu(), shift.cpu(), found.nfev * len(x))

@@ -19,7 +19,6 @@ def follow(steps: JointSteps, scheme: StepScheme, count: int, checkpoint: Checkp
             break
         seconds += steps.take(scheme, f"step {step} of {count} (t = {step * scheme.step_size:g})")
         if checkpoint is not None:
-            # Older commits wrote these names; what they kept is gone on from.
             checkpoint.save(step, steps.parameters.cpu(), {"seconds": seconds, "courses": steps.state()})
     return earlier
 

@@ -91,10 +91,10 @@ class NetworkSteps(Propagation):
         self.least_share = 1.0
         # Particles that no training sees, with weights of their own: the estimate's evidence is an average over the
         # pool alone, which is the more even sample.
-        self.fresh = Particles(self.state.fresh.to("cpu", torch.float64))
+        self.fresh = Particles(self.state.particles()[1])
 
     def start(self) -> FilteredPushforward:
-        points = self.state.pool.to("cpu", torch.float64)
+        points, _ = self.state.particles()
         return FilteredPushforward(self.initial, (), points, torch.full((len(points),), 1 / len(points)).double().log())
 
     def advance(self, estimate: FilteredPushforward, start: float, stop: float) -> FilteredPushforward:  # type: ignore[override]
@@ -113,7 +113,8 @@ class NetworkSteps(Propagation):
             log_weights = torch.log_softmax(log_weights + log_likelihood(fresh).double(), dim=0)
         if bool(log_weights.isnan().any()):
             raise Diverged(f"at t = {start:g} the likelihood is zero at all {len(fresh)} fresh particles")
-        self.state.replace_particles(self.drawn(points, weights), self.drawn(fresh, log_weights.exp()))
+        effective = float(1 / (log_weights.exp().square().sum() * len(log_weights)))
+        self.state.replace_particles(self.drawn(points, weights), self.drawn(fresh, log_weights.exp()), effective)
         scheme = replace(self.settings.scheme, step_size=step_size)
         for step in range(1, count + 1):
             self.steps.take(scheme, f"step {step} of {count} to t = {stop:g}")

@@ -33,7 +33,6 @@ from solvers.filtering import assimilate
 from solvers.icnn.batch_run import follow
 from solvers.icnn.filter import NetworkSteps
 from solvers.icnn.flow_state import FlowState
-from solvers.icnn.framed_state import state_of
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
 from solvers.maps import pushed_law
@@ -47,18 +46,27 @@ from solvers.threads import workers
 class ICNNJKO(ICNNSettings, Solver):
     """ICNNJKO takes JKO steps of ``step_size``, each a network trained for ``iterations`` on batches from a pool.
 
+    Every flow is followed in the units of its particles, as they are before every step (``solvers.icnn.units``): moved,
+    turned or in other units of length and time it is followed alike, and ``learning_rate``, ``tolerance`` and
+    ``shrinkage`` are in these units. ``learning_rate`` is for steps that move particles by a twentieth of their spread;
+    shorter ones take less.
+
+    A step starts at the best affine map (``solvers.icnn.affine_step``), or at the map of the step before where that is
+    better on 8,192 particles that no training sees; with ``start = "affine"`` always at the affine one. It is trained
+    where these particles tell that a hidden unit would lower the objective (``solvers.icnn.examination``), and stays
+    affine if the trained map is no better on them. The steps of Gaussian laws in quadratic potentials are exact, and
+    nothing is trained.
+
     The networks have ``depth`` layers of ``width`` units with quadratic forms of ``rank``, which begin up to
-    ``sharpness`` times as steep as the initial law is wide: for potentials that vary on much shorter scales. Every step
-    starts from the map of the step before and follows Adam with a learning rate that falls from ``learning_rate`` along
-    a cosine. With a ``tolerance`` above 0, a step whose objective falls by less over a tenth of its schedule skips to
-    the last fifth. ``shrinkage`` times the sum of the output weights is added to the objective of a step: hidden units
-    that it does not need go, instead of drifting from step to step to where no particle is and the map then bends.
-    ``minibatch`` is the number of cases by which a potential that is a sum over cases is estimated in an iteration;
-    ``None`` takes all of them. With ``start = "affine"``, a step starts from the best affine map instead, see
-    ``solvers.icnn.affine_start``. ``preconditioner = "hessian"`` is for stationary laws that are much wider in some
-    directions than in others: the flow is then that in the coordinates of ``solvers.preconditioning.curvature``, with
-    times and ``step_size`` in units of its relaxation, and the units begin as steep as the stationary law is wide
-    there.
+    ``sharpness`` times as steep as the law is wide: for potentials that vary on much shorter scales. Training follows
+    Adam with a learning rate that falls from ``learning_rate`` along a cosine. A step whose objective falls by less
+    than ``tolerance`` over a tenth of its schedule skips to the last fifth. ``shrinkage`` times the sum of the output
+    weights is added to the objective of a step: hidden units that it does not need go, instead of drifting from step to
+    step to where no particle is and the map then bends. ``minibatch`` is the number of cases by which a potential that
+    is a sum over cases is estimated in an iteration; ``None`` takes all of them. Where there are more than 20 times as
+    many cases, steps start at the map of the step before and are always trained. ``preconditioner = "hessian"`` is for
+    stationary laws that are much wider in some directions than in others: the flow is then that in the coordinates of
+    ``solvers.preconditioning.curvature``, with times and ``step_size`` in units of its relaxation.
 
     Diagnostics: ``fresh_gap``, the largest difference over the steps between what the objective gains on the pool and
     on particles that no training has seen, in standard errors of the difference; ``stationarity``, the largest
@@ -73,17 +81,12 @@ class ICNNJKO(ICNNSettings, Solver):
     ``solvers.icnn.output_steps``: in one and two dimensions on a grid that moves with the law, in more on the
     particles. ``start`` then says nothing, a step begins at the best affine map, and hidden units are trained only
     above one dimension and where the step is not affine. ``None`` solves in flows of power entropies, unless their
-    interaction is a sum over all pairs.
-    The traces ``solve_iterations`` and ``distance_left`` hold Newton's iterations and how far the particles are left
-    from the minimiser, in their spread.
+    interaction is a sum over all pairs. The traces ``solve_iterations`` and ``distance_left`` hold Newton's iterations
+    and how far the particles are left from the minimiser, in their spread.
 
-    Flows of any free energy but an entropy alone are followed in the units of their particles
-    (``solvers.icnn.units``): there ``learning_rate`` is for steps that move particles by a twentieth of their spread
-    and less for shorter ones, ``tolerance`` and ``shrinkage`` are in the unit of energy, and ``shrinkage`` is at least
-    3/√``pool_size``. A power entropy needs an initial law with a density. Without ``output_solve``, ``start =
-    "affine"`` finds the best affine map on the particles (``solvers.icnn.affine_step``), the exact step of a Barenblatt
-    law, and a ``learning_rate`` of 2e-3 and few ``iterations`` do. The traces ``free_energy`` and ``free_energy_error``
-    hold F after every step, by particles that no training has seen, and its standard error.
+    In flows of any free energy but an entropy alone ``shrinkage`` is at least 3/√``pool_size``. A power entropy needs
+    an initial law with a density. The traces ``free_energy`` and ``free_energy_error`` hold F after every step, by
+    particles that no training has seen, and its standard error.
 
     With observations it is a filter, see ``solvers.icnn.filter``; steps are then of ``step_size`` at most, so that they
     reach every observation, and no checkpoint is kept.
@@ -92,7 +95,7 @@ class ICNNJKO(ICNNSettings, Solver):
     """
 
     name: ClassVar[str] = "icnn-jko"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
@@ -105,7 +108,8 @@ class ICNNJKO(ICNNSettings, Solver):
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
-        internal, plain = flow.energy.internal, state_of(flow, self.output_solve) is FlowState
+        internal = flow.energy.internal
+        plain = isinstance(internal, Entropy) and flow.energy.interaction is None and not self.output_solve
         if not isinstance(flow.initial, Density) and (plain or internal is not None):
             return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
         if internal is not None and (why := internal.without_step(flow.dim)) is not None:
@@ -167,7 +171,9 @@ class ICNNJKO(ICNNSettings, Solver):
         counts = step_counts(flows[0].times, self.step_size)
         kept = None
         if checkpoint is not None:
-            identity = f"{self!r} in dimension {flows[0].dim} to {flows[0].times}, {len(flows)} at once"
+            identity = (
+                f"{self!r} version {self.version} in dimension {flows[0].dim} to {flows[0].times}, {len(flows)} at once"
+            )
             kept = Checkpoint(checkpoint, identity)
         with torch.no_grad(), workers() as run:
             steps = JointSteps(self, flows, generators, device, run)

@@ -10,7 +10,6 @@ import torch
 
 from problems.flow import GradientFlow
 from solvers.icnn.flow_state import FlowState
-from solvers.icnn.framed_state import state_of
 from solvers.icnn.parameter_gradients import gradients_on
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepScheme
@@ -38,15 +37,15 @@ class JointSteps:
         self.states: list[FlowState] = []
         networks = []
         for flow, generator in zip(flows, generators, strict=True):
-            self.states.append(state_of(flow, settings.output_solve).drawn_from(flow, settings, generator, device))
+            self.states.append(FlowState.drawn_from(flow, settings, generator, device))
             networks.append(self._identity(self.states[-1]))
         self.parameters = torch.cat(networks).to(device, settings.torch_dtype)
         gradients = gradients_on(self.parameters.device, run)
         self.trainer = Trainer(self.architecture, self.parameters, settings.schedule, gradients, settings.cuda_graph)
 
     def _identity(self, state: FlowState) -> torch.Tensor:
-        """Return the parameters (size,) of a network that starts as the identity, made for the particles' width."""
-        identity = self.architecture.identity(state.scale, state.generator, self.settings.sharpness)
+        """Return the parameters (size,) of a network that starts as the identity, for particles of width 1."""
+        identity = self.architecture.identity(1.0, state.generator, self.settings.sharpness)
         return torch.cat([part.flatten() for part in identity.parts()])
 
     @property
@@ -72,19 +71,24 @@ class JointSteps:
 
     def _take(self, scheme: StepScheme) -> None:
         states, weights, run = self.states, self.trainer.iteration.weights, self.run
-        for network, state in enumerate(states):
-            state.initialise(weights.of(network), scheme)
+        schedule = self.settings.schedule
+        for state in states:
+            state.initialise(scheme)
         going = [network for network, state in enumerate(states) if state.failure is None]
         objectives = {network: states[network].objectives(scheme) for network in going}
-        learning = [each for each in going if states[each].begins_to_learn(weights.of(each), objectives[each][0], run)]
+        learning = [
+            network
+            for network in going
+            if states[network].begins_to_learn(weights.of(network), objectives[network][0], scheme, schedule, run)
+        ]
         trainings = self.trainer.train(
             [state.pool for state in states],
             lambda network: next(objectives[network][1]),
             [state.generator for state in states],
-            lambda network: states[network].mean_objective(weights.of(network), objectives[network][0], run),
+            lambda network: states[network].judged(weights.of(network), objectives[network][0], run),
             learning,
             [state.batch_density for state in states],
-            [state.pace(scheme, self.settings.schedule) for state in states],
+            [state.pace(scheme, schedule) for state in states],
         )
         for network in going:
             states[network].accept(weights.of(network), objectives[network][0], trainings[network], run)

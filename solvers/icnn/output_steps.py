@@ -89,7 +89,8 @@ class OutputSteps:
             chosen = slice(2 * SOME if paired else SOLVED)
             points = pool[chosen].double()
             nodes = Nodes(points, density[chosen].double(), torch.full_like(points[:, 0], 1 / len(points)))
-        start_at(weights, *affine_step(objective, nodes.points, nodes.log_density, nodes.masses))
+        best = affine_step(objective, nodes.points, nodes.log_density, nodes.masses)
+        start_at(weights, best.matrix, best.shift)
         if pool.shape[1] <= SPREAD:
             spread_units(weights, nodes.points, nodes.masses)
         self.hidden = flat(weights)

@@ -62,10 +62,7 @@ class StepObjective:
 
         Raises ``ValueError`` where the potential gives another shape.
         """
-        slope = self.potential.gradient(x)
-        if slope.shape != x.shape:
-            raise ValueError(f"the potential's gradient at points {tuple(x.shape)} has shape {tuple(slope.shape)}")
-        return slope
+        return gradient_at(self.potential, x)
 
     def field(self, place: torch.Tensor) -> torch.Tensor:
         """Return the gradient of the interaction at the whole batch ``place`` x_θ (n, D), shape (n, D); 0 if none."""
@@ -133,6 +130,17 @@ class StepObjective:
         return mapped if self.implicitness == 1 else torch.lerp(x, mapped, self.implicitness)
 
 
+def gradient_at(potential: Potential, x: torch.Tensor) -> torch.Tensor:
+    """Return ∇V at ``x`` (n, D), shape (n, D).
+
+    Raises ``ValueError`` where the potential gives another shape.
+    """
+    slope = potential.gradient(x)
+    if slope.shape != x.shape:
+        raise ValueError(f"the potential's gradient at points {tuple(x.shape)} has shape {tuple(slope.shape)}")
+    return slope
+
+
 def derivatives_of(
     objectives: Sequence[StepObjective],
     x: torch.Tensor,
@@ -161,7 +169,7 @@ def derivatives_of(
     if all(own.internal is None for own in objectives):
         return along, torch.zeros_like(hessian)
     factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
-    there = (failed == 0).view(*x.shape[:2], 1)
+    there = (failed == 0).view(*hessian.shape[:2], 1)
     mapped_bar = torch.where(there, along, torch.nan)
     # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
     identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factor)

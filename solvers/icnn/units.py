@@ -22,8 +22,9 @@ from problems.flow import GradientFlow
 from problems.interactions import Interaction
 from problems.potentials import Flat, Potential
 from solvers.icnn.pairs import SOME, FramedInteraction, field, sums_over_pairs
-from solvers.icnn.step_objective import StepObjective, StepScheme
+from solvers.icnn.step_objective import StepObjective, StepScheme, gradient_at
 from solvers.maps import InvertibleMap
+from solvers.solver import Diverged
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class FramedPotential(Potential):
 def internal_in(internal: InternalEnergy | None, log_volume: float, energy: float) -> InternalEnergy | None:
     """Return U in coordinates of D log s = ``log_volume`` and the unit ``energy``; of an entropy, but for a constant.
 
-    Raises ``ValueError`` where that leaves the range of numbers, and ``TypeError`` for other internal energies.
+    Raises ``Diverged`` where that leaves the range of numbers, and ``TypeError`` for other internal energies.
     """
     if internal is None:
         return None
@@ -108,7 +109,7 @@ def internal_in(internal: InternalEnergy | None, log_volume: float, energy: floa
     if isinstance(internal, PowerEntropy):
         exponent = -(internal.exponent - 1) * log_volume + math.log(internal.coefficient) - math.log(energy)
         if abs(exponent) > math.log(1e300):
-            raise ValueError("the density of the particles leaves the range of numbers")
+            raise Diverged("the density of the particles leaves the range of numbers")
         return replace(internal, coefficient=math.exp(exponent))
     raise TypeError(f"no units are known of the internal energy {internal!r}")
 
@@ -126,13 +127,13 @@ class Units:
     ) -> Units:
         """Return the units for particles ``pool`` (n, D) with log-densities ``density`` (n,), in the frame.
 
-        ``potential`` is that of the flow on their device, in float64. Raises ``ValueError`` where energies are not
-        finite.
+        ``potential`` is that of the flow on their device, in float64. Raises ``Diverged`` where energies are not
+        finite, and ``ValueError`` where the potential's gradient has another shape than the points.
         """
         dim = pool.shape[1]
         interaction = placed(flow.energy.interaction, pool.device, pool.dtype)
         points = pool if interaction is None or not sums_over_pairs(interaction) else pool[:SOME]
-        force = frame.length * potential.gradient(frame.outside(points))
+        force = frame.length * gradient_at(potential, frame.outside(points))
         if interaction is not None:
             force = force + frame.length * field(interaction, frame.length * points).double()
         energy = math.sqrt(float(force.square().sum(1).mean()) / dim)
@@ -143,7 +144,7 @@ class Units:
             assert density is not None
             energy += float(internal.pressure(density.double()).mean())
         if not math.isfinite(energy):
-            raise ValueError("the forces on the particles or their pressure are not finite")
+            raise Diverged("the forces on the particles or their pressure are not finite")
         # Where the particles are, once a step: a recorded iteration cannot move its centre there.
         return cls(placed(frame, pool.device, torch.float64), energy if energy > 0 else 1.0)
 

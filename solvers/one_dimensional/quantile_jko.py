@@ -64,6 +64,7 @@ class QuantileJKO(Filter):
     """
 
     name: ClassVar[str] = "quantile-jko"
+    version: ClassVar[int] = 2
     internal_energies: ClassVar = (Entropy, PowerEntropy, None)
     interacts: ClassVar[bool] = True
     needs_density: ClassVar[bool] = True

@@ -21,6 +21,8 @@ from solvers.solver import Diverged
 MOST_ITERATIONS = 200
 # Newton decrement, squared, in units of the objective: rounding of the objective itself is about 1e-16.
 CONVERGED = 1e-20
+# Below this a decrement that no longer falls to a quarter in an iteration is rounding: of where a law is, or of V.
+ROUNDED = 1e-9
 SUFFICIENT = 1e-4
 SHORTEST = 1e-10
 
@@ -70,7 +72,7 @@ def minimise(
     """Return the minimiser (n,), the number of iterations and the last Newton decrement gᵀH⁻¹g.
 
     It starts from where the step does, or from a ``guess`` (n,) that is better, and ends with the Newton step whose
-    decrement is at most ``converged``.
+    decrement is at most ``converged``, or as small as rounding leaves it.
 
     Raises ``Diverged`` when the objective or a derivative is not finite or the line search finds nothing lower.
     """
@@ -80,14 +82,16 @@ def minimise(
         values, level = guess, lower
     if not np.isfinite(level):
         raise Diverged("starts from quantiles that do not increase, or where the potential is not finite")
+    previous = np.inf
     for iteration in range(1, MOST_ITERATIONS + 1):
         gradient, diagonal, beside = objective.derivatives(values)
         if not (np.isfinite(gradient).all() and np.isfinite(diagonal).all()):
             raise Diverged("meets derivatives of the potential that are not finite")
         direction = newton_direction(gradient, diagonal, beside, objective)
         decrement = float(-gradient @ direction)
-        if decrement <= converged:
+        if decrement <= converged or 0.25 * previous <= decrement <= ROUNDED:
             return values + direction, iteration, max(0.0, decrement)
+        previous = decrement
         length = longest(values, direction)
         while True:
             trial = values + length * direction

@@ -1,4 +1,8 @@
-"""The flow of a law in a potential on the line by steps of its quantiles: plain, midpoint, fitted, of chosen size."""
+"""The flow of a law in a potential on the line by steps of its quantiles: plain, midpoint, fitted, of chosen size.
+
+From one time to the next they are taken in the units of the law as it is in the beginning
+(``solvers.one_dimensional.own_units``), in which quantiles, step sizes and velocities below are.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,12 @@ from solvers.adaptive_steps import AdaptiveSteps
 from solvers.estimates import Estimate
 from solvers.filtering import Propagation, equal_steps
 from solvers.one_dimensional.fitted_weights import node_weights, sqrt_symkl
+from solvers.one_dimensional.own_units import OwnUnits
 from solvers.one_dimensional.quantile_map import QuantileMap, initial_values
 from solvers.one_dimensional.quantile_step import CONVERGED, QuantileObjective, minimise
 from solvers.solver import Cost, Diverged
 
-# The Newton decrement, over β⁻¹, of a last step: from within 1e-6 of the minimiser to within rounding of it.
+# The Newton decrement of a last step: from within 1e-6 of the minimiser to within rounding of it.
 NEAR = 1e-12
 
 
@@ -50,24 +55,40 @@ class QuantileSteps(Propagation):
         self.iterations, self.decrement, self.fallen_back = 0, 0.0, 0
         # Of the last fitted step: where the next one starts to look. What it finds differs by rounding alone.
         self.velocity = np.zeros(settings.nodes)
-        self.adaptive = AdaptiveSteps[Reals](self.guessed, self.fitted, sqrt_symkl, settings.tolerance, flow.horizon)
+        self.units: OwnUnits | None = None
+        self.adaptive = AdaptiveSteps[Reals](
+            lambda before, size: self.guessed(before, size / self._unit.time),
+            lambda before, size: self.fitted(before, size / self._unit.time),
+            sqrt_symkl,
+            settings.tolerance,
+            flow.horizon,
+        )
+
+    @property
+    def _unit(self) -> OwnUnits:
+        assert self.units is not None
+        return self.units
 
     def start(self) -> Estimate:
         return QuantileMap(initial_values(self.flow, self.settings.nodes))
 
     def advance(self, estimate: Estimate, start: float, stop: float) -> Estimate:
         assert isinstance(estimate, QuantileMap)
-        values, step_size = estimate.values, self.settings.step_size
+        before, step_size = self.units, self.settings.step_size
+        units = self.units = OwnUnits.of(estimate.values, self.flow)
+        if before is not None:
+            self.velocity *= before.potential.length / units.potential.length * units.time / before.time
+        values = units.inside(estimate.values)
         if step_size == "auto":
-            return QuantileMap(self.adaptive.advance(values, start, stop))
+            return QuantileMap(units.outside(self.adaptive.advance(values, start, stop)))
         take = self.plain if self.settings.order == 1 else self.second_order
         count, step_size = equal_steps(stop - start, step_size)
         for step in range(1, count + 1):
             try:
-                values = take(values, step_size)
+                values = take(values, step_size / units.time)
             except Diverged as error:
                 raise Diverged(f"{self.settings.name}: the step to t = {start + step * step_size:g} {error}") from error
-        return QuantileMap(values)
+        return QuantileMap(units.outside(values))
 
     def plain(self, before: Reals, step_size: float) -> Reals:
         """Return the values (n,) after a JKO step from ``before`` (n,).
@@ -84,9 +105,8 @@ class QuantileSteps(Propagation):
         return self._minimised(before, step_size, before + step_size * self.velocity)
 
     def _minimised(self, before: Reals, step_size: float | Reals, guess: Reals | None) -> Reals:
-        potential, beta = self.flow.potential, self.flow.inverse_temperature
         values, iterations, decrement = minimise(
-            QuantileObjective(potential, beta, step_size, before), guess, CONVERGED if guess is None else NEAR / beta
+            QuantileObjective(self._unit.potential, 1.0, step_size, before), guess, CONVERGED if guess is None else NEAR
         )
         self.iterations += iterations
         self.decrement = max(self.decrement, decrement)
@@ -113,7 +133,7 @@ class QuantileSteps(Propagation):
 
         Raises ``Diverged`` where it is not found, ``Folded`` where it folds the line.
         """
-        share = node_weights(self.flow.potential, step_size, before)
+        share = node_weights(self._unit.potential, step_size, before)
         middle = self._minimised(before, step_size * share, before + step_size * share * self.velocity)
         values = before + (middle - before) / share
         self.velocity = (values - before) / step_size

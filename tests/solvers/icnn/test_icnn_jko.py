@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -202,7 +203,7 @@ def test_a_network_that_diverges_does_not_disturb_the_others():
     family = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.2))
     problems = [family.build(1, seed, generator(seed)) for seed in range(3)]
     calls = itertools.count(1)
-    faulty = Faulty(lambda x: x if next(calls) < 8 else x + math.nan)
+    faulty = Faulty(lambda x: x if next(calls) < 2 else x + math.nan)
     spoilt = line(faulty, 0.0, 1.0, 1.0, (0.1, 0.2))
     together = QUICK.solve_batch([problems[0], spoilt, problems[2]], [generator(10), generator(11), generator(12)], CPU)
     assert isinstance(together[1], Diverged)
@@ -250,32 +251,46 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, order):
         replace(solver, learning_rate=1e-3).solve(cut_after(10**9), generator(), CPU, folder)
 
 
-def test_a_checkpoint_has_the_form_that_earlier_commits_gave_it(tmp_path):
+def test_a_checkpoint_has_the_form_that_its_version_gives_it(tmp_path):
     """Runs that were killed before an update go on after it; a form that changes needs another identity."""
     problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
     QUICK.solve(problem, generator(), CPU, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.pt", "step-1.pt"]
     found = torch.load(tmp_path / "state.pt", weights_only=True)
     assert set(found) == {"identity", "step", "state"}
-    assert found["identity"] == f"{QUICK!r} in dimension 2 to (0.1,), 1 at once"
+    assert found["identity"] == f"{QUICK!r} version {QUICK.version} in dimension 2 to (0.1,), 1 at once"
     assert found["identity"].startswith("ICNNJKO(step_size=0.1, order=1, iterations=12, ")
     assert set(found["state"]) == {"seconds", "courses"}
     (flow,) = found["state"]["courses"]
-    assert set(flow) == {"pool", "fresh", "generator", "traces", "failure", "evaluations"}
+    assert set(flow) == {
+        *("pool", "fresh", "pool_density", "fresh_density", "centres", "lengths", "affine", "nodes"),
+        *("generator", "traces", "failure", "evaluations"),
+    }
     assert set(flow["traces"]) == {"seconds", "iterations", "last_gain", "fresh_gap", "stationarity"}
 
 
-def test_a_step_that_has_converged_skips_to_the_end_of_its_schedule():
-    problem = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.3)).build(2, 0, fixed_generator(3))
-    exact = GaussianJKO(step_size=0.1).solve(problem, generator(), CPU)
-    patient = replace(SMALL, iterations=500)
-    answers = {tolerance: solved(replace(patient, tolerance=tolerance), problem) for tolerance in (0.0, 1e-4, 1e9)}
-    assert set(answers[0.0].traces["iterations"]) == {500}
+def test_nothing_is_trained_on_gaussians_and_a_converged_step_skips_to_the_end_of_its_schedule():
+    gaussian = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.3)).build(2, 0, fixed_generator(3))
+    exact = GaussianJKO(step_size=0.1).solve(gaussian, generator(), CPU)
+    answer = solved(SMALL, gaussian)
+    assert answer.traces["iterations"] == [0, 0, 0]
+    # The pool has the law's moments to the rounding of float32.
+    assert gaussian_divergence(answer.estimates[-1], exact.estimates[-1].law) < 1e-9
+    bent = line(DoubleWellPotential(1.0, 0.25), 0.3, 0.6, 2.0, (0.1,))
+    (iterations,) = solved(replace(SMALL, iterations=500, tolerance=1e9), bent).traces["iterations"]
     # Compared for the first time after two tenths, then the last fifth.
-    assert set(answers[1e9].traces["iterations"]) == {200}
-    assert 600 <= sum(answers[1e-4].traces["iterations"]) < 1500
-    # The start is 3.5 away; over fifty seeds the answer is by 2.4e-4, at most 4.6e-4, after 750 to 900 iterations.
-    assert gaussian_divergence(answers[1e-4].estimates[-1], exact.estimates[-1].law) < 1e-3
+    assert iterations == 200
+
+
+def test_steps_are_affine_where_training_has_not_made_them_better():
+    bent = line(DoubleWellPotential(1.0, 0.25), 0.3, 0.6, 2.0, (0.1,))
+    spoilt = solved(replace(SMALL, learning_rate=1.0, iterations=20, batch_size=32, pool_size=64), bent)
+    assert spoilt.traces["iterations"][0] > 0
+    fit, start = spoilt.estimates[0], bent.flow.initial
+    assert isinstance(fit, Pushforward)
+    x = torch.linspace(-1.5, 2, 8, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(fit.push(x).diff(n=2, dim=0), torch.zeros(6, 1, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert start.dim == 1
 
 
 def test_minibatches_of_cases_estimate_the_potential():
@@ -303,15 +318,12 @@ def test_results_follow_the_generator_and_not_the_threads(on_threads):
     assert not same(answers[0], solved(QUICK, problem, seed=1))
 
 
-def test_a_pool_too_small_shows_in_the_fresh_gap():
+def test_a_pool_too_small_is_not_learnt_from():
+    """Fresh particles judge every step: of 64 particles no map is kept that is worse than the best affine one."""
     problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
     keys = {"step_size": 0.1, "iterations": 400, "batch_size": 64, "width": 32, "rank": 2, "shrinkage": 0.0}
-    # In standard errors: of one run 3 to 4 and 0 to 2.
-    small, large = (
-        sum(solved(ICNNJKO(pool_size=size, **keys), problem, seed).diagnostics["fresh_gap"] for seed in range(5)) / 5
-        for size in (64, 8192)
-    )
-    assert large < 2.4 < small
+    answers = [solved(ICNNJKO(pool_size=64, **keys), problem, seed) for seed in range(3)]
+    assert all(answer.diagnostics["fresh_gap"] < 6 for answer in answers)
 
 
 @dataclass(frozen=True)
@@ -333,28 +345,38 @@ class Faulty(Potential):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_potential_that_is_not_finite_is_named_with_its_step(value):
-    # A step asks for the gradient in its 10 iterations, in 2 judgements, and then for 256 particles of the pool and
-    # 16 blocks of fresh ones.
-    calls = itertools.count(1)
-    potential = Faulty(lambda x: x if next(calls) < 29 + 3 else torch.where(x > 0, value, x))
-    solver = ICNNJKO(step_size=0.05, iterations=10, batch_size=64, width=4, pool_size=256)
+    solver = ICNNJKO(step_size=0.05, iterations=10, batch_size=64, width=16, pool_size=8192)
+    batches = itertools.count(1)
+
+    def in_training(x: torch.Tensor) -> torch.Tensor:
+        own = x**3 - x
+        return own if len(x) != 64 or next(batches) < 3 else torch.where(x > 0, value, own)
+
     with pytest.raises(Diverged) as failure:
-        solved(solver, line(potential, 0.0, 1.0, 1.0, (0.05, 0.5)))
-    assert str(failure.value).startswith(
-        "step 2 of 10 (t = 0.1): iteration 3: the gradient of the potential is not finite"
+        solved(solver, line(Faulty(in_training), 0.0, 1.0, 1.0, (0.05, 0.5)))
+    assert re.match(
+        r"step \d of 10 \(t = 0.\d+\): iteration 3: the gradient of the potential is not finite", str(failure.value)
     )
     assert str(failure.value).endswith("of 64 points")
+
+    calls = itertools.count(1)
+
+    def everywhere(x: torch.Tensor) -> torch.Tensor:
+        return x if next(calls) < 200 else torch.where(x > 0, value, x)
+
+    with pytest.raises(Diverged, match=r"step [2-9] of 10 \(t = 0\.\d+\): .* not finite"):
+        solved(solver, line(Faulty(everywhere), 0.0, 1.0, 1.0, (0.05, 0.5)))
 
 
 def test_a_gradient_of_the_wrong_shape_is_refused():
     problem = line(Faulty(lambda x: x[:, 0]), 0.0, 1.0, 1.0, (0.1,))
-    with pytest.raises(ValueError, match=r"the potential's gradient at points \(300, 1\) has shape \(300,\)"):
+    with pytest.raises(ValueError, match=r"the potential's gradient at points \(700, 1\) has shape \(700,\)"):
         solved(QUICK, problem)
 
 
 def test_training_that_diverges_says_where():
-    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
-    solver = ICNNJKO(step_size=0.1, iterations=50, batch_size=64, width=8, pool_size=256, learning_rate=1e30)
+    problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
+    solver = ICNNJKO(step_size=0.1, iterations=50, batch_size=64, width=32, pool_size=256, learning_rate=1e30)
     with pytest.raises(Diverged, match=r"step 1 of 1 \(t = 0.1\): iteration \d+: "):
         solved(solver, problem)
 

@@ -33,7 +33,7 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
         for _ in range(60):
             slopes = partial(gradients_in_blocks, run)
             trainer = Trainer(architecture, parameters, Schedule(1, 256, 0.2), slopes)
-            trainer.train([pool], lambda _: objective, [generator(23)], lambda _: 0.0, [0])
+            trainer.train([pool], lambda _: objective, [generator(23)], lambda _: torch.zeros(2), [0])
             clipped += sum(int((part == 0).sum()) for part in (weights.output, *weights.couplings))
             assert all(float(part.min()) >= 0 for part in (weights.output, *weights.couplings))
             _, hessian, _ = derivatives(fold(weights), probes)
@@ -55,7 +55,7 @@ def test_shrinkage_takes_away_output_weights_that_nothing_holds_and_nothing_else
         before = [part.clone() for part in weights.parts()]
         schedule = Schedule(100, 64, 0.02, shrinkage=shrinkage)
         trainer = Trainer(architecture, parameters, schedule, flat)
-        trainer.train([pool], lambda _: objective, [generator(23)], lambda _: 0.0, [0])
+        trainer.train([pool], lambda _: objective, [generator(23)], lambda _: torch.zeros(2), [0])
         torch.testing.assert_close(weights.output, torch.full_like(weights.output, left))
         others = [place for place, part in enumerate(weights.parts()) if part is not weights.output]
         assert all(torch.equal(before[place], weights.parts()[place]) for place in others)
@@ -80,7 +80,7 @@ def test_iterations_replayed_on_a_gpu_are_those_worked_on_one_by_one(mixture, ne
                 [pool] * networks,
                 partial(lambda objective, _: objective, objective),
                 [generator(30 + network) for network in range(networks)],
-                lambda _: 0.0,
+                lambda _: torch.zeros(2),
                 range(networks),
             )
             assert all(run.failure is None and run.iterations == 100 for run in runs)

@@ -1,0 +1,157 @@
+"""What a map of a step is judged by: its objective at particles, its stationarity, and what a hidden unit would gain.
+
+With the affine map of least objective in the place of T, the output weights f ≥ 0 of hidden units z_j are worth having
+if and only if the objective falls along one of them (the first-order condition of a convex problem in f):
+
+    g_j = E[ T̄·∇z_j + H̄:∇²z_j ] + shrinkage < 0    for some j.
+
+On particles that had no part in finding the map, g_j has a standard error, and what is within a few of them is noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from problems.linear_algebra import symmetrised
+from solvers.icnn.step_objective import StepObjective, derivatives_of
+from solvers.networks.convex_derivatives import Folded, derivatives, fold, pullback
+from solvers.networks.convex_network import Weights
+from solvers.threads import Run
+
+EXAMINED_AT_ONCE = 512
+
+MapWithJacobian = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""Gives T (n, D) and ∇T at points (n, D), (n, D, D) or, where it is the same at all of them, (1, D, D)."""
+
+
+def map_of(weights: Weights) -> MapWithJacobian:
+    """Return ∇ψ of one network (S = 1) and its Jacobian."""
+    folded = fold(weights)
+
+    def derivatives_at(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mapped, hessian, _ = derivatives(folded, x[None])
+        return mapped[0], hessian[0]
+
+    return derivatives_at
+
+
+def affine_map(matrix: torch.Tensor, shift: torch.Tensor) -> MapWithJacobian:
+    """Return x ↦ ``matrix`` x + ``shift`` and its Jacobian, in the dtype and on the device of the points."""
+    return lambda x: (x @ matrix.to(x) + shift.to(x), matrix.to(x)[None])
+
+
+def values_of(
+    mapping: MapWithJacobian,
+    points: torch.Tensor,
+    objective: StepObjective,
+    run: Run,
+    log_density: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the objective less its value for the identity at each of ``points`` (n, D), shape (n,).
+
+    Points interact with those of the same piece. ``log_density`` (n,) is theirs, where the objective carries it.
+    """
+
+    def value(piece: tuple[torch.Tensor, torch.Tensor | None]) -> torch.Tensor:
+        x, density = piece
+        return objective.values(x, *mapping(x), density)
+
+    return torch.cat(run(value, _pieces(points, log_density)))
+
+
+def examined(
+    mapping: MapWithJacobian,
+    points: torch.Tensor,
+    objective: StepObjective,
+    run: Run,
+    log_density: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, float]:
+    """Return what ``values_of`` does, and the stationarity of the map."""
+
+    def examine(piece: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[torch.Tensor, ...]:
+        x, density = piece
+        mapped, hessian = mapping(x)
+        mapped_bar, hessian_bar = bars(objective, x, mapped, hessian, density)
+        moment = mapped_bar.T @ (x - centre) + hessian_bar.sum(0)
+        return objective.values(x, mapped, hessian, density), mapped_bar.sum(0), moment
+
+    centre = points.mean(0)
+    gains, forces, moments = zip(*run(examine, _pieces(points, log_density)), strict=True)
+    force, moment = sum(forces) / len(points), sum(moments) / len(points)
+    residual = max(float(force.norm()), float(symmetrised(moment).norm()))
+    return torch.cat(gains), objective.step_size * residual
+
+
+def bars(
+    objective: StepObjective,
+    x: torch.Tensor,
+    mapped: torch.Tensor,
+    hessian: torch.Tensor,
+    log_density: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return T̄ (n, D) and H̄ (n, D, D) at ``x`` (n, D), which interact with each other; ``hessian`` as ∇T is above."""
+    fields = None
+    if objective.interaction is not None:
+        fields = objective.field(objective.intermediate_places(x, mapped))[None]
+    carried = None if log_density is None else log_density[None]
+    if objective.carries:
+        hessian = hessian.expand(len(x), -1, -1)
+    mapped_bar, hessian_bar = derivatives_of([objective], x[None], mapped[None], hessian[None], carried, fields)
+    return mapped_bar[0], hessian_bar[0].expand(len(x), -1, -1)
+
+
+def slopes_of_units(
+    mapping: MapWithJacobian,
+    weights: Weights,
+    points: torch.Tensor,
+    objective: StepObjective,
+    run: Run,
+    log_density: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the derivatives of the mean objective in the output weights of one network at a map, and their errors.
+
+    Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors.
+    """
+    folded = fold(weights)
+    found = torch.stack(run(partial(_slopes, folded, mapping, objective), _pieces(points, log_density)))
+    sizes = found.new_tensor([len(x) for x, _ in _pieces(points, log_density)])[:, None]
+    mean = found.sum(0) / len(points)
+    spread = ((found - mean * sizes).square() / sizes).sum(0) / (len(sizes) - 1)
+    return mean, (spread / len(points)).sqrt()
+
+
+def _slopes(
+    folded: Folded,
+    mapping: MapWithJacobian,
+    objective: StepObjective,
+    piece: tuple[torch.Tensor, torch.Tensor | None],
+) -> torch.Tensor:
+    x, density = piece
+    gradient_bar, hessian_bar = bars(objective, x, *mapping(x), density)
+    _, _, tape = derivatives(folded, x[None])
+    total = folded.like(x.new_zeros(folded.size))
+    pullback(folded, tape, gradient_bar[None], hessian_bar[None], total)
+    return total.output[0]
+
+
+def _pieces(points: torch.Tensor, log_density: torch.Tensor | None) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    parts = points.split(EXAMINED_AT_ONCE)
+    densities = [None] * len(parts) if log_density is None else log_density.split(EXAMINED_AT_ONCE)
+    return list(zip(parts, densities, strict=True))
+
+
+def gain(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float]:
+    """Return by how much the mean of values at the same points, (n,), has fallen, and its standard error."""
+    difference = (before - after).double()
+    return float(difference.mean()), float(difference.std()) / math.sqrt(len(difference))
+
+
+def difference(left: torch.Tensor, right: torch.Tensor) -> float:
+    """Return how far the means of two samples, (n,) and (m,), are apart, in standard errors of their difference."""
+    spread = math.sqrt(float(left.var()) / len(left) + float(right.var()) / len(right))
+    gap = abs(float(left.mean()) - float(right.mean()))
+    return gap / spread if spread else 0.0

@@ -1,0 +1,78 @@
+"""Averages of V, and of ½W∗ρ, over particles that affine maps move, as ``solvers.gaussian`` asks for them of a law.
+
+With X uniform on the particles, of mean m and covariance Σ, and S symmetric, a step among affine maps needs of V
+
+    E V(m' + S(X-m)),    E ∇V,    and the symmetric A for which    sym(A S Σ) = sym(E[∇V (X-m)ᵀ]):
+
+by Stein's identity A is E ∇²V where the law is Gaussian, and for a quadratic V in any law. V enters by values and
+gradients alone. Sums are taken in blocks of a fixed size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import scipy.linalg
+import torch
+
+from problems.gaussian_expectations import Expectations
+from problems.linear_algebra import symmetrised
+from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
+from solvers.icnn.step_objective import StepObjective
+from solvers.threads import Run
+
+BLOCK = 2048
+
+
+@dataclass
+class ParticleAverages:
+    """The averages of an objective's V and W over ``points`` (n, D), float64, on their device; results are on the CPU.
+
+    ``evaluations`` counts the gradients of V asked for.
+    """
+
+    points: torch.Tensor
+    objective: StepObjective
+    run: Run
+    evaluations: int = 0
+
+    def from_law(
+        self, mean: torch.Tensor, covariance: torch.Tensor
+    ) -> Callable[[torch.Tensor, torch.Tensor], Expectations]:
+        """Return what maps (m', S), on the CPU, to the averages over m' + S(X - m); ``mean`` is m, ``covariance`` Σ."""
+        centred = self.points - mean.to(self.points)
+        # Only changes of V count, and a constant in it would take their digits.
+        origin = self.objective.potential.value(mean.to(self.points)[None])[0]
+        interaction = self.objective.interaction
+        few = centred[:SOME] if interaction is not None and sums_over_pairs(interaction) else centred
+
+        def averages(moved: torch.Tensor, transport: torch.Tensor) -> Expectations:
+            shift, matrix = moved.to(centred), transport.to(centred)
+
+            def of_block(block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+                places = shift + block @ matrix
+                slopes = self.objective.potential_gradient(places)
+                return (self.objective.potential.value(places) - origin).sum(), slopes.sum(0), slopes.T @ block
+
+            self.evaluations += len(centred)
+            parts = zip(*self.run(of_block, centred.split(BLOCK)), strict=True)
+            value, gradient, by_transport = (torch.stack(part).sum(0).cpu() / len(centred) for part in parts)
+            if interaction is not None:
+                places = shift + few @ matrix
+                force = field(interaction, places)
+                value = value + mean_energy(interaction, places).cpu()
+                gradient = gradient + force.mean(0).cpu()
+                by_transport = by_transport + (force.T @ few / len(few)).cpu()
+            return Expectations(float(value), gradient, curvature(by_transport, transport @ covariance))
+
+        return averages
+
+
+def curvature(by_transport: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
+    """Return the symmetric A (D, D) with sym(A P) = sym(B), P = ``product`` and B = ``by_transport``; NaN if B is."""
+    if not bool(torch.isfinite(by_transport).all()):
+        return torch.full_like(product, math.nan)
+    found = scipy.linalg.solve_continuous_lyapunov(product.T.numpy(), (by_transport + by_transport.T).numpy())
+    return symmetrised(torch.from_numpy(found))
