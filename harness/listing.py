@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +66,25 @@ def print_listing(plugins: Sequence[Path]) -> None:
 
 
 def support_table(plugins: Sequence[Path]) -> Table:
-    """Return the table of the free energies that each solver declares to solve, "yes" or nothing, and of its orders."""
+    """Return the table of the free energies that each solver declares to solve, "yes" or nothing, and of its orders.
+
+    Its caption has the motions of a flow that solvers do not answer alike with default settings.
+    """
     energies = (each.__name__ if each else "no internal energy" for each in ENERGIES)
     asked = ("interaction", "observations", "stationary only", "dimensions", "order in time")
-    matrix = table("solver", *energies, *asked, title="What each solver solves")
+    matrix, unlike = table("solver", *energies, *asked, title="What each solver solves"), list[str]()
     for name, target in catalogue(plugins).targets["solver"].items():
         try:
             solver = import_target(target)
         except Exception:
             continue  # listed among the solvers, with the reason
         matrix.add_row(name, *support(solver))
+        with suppress(ValueError, TypeError):  # of settings that have no default
+            unlike += [f"{name} ({', '.join(motions)})" for motions in [solver().not_alike()] if motions]
+    if unlike:
+        matrix.caption = (
+            f"A flow that is moved, turned or in other units is answered alike, but by {'; '.join(unlike)}."
+        )
     return matrix
 
 

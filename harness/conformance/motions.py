@@ -87,7 +87,10 @@ class Motion:
         return replace(problem, flow=moved, truth=truth)
 
     def internal(self, internal: InternalEnergy | None, dim: int) -> InternalEnergy | None:
-        """Return U'."""
+        """Return U'.
+
+        Raises ``ValueError`` for an internal energy that is not known here.
+        """
         if internal is None:
             return None
         if isinstance(internal, Entropy):

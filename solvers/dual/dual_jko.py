@@ -53,10 +53,11 @@ class DualJKO(DualSettings, Filter):
     Gaussians of variance ``kernel_variance`` about the first points of the sample. ``reference`` says where pairs are
     drawn: "coupled", or "uniform" on a box about the initial mean whose coordinates have variance ``box_variance``, or
     "published", which is uniform and everything else as in the published runs (see the module).
-    ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ in units of squared length. Neither is better for
-    what it costs: on ``ornstein-uhlenbeck`` in two dimensions (t = 0.5, 10,000 samples, median of 3 seeds) quadratic
-    steps are .0013 in SymKL from the exact ones after 430 evaluations at γ = 1e-3 and .0002 after 1,150 at 1e-4,
-    entropic ones .0012 after 790 at 1e-2 and below .0001 after 3,050 at 1e-3.
+    ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ, a squared length: in units of the initial law's
+    mean variance, but with Gaussian kernels or a box, whose variances are lengths themselves, in those of x. Neither is
+    better for what it costs: on ``ornstein-uhlenbeck`` in two dimensions (t = 0.5, 10,000 samples, median of 3 seeds)
+    quadratic steps are .0013 in SymKL from the exact ones after 430 evaluations at γ = 1e-3 and .0002 after 1,150 at
+    1e-4, entropic ones .0012 after 790 at 1e-2 and below .0001 after 3,050 at 1e-3.
 
     L-BFGS stops when no entry of the gradient exceeds ``tolerance``, on bases orthonormal under the reference law and
     for unit mass, or after ``iterations``.
@@ -73,13 +74,21 @@ class DualJKO(DualSettings, Filter):
     """
 
     name: ClassVar[str] = "dual-jko"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     limits: ClassVar[Mapping[str, Limit]] = STEPS
     needs_density: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)
 
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
+
+    def not_alike(self) -> Mapping[str, str]:
+        if self.in_own_units:
+            return {}
+        given = "kernel_variance" if self.basis == "gaussian" else "box_variance"
+        reason = f"{given} and penalty are squared lengths"
+        turned = {} if self.reference == "coupled" else {"turn": "a box has axes"}
+        return {"small units": reason, "large units": reason, **turned}
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow

@@ -56,3 +56,8 @@ class DualSettings:
                 f"{self.name}: a basis must be smaller than the sample: {self.kernels} kernels and the constant, "
                 f"{self.samples} samples"
             )
+
+    @property
+    def in_own_units(self) -> bool:
+        """Whether squared lengths are in units of the initial law's, and not in those of kernels and boxes."""
+        return self.basis == "polynomial" and self.reference == "coupled"

@@ -78,6 +78,10 @@ class DualPropagation(Propagation):
         self.stopped = ""
         self.outside = 0.0
         self.share = 1.0
+        # The unit of squared length that the dual potentials and the penalty are in.
+        self.unit = 1.0
+        if settings.in_own_units:
+            self.unit = float(flow.initial.moments()[1].diagonal().mean())
 
     def start(self) -> Estimate:
         return Exact(self.flow.initial)
@@ -160,8 +164,8 @@ class DualPropagation(Propagation):
                 of_h=in_blocks(run(on_y, pairs.y.split(several)), together),
                 log_weight=log_weight[order],
                 mass=mass[order],
-                cost=(pairs.x - pairs.y).square().sum(1),
-                rate=rate,
+                cost=(pairs.x - pairs.y).square().sum(1) / self.unit,
+                rate=rate * self.unit,
                 penalty=settings.penalty,
                 regularisation=settings.regularisation,
                 run=run,
@@ -180,7 +184,7 @@ class DualPropagation(Propagation):
         entry = {"evaluations": optimum.evaluations, "residual": optimum.residual, "effective_sample": effective}
         for name, value in (entry | {"seconds": time.perf_counter() - began}).items():
             self.noted[name].append(float(value))
-        stepped = SteppedDensity(on_x, optimum.g, potential, rate, beta)
+        stepped = SteppedDensity(on_x, optimum.g, potential, rate * self.unit, beta)
         if settings.reference == "coupled":
             log_weights = optimum.weights.log()
             log_weights -= float(logsumexp(log_weights.numpy()))
@@ -188,6 +192,8 @@ class DualPropagation(Propagation):
             if effective < FEWEST_PER_DIMENSION * self.flow.dim:
                 raise Diverged(f"{where}: the density rests on {effective:.1f} of {len(log_weights)} points")
             mean, covariance = weighted_moments(np.exp(log_weights.numpy()), pairs.x.numpy())
+            if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
+                raise Diverged(f"{where}: the moments of the law are not finite")
         return stepped, mean, covariance, pairs.of_x.region
 
     def _as_published(self, objective: DualObjective, log_volume: float) -> Optimum:

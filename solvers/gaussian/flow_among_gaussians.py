@@ -136,7 +136,9 @@ def implicit_map(
     height = functional(mean, transport, found.value)
     if not math.isfinite(height):
         raise Diverged("E V is not finite")
-    history, beginning, slack = History(covariance.diagonal().sqrt()), height, ROUNDING * (1 + abs(height))
+    # Rounding of J is that of its terms, in whichever unit of energy: that of the distance and of the entropy.
+    unit = min(1.0, float(covariance.diagonal().sum()) / h + 1 / beta)
+    history, beginning, slack = History(covariance.diagonal().sqrt()), height, ROUNDING * (unit + abs(height))
     stalled, least = 0, math.inf
     for iteration in range(MOST_ITERATIONS):
         if not bool(torch.isfinite(found.gradient).all() and torch.isfinite(found.hessian).all()):

@@ -78,6 +78,11 @@ class GaussianVariational(Solver):
     def check_times(self, times: Sequence[float]) -> None:
         step_counts(times, self.step_size)
 
+    def not_alike(self) -> Mapping[str, str]:
+        return {
+            "turn": "averages over Gaussians are taken at nodes along the axes, of which SymKL is off by 1e-4 or less"
+        }
+
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
         if not isinstance(flow.initial, Gaussian):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
 
@@ -23,6 +24,8 @@ from solvers.networks.convex_network import Weights
 from solvers.threads import Run
 
 EXAMINED_AT_ONCE = 512
+# Widths, in their own, to which particles are spread where a step may have no minimum.
+WIDTHS = (64.0, 256.0, 1024.0)
 
 MapWithJacobian = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Gives T (n, D) and ∇T at points (n, D), (n, D, D) or, where it is the same at all of them, (1, D, D)."""
@@ -142,6 +145,18 @@ def _pieces(points: torch.Tensor, log_density: torch.Tensor | None) -> list[tupl
     parts = points.split(EXAMINED_AT_ONCE)
     densities = [None] * len(parts) if log_density is None else log_density.split(EXAMINED_AT_ONCE)
     return list(zip(parts, densities, strict=True))
+
+
+def falls_without_end(
+    objective: StepObjective, points: torch.Tensor, run: Run, log_density: torch.Tensor | None = None
+) -> bool:
+    """Return whether the objective falls as ``points`` (n, D) of mean near 0 are spread further and further."""
+    identity, origin = torch.eye(points.shape[1], dtype=points.dtype), torch.zeros(points.shape[1], dtype=points.dtype)
+    means = [
+        float(values_of(affine_map(width * identity, origin), points, objective, run, log_density).mean())
+        for width in WIDTHS
+    ]
+    return means[0] < 0 and all(after < before for before, after in pairwise(means))
 
 
 def gain(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float]:

@@ -37,13 +37,14 @@ from solvers.icnn.examination import (
     affine_map,
     difference,
     examined,
+    falls_without_end,
     gain,
     map_of,
     slopes_of_units,
     values_of,
 )
 from solvers.icnn.free_energy import free_energy
-from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps
+from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat
 from solvers.icnn.pairs import sums_over_pairs
 from solvers.icnn.parameter_gradients import pushed_with_density
 from solvers.icnn.ridges import lay_ridges
@@ -221,11 +222,12 @@ class FlowState:
         """Find the units of the next step, from where its particles are; where there are none, the flow fails."""
         if self.failure is not None:
             return
+        self.failure = flatness(self.pool)
+        if self.failure is not None:
+            return
+        potential = self._in_preconditioner(self.potential)
         try:
-            require_volume(self.pool)
-            self.units = Units.of(
-                self.flow, self.frame, self._in_preconditioner(self.potential), self.pool, self.pool_density
-            )
+            self.units = Units.of(self.flow, self.frame, potential, self.pool, self.pool_density)
         except Diverged as error:
             self.failure = str(error)
 
@@ -280,9 +282,11 @@ class FlowState:
         try:
             found = best_affine_step(objective, self.pool, self.pool_density, run)
         except Diverged as error:
-            if scheme.affine_start:
+            if falls_without_end(objective, self.fresh, run, self._carried(self.fresh_density)):
+                self.failure = f"the step has no minimum, the objective falls as far as the law is spread ({error})"
+            elif scheme.affine_start:
                 self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
-            return not scheme.affine_start
+            return self.failure is None
         self.evaluations += found.evaluations
         if self._sampled:
             start_at(weights, found.matrix, found.shift)
@@ -294,11 +298,17 @@ class FlowState:
             if self._better(before, self._values(best, objective, run)):
                 return True
         start_at(weights, *self.best)
+        before = flat(weights)
         lay_ridges(weights, self.fresh, self.sharpness, self.generator)
         slopes, errors = slopes_of_units(best, weights, self.fresh, objective, run, self._carried(self.fresh_density))
         self.evaluations += len(self.fresh)
         noise = WORTH_TRAINING / math.sqrt(self.effective) * errors
-        return bool((slopes + self._shrinkage(schedule) < -noise).any())
+        gaining = slopes + self._shrinkage(schedule) < -noise
+        if bool(gaining[1::2].any()):
+            # Where units as they were gain as well, they learn better than ridges do.
+            set_flat(weights, before)
+            return True
+        return bool(gaining.any())
 
     def _better(self, values: torch.Tensor, others: torch.Tensor) -> bool:
         """Return whether values at all fresh particles, (m,), are lower than ``others`` by more than their noise."""
@@ -446,14 +456,20 @@ class FlowState:
             self._add_map(weights, step)
 
 
-def require_volume(points: torch.Tensor) -> None:
-    """Raise ``Diverged`` where ``points`` (n, D) of mean about 0 lie in a subspace, as far as rounding can tell."""
+def set_flat(weights: Weights, parameters: torch.Tensor) -> None:
+    """Give one network (S = 1) the ``parameters`` (size,), in place."""
+    parts = parameters.split([part.numel() for part in weights.parts()])
+    for part, own in zip(weights.parts(), parts, strict=True):
+        part.copy_(own.view(part.shape))
+
+
+def flatness(points: torch.Tensor) -> str | None:
+    """Return in words that ``points`` (n, D) of mean about 0 lie in a subspace, as far as rounding can tell, if so."""
     spectrum = torch.linalg.eigvalsh((points.double().T @ points.double() / len(points)).cpu())
-    if not float(spectrum[0]) > FLATTEST * float(spectrum[-1]):
-        raise Diverged(
-            f"the covariance of the particles has no full rank (its least eigenvalue is {float(spectrum[0]):.3g} of "
-            f"{float(spectrum[-1]):.3g})"
-        )
+    if float(spectrum[0]) > FLATTEST * float(spectrum[-1]):
+        return None
+    least, most = float(spectrum[0]), float(spectrum[-1])
+    return f"the covariance of the particles has no full rank (its least eigenvalue is {least:.3g} of {most:.3g})"
 
 
 def has_internal(flow: GradientFlow) -> bool:

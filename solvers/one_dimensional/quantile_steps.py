@@ -105,9 +105,10 @@ class QuantileSteps(Propagation):
         return self._minimised(before, step_size, before + step_size * self.velocity)
 
     def _minimised(self, before: Reals, step_size: float | Reals, guess: Reals | None) -> Reals:
-        values, iterations, decrement = minimise(
-            QuantileObjective(self._unit.potential, 1.0, step_size, before), guess, CONVERGED if guess is None else NEAR
-        )
+        objective = QuantileObjective(self._unit.potential, 1.0, step_size, before)
+        # A law that leaves every box does so in infinities, of which the search says what it meets.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values, iterations, decrement = minimise(objective, guess, CONVERGED if guess is None else NEAR)
         self.iterations += iterations
         self.decrement = max(self.decrement, decrement)
         return values

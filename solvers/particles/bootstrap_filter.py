@@ -21,6 +21,7 @@ from problems.references.exact_filter import ImpossibleObservation
 from problems.validation import require_choice, require_counts, require_number, require_positive
 from solvers.estimates import Conditioned, Estimate, LogLikelihood, Particles
 from solvers.filtering import Filter, Propagation, equal_steps
+from solvers.origin import origin_of
 from solvers.particles.euler_maruyama import BLOCK_ELEMENTS, drift_of, follow
 from solvers.particles.resampling import SCHEMES
 from solvers.solver import Cost, step_counts
@@ -118,7 +119,9 @@ class ParticlePropagation(Propagation):
         particles = self.resampled(estimate)
         count, step_size = equal_steps(stop - start, self.settings.step_size)
         noise_scale = math.sqrt(2 * step_size / self.flow.inverse_temperature)
-        drift = drift_of(self.flow.potential, step_size, self.device, DTYPES[self.settings.dtype])
+        dtype = DTYPES[self.settings.dtype]
+        origin = origin_of(self.flow.initial, dtype)
+        drift = drift_of(self.flow.potential, step_size, self.device, dtype, origin)
 
         def move(numbered: tuple[torch.Generator, torch.Tensor]) -> torch.Tensor:
             stream, points = numbered

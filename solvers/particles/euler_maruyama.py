@@ -30,12 +30,13 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import DTYPES, placed
+from problems.devices import DTYPES
 from problems.flow import Entropy, InternalEnergy
 from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
+from solvers.origin import origin_of, potential_about
 from solvers.particles.interacting_particles import InteractingParticles
 from solvers.preconditioning.curvature import PRECONDITIONERS, preconditioner_of, unsupported_preconditioner
 from solvers.solver import Cost, Diverged, Solution, Solver, step_counts
@@ -82,28 +83,46 @@ class LinearDrift(Drift):
 
 
 class GradientDrift(Drift):
-    """The drift -h ∇V(X) of any potential, a row a point (n, D)."""
+    """The drift -h ∇V(X) of any potential, a row a point (n, D), counted from an ``origin`` (D,) if there is one."""
 
-    def __init__(self, potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> None:
-        self.potential = placed(potential, device, dtype)
+    def __init__(
+        self,
+        potential: Potential,
+        step_size: float,
+        device: torch.device,
+        dtype: torch.dtype,
+        origin: torch.Tensor | None = None,
+    ) -> None:
+        self.potential, self.origin = potential_about(potential, origin, device, dtype), origin
         self.step_size = step_size
         self.device, self.dtype = device, dtype
 
     def enter(self, points: torch.Tensor) -> torch.Tensor:
-        return points.to(self.device, self.dtype, copy=True)
+        from_origin = points if self.origin is None else points - self.origin
+        return from_origin.to(self.device, self.dtype, copy=True)
 
     def leave(self, state: torch.Tensor) -> torch.Tensor:
-        return state.to("cpu", torch.float64, copy=True)
+        from_origin = state.to("cpu", torch.float64, copy=True)
+        return from_origin if self.origin is None else from_origin + self.origin
 
     def add_to(self, increment: torch.Tensor, state: torch.Tensor) -> None:
         increment.sub_(self.potential.gradient(state), alpha=self.step_size)
 
 
-def drift_of(potential: Potential, step_size: float, device: torch.device, dtype: torch.dtype) -> Drift:
-    """Return the fastest drift that the potential allows, on ``device`` and in ``dtype``."""
+def drift_of(
+    potential: Potential,
+    step_size: float,
+    device: torch.device,
+    dtype: torch.dtype,
+    origin: torch.Tensor | None = None,
+) -> Drift:
+    """Return the fastest drift that the potential allows, on ``device`` and in ``dtype``.
+
+    Points are counted from the ``origin`` (D,), or in a quadratic potential from its centre.
+    """
     if isinstance(potential, Quadratic):
         return LinearDrift(potential, step_size, device, dtype)
-    return GradientDrift(potential, step_size, device, dtype)
+    return GradientDrift(potential, step_size, device, dtype, origin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +196,10 @@ class EulerMaruyama(Solver):
             observed, noise = together.follow(points, size, streams, counts)
             return Solution(flow.times, tuple(map(Particles, observed)), cost, {"field_noise": noise})
         preconditioner = preconditioner_of(self.preconditioner, flow)
-        drift = drift_of(preconditioner.potential_in(flow.potential), self.step_size, device, DTYPES[self.dtype])
+        dtype = DTYPES[self.dtype]
+        # The coordinates of a preconditioner have an origin of their own, the mode.
+        origin = origin_of(flow.initial, dtype) if preconditioner.root is None else None
+        drift = drift_of(preconditioner.potential_in(flow.potential), self.step_size, device, dtype, origin)
         initial = preconditioner.to_coordinates(flow.initial.sample(self.particles, generator))
         blocks = initial.split(size)
         streams = block_generators(len(blocks), generator, device)

@@ -8,6 +8,7 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from problems.laws import Gaussian, Law
+from solvers.solver import Diverged
 
 # A Sobol' point may lie on the boundary of the unit cube, which no normal variable maps to.
 SMALLEST_UNIFORM = 2.0**-32
@@ -29,14 +30,27 @@ def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> t
     return torch.where((failed == 0)[:, None, None], torch.baddbmm(mean, centred, change.mT), torch.nan)
 
 
+def factor_of(covariance: torch.Tensor) -> torch.Tensor:
+    """Return the Cholesky factor (D, D) of the covariance (D, D) of a law.
+
+    Raises ``Diverged`` where it has no full rank.
+    """
+    factor: torch.Tensor
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if int(failed):
+        raise Diverged("the covariance of the initial law has no full rank: its mass lies in a subspace")
+    return factor
+
+
 def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
     """Return ``n`` points (n, D), each distributed as ``law`` and together more even than independent draws.
 
     A Gaussian law is sampled at a scrambled Sobol' sequence (Owen, Annals of Statistics 25, 1997), other laws by
-    independent draws; both are matched to the mean and covariance of the law.
+    independent draws; both are matched to the mean and covariance of the law. Raises ``Diverged`` where that has no
+    full rank.
     """
     mean, covariance = law.moments()
-    factor = torch.linalg.cholesky(covariance)
+    factor = factor_of(covariance)
     if isinstance(law, Gaussian):
         seed = int(torch.randint(2**31, (), generator=generator))
         uniform = SobolEngine(law.dim, scramble=True, seed=seed).draw(n, dtype=torch.float64)
@@ -52,7 +66,8 @@ def stratified_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tens
     Many more draws are cut in halves of equal numbers, across one coordinate after the other, until as many cells are
     left as points are asked for, and one is taken from each (stratified sampling, Cochran, Sampling Techniques, 1977,
     chapter 5): averages of functions that vary slowly then have far less noise than those of n draws, down to that of
-    all of them. The points are matched to the mean and covariance of the law, and come in random order.
+    all of them. The points are matched to the mean and covariance of the law, and come in random order. Raises
+    ``Diverged`` where the covariance has no full rank.
     """
     mean, covariance = law.moments()
     points = law.sample(CANDIDATES * n, generator)
@@ -66,7 +81,7 @@ def stratified_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tens
         cells *= 2
     chosen = torch.randint(CANDIDATES, (n,), generator=generator) + CANDIDATES * torch.arange(n)
     own = points[order[chosen]][torch.randperm(n, generator=generator)]
-    return matched(own[None], mean, torch.linalg.cholesky(covariance)[None])[0]
+    return matched(own[None], mean, factor_of(covariance)[None])[0]
 
 
 def even_batches(

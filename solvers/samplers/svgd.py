@@ -33,18 +33,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from problems.devices import DTYPES, placed
+from problems.devices import DTYPES
 from problems.flow import GradientFlow
 from problems.potentials import FiniteSum, Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
+from solvers.origin import origin_of, potential_about
 from solvers.preconditioning.curvature import PRECONDITIONERS, Preconditioner, mean_curvature, without_hessian
 from solvers.samplers.optimisers import OPTIMISERS, Optimiser
 from solvers.samplers.stein import (
@@ -169,6 +170,12 @@ class SVGD(Solver):
     def sample_size(self) -> int | None:
         return self.particles
 
+    def not_alike(self) -> Mapping[str, str]:
+        if self.preconditioner != "identity":
+            return {}
+        reason = "learning_rate is a length, with preconditioner 'hessian' one in deviations of the law"
+        return {"small units": reason, "large units": reason}
+
     def unsupported(self, problem: Problem) -> str | None:
         if (
             self.preconditioner == "hessian"
@@ -190,13 +197,19 @@ class SVGD(Solver):
         """
         flow = problem.flow
         dtype = DTYPES[self.dtype]
-        points = flow.initial.sample(self.particles, generator).to(device, dtype, copy=True)
-        potentials = self._potentials(placed(flow.potential, device, dtype), generator)
+        # Minibatches are asked where the points are; where they are far from the origin that wants float64.
+        origin = origin_of(flow.initial, dtype) if self.minibatch is None else None
+        drawn = flow.initial.sample(self.particles, generator)
+        points = (drawn if origin is None else drawn - origin).to(device, dtype, copy=True)
+        potentials = self._potentials(potential_about(flow.potential, origin, device, dtype), generator)
         kernel, beta, renewals = KERNELS[self.kernel], flow.inverse_temperature, self._renewals()
         with torch.no_grad(), workers() as run:
             for iteration, potential in enumerate(itertools.islice(potentials, self.iterations), 1):
                 if iteration in renewals:
-                    preconditioner, optimiser = self._preconditioner(flow, points, run, iteration), self._optimiser()
+                    preconditioner, optimiser = (
+                        self._preconditioner(flow, points, origin, run, iteration),
+                        self._optimiser(),
+                    )
                     flat = preconditioner.to_coordinates(points)
                 scores = _gradients(potential, points, run).mul_(-beta)
                 try:
@@ -211,6 +224,7 @@ class SVGD(Solver):
                 optimiser.move(flat, direction)
                 points = preconditioner.from_coordinates(flat)
             answer = points.to("cpu", torch.float64)
+            answer = answer if origin is None else answer + origin
             scores = _gradients(flow.potential, answer, run).mul_(-beta)
             discrepancy, of_exact_draws = kernel_stein_discrepancy(answer, scores, run)
         return Solution(
@@ -230,10 +244,12 @@ class SVGD(Solver):
         halvings = range(1, PRECONDITIONER_HALVINGS + 1) if self.preconditioner == "hessian" else ()
         return {1} | {1 + (self.iterations >> halving) for halving in halvings}
 
-    def _preconditioner(self, flow: GradientFlow, points: torch.Tensor, run: Run, iteration: int) -> Preconditioner:
+    def _preconditioner(
+        self, flow: GradientFlow, points: torch.Tensor, origin: torch.Tensor | None, run: Run, iteration: int
+    ) -> Preconditioner:
         if self.preconditioner == "identity":
             return Preconditioner()
-        potential = placed(flow.potential, points.device, torch.float64)
+        potential = potential_about(flow.potential, origin, points.device, torch.float64)
         try:
             return mean_curvature(potential, points, flow.inverse_temperature, run)
         except Diverged as error:

@@ -27,6 +27,12 @@ from solvers.estimates import DensityEstimate, Estimate, Exact, Particles
 from solvers.solver import Cost, Solution, Solver, step_counts
 
 
+def stretched(law: Law) -> Gaussian:
+    """Return a Gaussian whose variances are off by a length of their own."""
+    mean, covariance = law.moments()
+    return Gaussian(mean, covariance + 1e-14 * torch.eye(len(mean), dtype=mean.dtype))
+
+
 @cache
 def exhibits() -> Sequence[Exhibit]:
     return gallery({"ornstein-uhlenbeck": problems.BUILTIN["ornstein-uhlenbeck"]})
@@ -208,6 +214,13 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
         {"answer": answering(lambda t, g, p: Particles(points(p.flow.initial, g)))},
         "that of the initial law",
     ),
+    ("answers alike", {"answer": answering(lambda t, g, p: Particles(points(t, g) + 0.3))}, "standard errors apart"),
+    (
+        "answers alike",
+        {"answer": answering(lambda t, g, p: Exact(stretched(t)))},
+        "between two seeds 0",
+    ),
+    ("answers alike", {"not_alike": lambda self: {"mirror": "left is right"}}, "not_alike names mirror"),
 ]
 
 
