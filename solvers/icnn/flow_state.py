@@ -219,7 +219,10 @@ class FlowState:
         self.pool, self.fresh = self.frame.inside(own).to(self.pool), self.frame.inside(others).to(self.fresh)
 
     def initialise(self, scheme: StepScheme) -> None:
-        """Find the units of the next step, from where its particles are; where there are none, the flow fails."""
+        """Find the units of the next step, from where its particles are; where there are none, the flow fails.
+
+        It fails by its ``failure``, and nothing is raised: others of the batch go on.
+        """
         if self.failure is not None:
             return
         self.failure = flatness(self.pool)
