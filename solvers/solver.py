@@ -104,7 +104,8 @@ class Solver(ABC):
     ``needs_density``      False         the initial law must have a density
     ``most_dimensions``    None          most dimensions it solves in; ``None``: any
     ``orders``             ()            orders of the error in the step size: one, or those that a setting
-                                         ``order`` chooses among; none without time steps
+                                         ``order`` chooses among; none without time steps, and where a
+                                         ``step_size`` is no flow time, as a sampler's
     ``needs``              {}            modules of other packages that it imports when it solves, each with the
                                          command that installs it; without one of them it is "unavailable"
     ``resumes``            False         takes a folder ``checkpoint``, see below

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.catalogue import Catalogue, Kind, catalogue, import_target
+from harness.catalogue import BUILTIN, Catalogue, Kind, catalogue, import_target
 from harness.conformance import measures as measure_contract
 from harness.conformance import problems as problem_contract
 from harness.conformance import solvers as solver_contract
@@ -50,7 +50,19 @@ def examine(kind: Kind, name: str, components: Catalogue) -> list[Verdict]:
         subject = trial(kind, name, components)
     except Exception as error:
         return [Verdict("imports", False, f"{type(error).__name__}: {error}")]
+    if kind == "problem" and name not in BUILTIN["problem"]:
+        undeclared = undeclared_dimensions(subject)
+        if undeclared is not None:
+            return [Verdict("dimensions", False, undeclared)]
     return [verdict(check, run, subject) for check, run in CHECKS[kind].items()]
+
+
+def undeclared_dimensions(subject: ProblemTrial) -> str | None:
+    """Return what a family must declare of its dimensions before anything else can be checked, or ``None``."""
+    try:
+        return subject.undeclared
+    except Exception:
+        return None  # what its checks will say
 
 
 def trial(kind: Kind, name: str, components: Catalogue, settings: Mapping[str, Any] | None = None) -> Any:

@@ -39,6 +39,21 @@ class ProblemTrial:
         return variants(self.component.name, self.component)
 
     @cached_property
+    def undeclared(self) -> str | None:
+        """What to declare where ``dims()`` says that any dimension exists and ``build`` knows but some, or ``None``."""
+        for family in self.families:
+            if family.dims() is None:
+                refused = {dim: error for dim in DIMS if (error := refusal(family, dim)) is not None}
+                known = tuple(dim for dim in DIMS if dim not in refused)
+                if refused and known:
+                    dim, error = next(iter(refused.items()))
+                    return (
+                        f"dims() is None, any dimension, but build refuses {dim} ({error}): let dims() return "
+                        f"{known!r}, or all dimensions that there are"
+                    )
+        return None
+
+    @cached_property
     def instances(self) -> list[Instance]:
         """The instances that the checks use."""
         return [
@@ -53,3 +68,12 @@ class ProblemTrial:
             if instance.problem.truth is not None:
                 for t in instance.problem.flow.times:
                     yield f"{instance.title} at t = {t:g}", instance, t, instance.problem.truth(t)
+
+
+def refusal(family: ProblemFamily, dim: int) -> str | None:
+    """Return why ``build`` raises ``ValueError`` in this dimension, or ``None`` where it does not."""
+    try:
+        family.build(dim, 0, generator(0))
+    except ValueError as error:
+        return str(error)
+    return None

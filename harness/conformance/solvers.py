@@ -66,13 +66,18 @@ def refuses_unreachable_times(trial: SolverTrial) -> str:
     """
     if "step_size" not in trial.component.__dataclass_fields__:
         return "no step size"
+    if not trial.component.orders:
+        return "no order in time is declared: step_size is no flow time"
     solver = make("solver", trial.component, {"step_size": 0.25})
     for times in ((0.1,), (0.25, 0.3)):
         try:
             solver.check_times(times)
         except ValueError:
             continue
-        raise Violation(f"step_size 0.25 is accepted for times {times}")
+        raise Violation(
+            f"step_size 0.25 is accepted for times {times}: check_times must refuse it, or, where step_size is no flow "
+            f"time, orders must be ()"
+        )
     solver.check_times((0.25, 1.0))
     return "steps must reach every time"
 

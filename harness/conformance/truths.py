@@ -11,6 +11,7 @@ from harness.conformance.densities import STANDARD_ERRORS, check_density, requir
 from harness.conformance.instances import ProblemTrial
 from problems.flow import Entropy, GradientFlow
 from problems.laws import Density, Empirical, Law
+from problems.observations import same_time
 from problems.problem import Problem
 
 DRAWS = 20_000
@@ -118,19 +119,37 @@ def stated_rates(flow: GradientFlow, law: Law, centre: torch.Tensor) -> list[tor
 
 
 def observed_rates(problem: Problem, t: float, centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return d E[X]/dt (D,) and d E|X - centre|²/dt (1,) of the truth at t, by central differences."""
+    """Return d E[X]/dt (D,) and d E|X - centre|²/dt (1,) of the truth at t, by differences between observations."""
     assert problem.truth is not None
     flow = problem.flow
     if problem.stationary:
         return torch.zeros(flow.dim, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    step = 0.01 * t
-    (mean_after, covariance_after), (mean_before, covariance_before) = (
-        problem.truth(t + step).moments(),
-        problem.truth(t - step).moments(),
-    )
+    offsets, weights = difference_rule(problem, t)
 
     def second(mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
         return (covariance.trace() + (mean - centre).square().sum())[None]
 
-    change = second(mean_after, covariance_after) - second(mean_before, covariance_before)
-    return (mean_after - mean_before) / (2 * step), change / (2 * step)
+    mean_rate, second_rate = torch.zeros(flow.dim, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for offset, weight in zip(offsets, weights, strict=True):
+        mean, covariance = problem.truth(t + offset).moments()
+        mean_rate += weight * mean
+        second_rate += weight * second(mean, covariance)
+    return mean_rate, second_rate
+
+
+def difference_rule(problem: Problem, t: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return times about t, less t, and weights of a difference quotient of second order that meets no observation.
+
+    At an observation a truth jumps, and at its time it is the law after it: the times are all from the last one to
+    before the next, to both sides of t where there is room, else to one.
+    """
+    times = problem.observations.times if problem.observations is not None else ()
+    before = min((max(0.0, t - time) for time in times if time <= t or same_time(time, t)), default=math.inf)
+    after = min((time - t for time in times if time > t and not same_time(time, t)), default=math.inf)
+    step = 0.01 * t
+    if before > step and after > step:
+        return (-step, step), (-0.5 / step, 0.5 / step)
+    forward = after >= before
+    step = min(step, (after if forward else before) / 3)
+    sign = 1.0 if forward else -1.0
+    return (0.0, sign * step, sign * 2 * step), tuple(sign * weight / (2 * step) for weight in (-3.0, 4.0, -1.0))
