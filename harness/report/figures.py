@@ -17,6 +17,7 @@ from harness.report.draws_and_steps_figures import plot_draws_and_steps
 from harness.report.energy_figures import draw_energies
 from harness.report.filtering import draw_filtering
 from harness.report.palette import GREY, colours, paper_style
+from harness.report.work_precision import draw_work_and_precision
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def write_figures(
     written = []
     filters = iter(()) if traces is None else draw_filtering(frame, traces)
     closer = chain(plot_draws_and_steps(frame, traces, projections, data), draw_energies(frame, traces))
-    for name, figure in chain(draw(frame), closer, filters):
+    for name, figure in chain(draw(frame), draw_work_and_precision(frame), closer, filters):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)

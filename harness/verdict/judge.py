@@ -36,11 +36,14 @@ class Judged:
     ``pairs`` has a row a problem and pair of solvers (``one``, ``other``) and measure: ``instances`` in common, mean
     ``difference`` of g(excess) and ``half`` its 95 % interval, ``effect`` in deviations, ``p``, and whether that
     difference may tell the one better (``one_may``), or the other (``other_may``).
+    ``states`` has a row a problem, solver and measure: ``mean`` of g(excess), ``excess`` and ``error`` as above, and
+    whether it is ``told`` from 0, where the solver is ``floored``: exact draws are known beside it.
     """
 
     contests: tuple[Contest, ...]
     standings: pd.DataFrame
     pairs: pd.DataFrame
+    states: pd.DataFrame
 
 
 def judge(frame: pd.DataFrame) -> Judged:
@@ -50,7 +53,7 @@ def judge(frame: pd.DataFrame) -> Judged:
     states["told"] = corrected(states["p"].where(~states["exact"]).to_numpy(dtype=float)) < LEVEL
     pairs = pd.DataFrame([row for place, each in enumerate(held) for row in pairs_of(place, each)], columns=PAIRS)
     pairs = guarded(pairs, states)
-    return Judged(held, standings(held, states, pairs), pairs)
+    return Judged(held, standings(held, states, pairs), pairs, states)
 
 
 STATES = ["contest", "label", "metric", "count", "mean", "half", "p", "exact", "excess", "error", "floored"]
