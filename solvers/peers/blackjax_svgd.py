@@ -52,6 +52,10 @@ class BlackjaxSVGD(Solver):
     def sample_size(self) -> int | None:
         return self.particles
 
+    def not_alike(self) -> Mapping[str, str]:
+        reason = "learning_rate is a length"
+        return {"small units": reason, "large units": reason}
+
     def unsupported(self, problem: Problem) -> str | None:
         return unwritten(problem)
 
