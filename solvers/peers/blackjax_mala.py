@@ -60,7 +60,7 @@ class BlackjaxMALA(Chains):
         Raises ``Diverged`` where they are not finite.
         """
         stages, flow = Stages(), problem.flow
-        with stages.stage("import"):
+        with stages.importing():
             import blackjax
             import jax
             from blackjax.adaptation.step_size import dual_averaging_adaptation, find_reasonable_step_size

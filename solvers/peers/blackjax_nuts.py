@@ -47,7 +47,7 @@ class BlackjaxNUTS(Chains):
         Raises ``Diverged`` where they are not finite.
         """
         stages, flow = Stages(), problem.flow
-        with stages.stage("import"):
+        with stages.importing():
             import blackjax
             import jax
             from blackjax.adaptation.base import get_filter_adapt_info_fn

@@ -65,7 +65,7 @@ class BlackjaxSVGD(Solver):
         Raises ``Diverged`` where they are not finite.
         """
         stages, flow, dtype = Stages(), problem.flow, DTYPES[self.dtype]
-        with stages.stage("import"):
+        with stages.importing():
             import blackjax
             import jax
             import optax

@@ -80,7 +80,7 @@ class Diffrax(Solver):
         Raises ``Diverged`` when they are not finite.
         """
         stages, flow = Stages(), problem.flow
-        with stages.stage("import"):
+        with stages.importing():
             import diffrax
             import jax
             import lineax

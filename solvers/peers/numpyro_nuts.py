@@ -49,7 +49,7 @@ class NumPyroNUTS(Chains):
         Raises ``Diverged`` where they are not finite.
         """
         stages, flow = Stages(), problem.flow
-        with stages.stage("import"):
+        with stages.importing():
             import jax
             from numpyro.infer import MCMC, NUTS
         function, parameters = log_density(flow)

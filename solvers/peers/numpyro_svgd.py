@@ -67,7 +67,7 @@ class NumPyroSVGD(Solver):
         Raises ``Diverged`` where they are not finite.
         """
         stages, flow, dtype = Stages(), problem.flow, DTYPES[self.dtype]
-        with stages.stage("import"):
+        with stages.importing():
             import jax
             import numpyro
             from numpyro.contrib.einstein import SVGD, RBFKernel

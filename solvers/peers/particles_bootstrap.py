@@ -12,8 +12,7 @@ is observed are steps of a likelihood of 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +25,7 @@ from problems.problem import Problem
 from problems.validation import require_counts, require_number, require_positive
 from solvers.estimates import Estimate, Particles, importance
 from solvers.filtering import equal_steps, summary, timeline
+from solvers.peers import numpys_stream
 from solvers.peers.stages import Stages
 from solvers.solver import Diverged, Solution, Solver, step_counts
 
@@ -65,7 +65,7 @@ class ParticlesBootstrap(Solver):
         Raises ``Diverged`` when particles are not finite, or an observation leaves nothing of them.
         """
         stages, stops = Stages(), legs(problem)
-        with stages.stage("import"):
+        with stages.importing():
             import particles
             from particles.distributions import ProbDist
             from particles.state_space_models import Bootstrap, StateSpaceModel
@@ -110,7 +110,7 @@ class ParticlesBootstrap(Solver):
             def PY(self, t: int, xp: Reals, x: Reals) -> Any:
                 return Observed(x)
 
-        with stages.stage("run"), numpys_global_stream(generator):
+        with stages.stage("run"), numpys_stream.lent(generator):
             likelihoods = [stop.likelihood(problem) for stop in stops]
             run = particles.SMC(
                 fk=Bootstrap(ssm=Model(), data=likelihoods), N=self.particles, ESSrmin=self.threshold, collect="off"
@@ -205,17 +205,6 @@ def noted(
         **summary(before, "predictive"),
         **summary(answer, "posterior"),
     }
-
-
-@contextmanager
-def numpys_global_stream(generator: torch.Generator) -> Iterator[None]:
-    """Have NumPy's global stream start from a seed of the ``generator``'s meanwhile, and put it back in the end."""
-    state = np.random.get_state()  # noqa: NPY002 - the library draws from it
-    np.random.seed(int(torch.randint(2**31, (), generator=generator)))  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
 
 
 def resampled_once(particles: Any) -> None:

@@ -69,7 +69,7 @@ class PyPDE(Solver):
         """
         stages, amiss, flow = Stages(), Amiss(), problem.flow
         assert isinstance(flow.initial, Density)
-        with stages.stage("import"):
+        with stages.importing():
             import pde
             from pde.solvers.scipy import ScipySolverError
         with stages.stage("run"):

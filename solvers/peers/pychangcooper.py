@@ -67,7 +67,7 @@ class PyChangCooper(Solver):
         stages, amiss, flow = Stages(), Amiss(), problem.flow
         counts = step_counts(flow.times, self.step_size)
         assert isinstance(flow.initial, Density)
-        with stages.stage("import"):
+        with stages.importing():
             from pychangcooper import ChangCooper
             from pychangcooper.tridiagonal_solver import TridiagonalSolver
         with stages.stage("compile"):

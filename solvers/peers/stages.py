@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from solvers.peers.numpys_stream import kept
 from solvers.solver import Cost
 
 ONCE = ("import", "compile")
@@ -26,6 +27,12 @@ class Stages:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    @contextmanager
+    def importing(self) -> Iterator[None]:
+        """Have what is done inside be the stage "import"; NumPy's global stream, which it may touch, is put back."""
+        with self.stage("import"), kept():
+            yield
 
     def cost(self, gradient_evaluations: int = 0) -> Cost:
         """Return the cost of the solve: what a process does once is its set-up."""

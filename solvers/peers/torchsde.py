@@ -76,7 +76,7 @@ class TorchSDE(Solver):
         Raises ``Diverged`` when they are not finite.
         """
         stages, flow = Stages(), problem.flow
-        with stages.stage("import"):
+        with stages.importing():
             import torchsde
         dtype = DTYPES[self.dtype]
         potential = placed(flow.potential, device, dtype)
