@@ -113,7 +113,10 @@ def diagnose(draws: Reals, statistics: dict[str, Reals]) -> Diagnostics:
 
 
 def condense(draws: Reals) -> dict[str, Any]:
-    """Return mean, covariance and quantiles of all draws (chains, draws, D), and every so manyth of them."""
+    """Return mean, covariance and quantiles of all draws (chains, draws, D), and every so manyth of them.
+
+    Raises ``ValueError`` for fewer than are kept.
+    """
     flat = draws.reshape(-1, draws.shape[-1])
     if len(flat) < KEPT_DRAWS:
         raise ValueError(f"at least {KEPT_DRAWS} draws are needed, got {len(flat)}")
