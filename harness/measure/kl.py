@@ -30,7 +30,7 @@ from harness.measure.evidence import EvidenceGap, log_joint
 from harness.measure.groups import mean_variance
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.sides import grouped_sides, unsampled
-from harness.measure.symkl import without_divergence
+from harness.measure.symkl import NEGLIGIBLE_MASS, without_divergence
 from harness.measure.two_densities import two_densities
 from problems.arrays import Reals
 from problems.flow import Entropy
@@ -122,10 +122,11 @@ def _of_densities(subject: Subject, draws: int, generator: torch.Generator) -> F
     fit, true = (2 / (1 + np.exp(-sign * ratio)) for sign in (1, -1))
     with np.errstate(invalid="ignore"):
         values = np.where(fit > 0, fit * ratio, 0.0) - fit + true
-    excluded = pair.weights @ np.isposinf(values)
-    if excluded > 0:
+    beyond = np.isposinf(values)
+    excluded = 2 * float(pair.weights @ beyond)
+    if excluded > NEGLIGIBLE_MASS:
         return Figure(math.inf, 0.0, f"{pair.estimator}: mass {excluded:.3g} lies where the true density is zero")
-    return Figure(*pair.mean(values), pair.estimator)
+    return Figure(*pair.mean(np.where(beyond, 0.0, values)), pair.estimator)
 
 
 def thinned(particles: Particles, generator: torch.Generator) -> Particles:

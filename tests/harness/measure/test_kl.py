@@ -14,6 +14,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Empirical, Gaussian, GaussianMixture
 from problems.potentials import Quadratic
 from problems.problem import Evidence, Problem
+from problems.references.grid_law import GridLaw
 from seeding import generator
 from solvers.estimates import Exact, Particles
 from solvers.solver import Diverged
@@ -173,3 +174,14 @@ def test_same_draws_same_bits_on_any_number_of_threads(on_threads):
     points = [Particles(normal(dim).sample(800, generator(10))) for dim in (3, 20)]
     one, two = on_threads(lambda: [measured(each, normal(each.dim), 800) for each in points], (1, 2))
     assert one == two
+
+
+def test_mass_that_rounding_hides_beyond_a_grid_decides_nothing():
+    """A grid ends where its law has no mass left in float64; a fit has some there, and the divergence is the laws'."""
+    edges = torch.linspace(-9.0, 9.0, 2001, dtype=torch.float64)
+    masses = torch.special.ndtr(edges).diff()
+    truth = GridLaw(-9.0, 9.0, masses / masses.sum())
+    wide = Gaussian(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 1.5, dtype=torch.float64))
+    assert measured(Exact(wide), truth, 100).value == pytest.approx(diagonal_kl([1.5**0.5]), rel=1e-4)
+    wider = Gaussian(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 9.0, dtype=torch.float64))
+    assert measured(Exact(wider), truth, 100).value == math.inf
