@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import DEFAULT_STORE
-from harness.errors import UsageError
+from harness.errors import ClusterLost, UsageError
 from solvers.reproducibility import hold
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def main() -> None:
     except UsageError as error:
         print(f"wgfbench: {error}", file=sys.stderr)
         sys.exit(2)
+    except ClusterLost as error:
+        print(f"wgfbench: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 Preset = Annotated[str | None, typer.Option(help="The preset of the suite; the one last run if left out.")]
@@ -118,7 +121,7 @@ def run(
     cell: Annotated[str | None, typer.Option(help="Run this one cell again, by the start of its key.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
     backend: Annotated[str, typer.Option(help="local, or dask to use the workers of --scheduler.")] = "local",
-    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, or its file.")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="A folder of NAME.csv.gz data sets; else that of WGFBENCH_DATA.")
     ] = None,
@@ -128,7 +131,7 @@ def run(
     """Run a suite: every cell that is not yet in the store, each in its own process within its limits."""
     from harness import server
 
-    if not dry_run:
+    if not dry_run and backend == "local":
         server.start()
     from harness.parsing import parse_change
     from harness.plan import Change
@@ -324,6 +327,17 @@ def merge(
     from harness.merge import print_merge
 
     print_merge(stores, output, newest)
+
+
+@app.command()
+def recover(
+    damaged: Annotated[Path, typer.Argument(help="A store of which a part is missing.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The store to write: a new file.")],
+) -> None:
+    """Copy what can be read of a damaged store into a new one."""
+    from harness.recovery import print_recovery
+
+    print_recovery(damaged, output)
 
 
 @app.command()

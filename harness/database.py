@@ -24,6 +24,11 @@ class Database:
         except sqlite3.OperationalError as error:
             raise UsageError(f"the store {str(self.path)!r} failed: {error}; what it held is kept") from error
         except sqlite3.DatabaseError as error:
+            if "malformed" in str(error):
+                raise UsageError(
+                    f"the store {str(self.path)!r} is damaged: a part of the file is missing or was written over "
+                    f"({error}); `wgfbench recover {self.path} -o NEW` copies what can be read"
+                ) from error
             raise UsageError(f"{str(self.path)!r} is not a wgfbench store: {error}") from error
 
     @contextmanager

@@ -10,6 +10,10 @@ class UsageError(Exception):
     """A value that the user gave cannot be used; the command line prints one line and exits with code 2."""
 
 
+class ClusterLost(Exception):
+    """A cluster was lost while cells ran on it; the command line prints one line and exits with code 1."""
+
+
 def unknown(what: str, given: str, allowed: Iterable[str]) -> UsageError:
     """Return the error for a name that does not exist, with the nearest one that does."""
     names = sorted(allowed)

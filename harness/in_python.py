@@ -166,7 +166,8 @@ def sweep(
 
     Raises ``UsageError`` for whatever the command line refuses, with the same line.
     """
-    server.start()
+    if backend == "local":
+        server.start()
     planned = Run(
         Request(
             suite=str(suite), preset=preset, problem=listed(problem), solver=listed(solver), dims=numbers(dims),

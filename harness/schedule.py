@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast, get_args
 
 from joblib import Parallel, delayed, parallel_config
 
 from harness.catalogue import import_target
 from harness.course import Course
-from harness.errors import UsageError, unknown
+from harness.errors import ClusterLost, UsageError, unknown
 from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.supervise import Cancelled, Limits, supervise
 
+CLOSING = 2
+"""Seconds that a cluster is given to take its leave."""
 Backend = Literal["local", "dask"]
 
 
@@ -88,7 +94,8 @@ def dispatch(
     component is missing ends without a process. The ``course`` of the sweep may leave out floors that nothing stands
     on, and end hopeless cells untried, where cells run on this machine. Closing the iterator kills what still runs.
 
-    Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached.
+    Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached, and ``ClusterLost`` for one that
+    is lost while cells run there.
     """
     for cell in cells:
         missing = cell.problem.missing or cell.solver.missing
@@ -161,7 +168,8 @@ def there(group: Sequence[Cell], limits: Limits) -> list[tuple[Cell, Outcome, in
 def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
     """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address.
 
-    Raises ``UsageError`` without that address, without dask, and where no scheduler answers.
+    What dask says of a connection that breaks is left to the error: it is no news of a cell. Raises ``UsageError``
+    without that address, without dask, and where no scheduler answers, and ``ClusterLost`` where one is lost.
     """
     if backend == "local":
         yield
@@ -172,9 +180,44 @@ def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise UsageError("--backend dask needs the extra: pip install 'wgfbench[dask]'") from error
+    with silent("distributed"):
+        try:
+            client = Client(address_of(scheduler), timeout="10s")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no dask scheduler answers at {scheduler!r}: {error}") from error
+        try:
+            with parallel_config(backend="dask"):
+                yield
+        except (CancelledError, OSError) as error:
+            if client.status == "running" and not isinstance(error, CancelledError):
+                raise
+            raise ClusterLost(
+                f"the dask scheduler at {scheduler!r} was lost: what had finished is kept, and the same command "
+                "goes on from there"
+            ) from error
+        finally:
+            client.close(timeout=CLOSING)
+
+
+def address_of(scheduler: str) -> str:
+    """Return the address that a scheduler's file holds, or an address as it is.
+
+    Raises ``ValueError`` for another file.
+    """
+    if not scheduler.endswith(".json"):
+        return scheduler
+    return str(json.loads(Path(scheduler).read_text())["address"])
+
+
+@contextmanager
+def silent(package: str) -> Iterator[None]:
+    """Let the loggers of a package say nothing for a while."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(package)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        client = Client(scheduler, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"no dask scheduler answers at {scheduler!r}: {error}") from error
-    with client, parallel_config(backend="dask"):
         yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

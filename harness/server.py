@@ -6,6 +6,7 @@ Cheap to import, so that the command line can start the server before it imports
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,11 +17,13 @@ from types import ModuleType
 
 from harness.catalogue import BUILTIN
 from harness.environment import with_variables
+from harness.parent import VARIABLE
 from solvers.reproducibility import hold
 
 # Packages that components import late, the components, and last what counts the thread pools that all of them bring.
 # A component that cannot be imported here is left to its cell, which says so.
 PRELOAD = (
+    "harness.parent",
     "harness.cli",
     "harness.cell",
     "harness.supervise",
@@ -46,11 +49,11 @@ def start() -> None:
     Its environment, and so every cell's, holds matrix products to one code path, whatever started it.
     OpenBLAS restarts the threads that it had before a fork in every child, idle or not. The server has none; a cell
     still gets as many as it asks for. Nor does the server import from the folder that it is started in, where a file
-    may have the name of a module.
+    may have the name of a module. It ends with this process, even while it is still importing.
     """
     context()
     hold()
-    with with_variables({"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}):
+    with with_variables({"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", VARIABLE: str(os.getpid())}):
         ensure_running()
 
 

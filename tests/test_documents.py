@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from documents import python_blocks
+from documents import Block, blocks, files
+
+BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -21,16 +26,53 @@ def main(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("document", ["docs/python.md"])
-def test_python_prints_what_is_shown(
-    document: str, main: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the empty folder that documents are tried in; what they install is put there, too."""
+    site = tmp_path / "site"
+    paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    for name, value in {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PYTHONPATH": ":".join(paths),
+        "PIP_TARGET": str(site),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # which is how pip spells that there is to be none
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WGFBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    blocks = python_blocks(document)
-    assert len([each for each in blocks if each.shown is not None]) >= 4
-    for code, shown in blocks:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, document, "exec"), main.__dict__)
-        if shown is not None:
-            assert printed.getvalue() == shown, code
+    return tmp_path
+
+
+def run(block: Block, main: ModuleType, document: str) -> str:
+    """Run a block, and return what it prints."""
+    if block.language == "sh":
+        done = subprocess.run(["bash", "-e", "-c", block.code], capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, block.code + done.stdout + done.stderr
+        return done.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.code, document, "exec"), main.__dict__)
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize("document", ["docs/python.md", "docs/tutorial.md"])
+def test_documents_do_what_they_say(document: str, main: ModuleType, folder: Path) -> None:
+    for name, text in files(document).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    found = blocks(document)
+    assert len(found) >= 5
+    for block in found:
+        if block.needs is not None and importlib.util.find_spec(block.needs) is None:
+            continue
+        printed = run(block, main, document)
+        if block.shown is not None:
+            assert printed == block.shown, block.code
+
+
+def test_suites_that_documents_have_in_full_run(main: ModuleType, folder: Path) -> None:
+    """Those of docs/data.md, but for the one on data that are the reader's."""
+    (folder / "given.toml").write_text(files("docs/data.md")["given.toml"])
+    run(Block("sh", "wgfbench run given.toml", None, None), main, "docs/data.md")

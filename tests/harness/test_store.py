@@ -137,6 +137,19 @@ def test_a_full_disk_keeps_what_was_stored(tmp_path: Path, cells: list[Cell]) ->
         assert store.statuses() == {cells[0].key: "ok"}
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_store_that_was_cut_off_is_said_to_be_damaged(tmp_path: Path, cells: list[Cell], share: float) -> None:
+    path = tmp_path / "store.sqlite"
+    with Store(path) as store:
+        run = store.begin("test", "", provenance(1))
+        for cell in cells:
+            store.record(cell, replace(measured(1.0), traceback="x" * 10**5), run, 0)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    for reading in (False, True):
+        with pytest.raises(UsageError, match="is damaged: a part of the file is missing"):
+            load(path) if reading else Store(path)
+
+
 def test_resume_asks_the_store_once(tmp_path: Path, cells: list[Cell]) -> None:
     with Store(tmp_path / "store.sqlite") as store:
         statements: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -162,3 +164,17 @@ def test_cores_are_shared_out(jobs, threads, on_gpu, expected) -> None:
 def test_devices_that_are_not_there(name: str) -> None:
     with pytest.raises(UsageError, match=r"device"):
         check_device(name)
+
+
+def test_a_server_that_is_still_importing_ends_with_its_parent() -> None:
+    """Killed at once, the parent leaves nobody behind a second later, though the imports take longer."""
+    script = "import time; from harness import server; server.start(); print('started', flush=True); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "started\n"
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert children
+    parent.kill()
+    parent.wait()
+    # A second is for the one that sees it; a busy machine has others to attend to first.
+    assert psutil.wait_procs(children, timeout=5)[1] == []

@@ -1,4 +1,4 @@
-"""The code of the documents: blocks that are run, and beneath each what it prints."""
+"""The code of the documents: blocks that are run in order, what they print, and files that they have in full."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ ROOT = Path(__file__).parents[2]
 
 
 class Block(NamedTuple):
-    """A block of a document that is to be run, and what is printed beneath it; ``None`` where nothing is."""
+    """A block of a document that is to be run, in Python or by a shell, and what is printed beneath it.
 
+    ``needs`` is a package without which it is not to be run.
+    """
+
+    language: str
     code: str
     shown: str | None
+    needs: str | None
 
 
-def python_blocks(document: str) -> list[Block]:
-    """Return the Python blocks of a document, at its place in the repository, that stand behind ``<!-- run -->``."""
+def blocks(document: str) -> list[Block]:
+    """Return the blocks of a document, at its place in the repository, that stand behind ``<!-- run -->``."""
     text = (ROOT / document).read_text()
-    found = re.findall(r"<!-- run -->\n```python\n(.*?)```\n(?:\n```\n(.*?)```)?", text, re.DOTALL)
-    return [Block(code, shown or None) for code, shown in found]
+    pattern = r"<!-- run(?: where ([\w.]+) is)? -->\n```(\w+)\n(.*?)```\n(?:\n```\n(.*?)```)?"
+    found = re.findall(pattern, text, re.DOTALL)
+    return [Block(language, code, shown or None, needs or None) for needs, language, code, shown in found]
 
 
 def files(document: str) -> dict[str, str]:
