@@ -65,7 +65,9 @@ def test_every_command_parses(document: Path) -> None:
         if arguments[0] == "run" and "--plugin" not in arguments and not arguments[1].endswith(".toml")
     ],
 )
-def test_every_sweep_of_a_shipped_suite_has_cells(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_sweep_of_a_shipped_suite_has_cells(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "DIR").mkdir()
     planned = CliRunner().invoke(app, [*arguments, "--dry-run"], catch_exceptions=False)
