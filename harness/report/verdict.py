@@ -14,6 +14,7 @@ from harness.report.apart import told_apart
 from harness.report.summary import label_place, significant, time_text
 from harness.verdict.against import against, apart_from, baseline_of, without_floor
 from harness.verdict.contest import Contest
+from harness.verdict.flattered import flattered
 from harness.verdict.judge import Judged, judge
 from harness.verdict.paired import LEVEL
 
@@ -82,7 +83,7 @@ def verdict(frame: pd.DataFrame, baseline: str | None = None) -> VerdictTable:
         legend(marks),
         label,
         tuple(against_row(row) for row in against(judged, label).to_dict("records")) if label else (),
-        tuple(notes(judged, label, titles)),
+        (*notes(judged, label, titles), *flattery(frame)),
         sentence(judged, label),
     )
 
@@ -167,6 +168,12 @@ def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], st
         alone = list(apart_from(judged, baseline))
         if alone:
             yield f"nothing decides between {baseline} and {listed(alone)}: no problem or no measure in common"
+
+
+def flattery(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the measures that reward what is wrong with some answers; a frame of what decides alone has none."""
+    for metric, labels in flattered(frame).items():
+        yield f"below exact draws in {metric}, which decides nothing here and rewards what is wrong: {listed(labels)}"
 
 
 def listed(names: Sequence[str] | np.ndarray, most: int = 4) -> str:

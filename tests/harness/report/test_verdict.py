@@ -62,6 +62,17 @@ def test_what_cannot_be_judged_is_said():
         verdict(sweep({"base": NEAR, "mine": FAR}, FLOOR), "bse")
 
 
+def test_measures_that_reward_what_is_wrong_are_named():
+    kernel = {"metric": "symkl", "decides": 0, "estimator": "Scott KDE by quadrature on 9 cells"}
+    frame = pd.concat(
+        [problems({"narrow": FAR, "exact": EXACT}, 1), problems({"narrow": BELOW, "exact": EXACT}, 1, **kernel)]
+    )
+    found = verdict(frame.reset_index(drop=True), "exact")
+    (note,) = (note for note in found.notes if note.startswith("below exact draws"))
+    assert note == "below exact draws in symkl, which decides nothing here and rewards what is wrong: narrow"
+    assert [row[:4] for row in found.against] == [("narrow", "0", "0", "1")]
+
+
 def test_it_is_printed_with_the_sentence_last(capsys):
     found = verdict(problems({f"solver {number}": NEAR * (1 + number) for number in range(8)}, 4), "solver 0")
     print_verdict(found)
