@@ -54,8 +54,11 @@ def groups_of(estimate: Estimate) -> torch.Tensor | None:
     """
     if not isinstance(estimate, Particles) or estimate.groups is not None:
         return estimate.groups if isinstance(estimate, Particles) else None
-    points, place = np.unique(estimate.points.numpy(), axis=0, return_inverse=True)
-    return None if len(points) == len(place) else torch.from_numpy(place.ravel())
+    _, first, place = np.unique(estimate.points.numpy(), axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(estimate.points):
+        return None
+    # numbered as they occur: blocks of neighbours in space would be no sample of the whole
+    return torch.from_numpy(np.argsort(np.argsort(first))[place.ravel()])
 
 
 def blocks(count: int, most: int, groups: torch.Tensor | None) -> list[Reals]:

@@ -58,6 +58,7 @@ def test_points_that_repeat_are_a_group():
     twice = groups_of(Particles(torch.cat([x, x])))
     assert len(twice.unique()) == 5
     assert bool((twice[:5] == twice[5:]).all())
+    assert twice[:5].tolist() == list(range(5))
     told = torch.arange(10) // 2
     assert groups_of(Particles(torch.cat([x, x]), groups=told)) is told
 
