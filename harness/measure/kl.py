@@ -50,7 +50,7 @@ POTENTIAL_ROWS = 2**10
 
 @dataclass(frozen=True)
 class KL(Measure):
-    """KL(fit‖true) in nats: the mean of log fit - log true over the fit; 0 for the truth alone.
+    """The divergence KL(fit‖true) in nats: the mean of log fit - log true over the fit; 0 for the truth alone.
 
     - Two densities: quadrature on the line (standard error 0), elsewhere ∫ [ρ log(ρ/σ) - ρ + σ] over ``draws`` draws of
       either law, whose integrand is nowhere negative.

@@ -98,7 +98,8 @@
           key: floor.name, x: floor[axis], y: floor.value, mode: floor.size.length > 1 ? "lines" : "markers",
           line: { color: colours.faint, width: 1.3, dash: dash(index) },
           marker: { color: colours.faint, symbol: "line-ew-open", size: 22, line: { width: 1.5 } },
-          hovertemplate: `${plain(floor.name)}<br>${where}<br>%{y:.3g}<extra></extra>`,
+          // Its wide mark would take the pointer from a solver that is at its floor, whose text has the floor as well.
+          hoverinfo: "skip",
         });
       });
       now.series.forEach((all) => {
