@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bootstrap-filter": {"particles": 500, "step_size": 0.02},
     "proximal-recursion": {"particles": 100, "step_size": 0.05},
     "icnn-jko": {"iterations": 20, "width": 8, "batch_size": 64, "pool_size": 256, "step_size": 0.1},
-    "dual-jko": {"samples": 1000, "step_size": 0.1, "iterations": 20},
+    "dual-jko": {"samples": 1000, "step_size": 0.1, "iterations": 100},
     "chang-cooper": {"cells": 200},
     "quantile-jko": {"nodes": 100},
     "barenblatt-jko": {"step_size": 0.02},
