@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from harness.measure.kde import KernelDensity
 from problems.arrays import Reals
@@ -27,7 +28,7 @@ def particle_variance(
     ``integrand`` is F of ρ/g and σ/g, each (k,).
     """
     ratio = (log_fit - log_truth).double().numpy()
-    fit, truth = 2 / (1 + np.exp(-ratio)), 2 / (1 + np.exp(ratio))
+    fit, truth = 2 * expit(ratio), 2 * expit(-ratio)
     changes = (log_without - log_fit[:, None]).exp().numpy()
     return jackknife(np.array([np.sum(weights * integrand(fit * change, truth)) for change in changes.T]))
 

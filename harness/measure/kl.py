@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from scipy.spatial import KDTree
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, expit, gammaln
 
 from harness.measure.evidence import EvidenceGap, log_joint
 from harness.measure.groups import mean_variance
@@ -119,7 +119,7 @@ def _of_densities(subject: Subject, draws: int, generator: torch.Generator) -> F
         return EvidenceGap()(subject, draws, generator)
     pair = two_densities(subject, draws, generator)
     ratio = pair.log_ratio
-    fit, true = (2 / (1 + np.exp(-sign * ratio)) for sign in (1, -1))
+    fit, true = 2 * expit(ratio), 2 * expit(-ratio)
     with np.errstate(invalid="ignore"):
         values = np.where(fit > 0, fit * ratio, 0.0) - fit + true
     beyond = np.isposinf(values)
