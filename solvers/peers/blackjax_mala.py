@@ -21,7 +21,7 @@ from problems.problem import Problem
 from problems.validation import require_counts
 from solvers.peers import EXTRA
 from solvers.peers.chains import Chains, answer
-from solvers.peers.jax_potentials import log_density, unwritten
+from solvers.peers.jax_potentials import log_density
 from solvers.peers.jax_runs import compiled_call, in_double_precision, seed_from
 from solvers.peers.stages import Stages
 from solvers.solver import Solution
@@ -42,7 +42,6 @@ class BlackjaxMALA(Chains):
 
     name: ClassVar[str] = "blackjax-mala"
     needs: ClassVar[Mapping[str, str]] = {"jax": EXTRA, "blackjax": EXTRA}
-    stationary_only: ClassVar[bool] = True
     particles: int = 10_000
     chains: int = 250
     thinning: int = 25
@@ -50,9 +49,6 @@ class BlackjaxMALA(Chains):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_counts(self.name, thinning=self.thinning)
-
-    def unsupported(self, problem: Problem) -> str | None:
-        return unwritten(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the states of all chains as the answer at every time; all of it runs on the CPU.

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 
 from problems.problem import Problem
-from problems.validation import require_choice, require_counts, require_positive
-from solvers.estimates import Particles
 from solvers.peers import EXTRA
-from solvers.peers.jax_potentials import log_density, unwritten
-from solvers.peers.jax_runs import DTYPES, compiled_call, in_double_precision, points_of
+from solvers.peers.jax_potentials import log_density
+from solvers.peers.jax_runs import DTYPES, compiled_call, in_double_precision
 from solvers.peers.stages import Stages
-from solvers.solver import Diverged, Solution, Solver
+from solvers.peers.stein import SteinParticles
+from solvers.solver import Solution
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlackjaxSVGD(Solver):
+class BlackjaxSVGD(SteinParticles):
     """BlackJAX's SVGD moves ``particles`` ``iterations`` times to the stationary law exp(-βV) only, by Adam.
 
     Raises ``ValueError`` for settings out of range.
@@ -36,28 +35,6 @@ class BlackjaxSVGD(Solver):
 
     name: ClassVar[str] = "blackjax-svgd"
     needs: ClassVar[Mapping[str, str]] = {"jax": EXTRA, "blackjax": EXTRA}
-    stationary_only: ClassVar[bool] = True
-    particles: int = 1000
-    iterations: int = 1000
-    learning_rate: float = 0.05
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        require_counts(self.name, iterations=self.iterations)
-        require_counts(self.name, at_least=2, particles=self.particles)
-        require_positive(self.name, learning_rate=self.learning_rate)
-        require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-
-    @property
-    def sample_size(self) -> int | None:
-        return self.particles
-
-    def not_alike(self) -> Mapping[str, str]:
-        reason = "learning_rate is a length"
-        return {"small units": reason, "large units": reason}
-
-    def unsupported(self, problem: Problem) -> str | None:
-        return unwritten(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the final particles (n, D) as the answer at every time; all of it runs on the CPU.
@@ -82,11 +59,4 @@ class BlackjaxSVGD(Solver):
 
         with in_double_precision():
             points = compiled_call(stages, program, initial, parameters)
-        if not np.isfinite(points).all():
-            raise Diverged(f"the particles are not finite: a learning_rate below {self.learning_rate:g} may help")
-        particles = Particles(points_of(points))
-        # Its gradient stands inside the sum over pairs, but does not depend on the other: the compiler takes it out.
-        evaluations = self.particles * self.iterations
-        return Solution(
-            flow.times, tuple(particles for _ in flow.times), stages.cost(evaluations), stages.diagnostics()
-        )
+        return self.answer(flow, points, stages)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from problems.arrays import Reals
 from problems.flow import GradientFlow
+from problems.problem import Problem
 from problems.validation import require_counts
 from solvers.estimates import Particles
+from solvers.peers.jax_potentials import unwritten
 from solvers.peers.jax_runs import points_of
 from solvers.peers.stages import Stages
 from solvers.samplers.mixing import mixing
@@ -27,7 +30,7 @@ class Chains(Solver):
     each.
     """
 
-    stationary_only = True
+    stationary_only: ClassVar[bool] = True
     particles: int = 4000
     chains: int = 4
     warmup: int = 1000
@@ -44,6 +47,9 @@ class Chains(Solver):
     @property
     def sample_size(self) -> int | None:
         return self.particles
+
+    def unsupported(self, problem: Problem) -> str | None:
+        return unwritten(problem)
 
     @property
     def draws(self) -> int:

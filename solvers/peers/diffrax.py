@@ -14,7 +14,7 @@ additive noise, with the Lévy areas that it wants.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,17 +22,17 @@ import numpy as np
 import torch
 
 from problems.problem import Problem
-from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
 from solvers.peers import EXTRA
 from solvers.peers.jax_potentials import VALUES, parameters_of, unwritten
 from solvers.peers.jax_runs import DTYPES, compiled_call, in_double_precision, points_of, seed_from
+from solvers.peers.paths import Paths
 from solvers.peers.stages import Stages
-from solvers.solver import Diverged, Solution, Solver, step_counts
+from solvers.solver import Diverged, Solution
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffrax(Solver):
+class Diffrax(Paths):
     """Diffrax follows ``particles`` independent paths by Euler's scheme, of ``order`` 1, or Heun's, of order 2.
 
     Steps are of ``step_size``. With a ``tolerance``, absolute and relative, that is only the first, and the scheme
@@ -43,33 +43,6 @@ class Diffrax(Solver):
 
     name: ClassVar[str] = "diffrax"
     needs: ClassVar[Mapping[str, str]] = {"jax": EXTRA, "diffrax": EXTRA}
-    orders: ClassVar[tuple[int, ...]] = (1, 2)
-    particles: int = 10_000
-    step_size: float = 1e-3
-    order: int = 1
-    tolerance: float | None = None
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        require_counts(self.name, particles=self.particles)
-        require_positive(self.name, step_size=self.step_size)
-        require_choice(self.name, "order", self.order, self.orders)
-        if self.tolerance is not None:
-            require_positive(self.name, tolerance=self.tolerance)
-            if self.order != 2:
-                raise ValueError(f"{self.name}: a tolerance is for order 2, got order {self.order}")
-        require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-
-    @property
-    def sample_size(self) -> int | None:
-        return self.particles
-
-    @property
-    def order_in_time(self) -> int | None:
-        return self.order if self.tolerance is None else None
-
-    def check_times(self, times: Sequence[float]) -> None:
-        step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
         return unwritten(problem)

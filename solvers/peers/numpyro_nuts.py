@@ -21,7 +21,7 @@ import torch
 from problems.problem import Problem
 from solvers.peers import EXTRA
 from solvers.peers.chains import Chains, answer
-from solvers.peers.jax_potentials import log_density, unwritten
+from solvers.peers.jax_potentials import log_density
 from solvers.peers.jax_runs import compiled_call, in_double_precision, seed_from
 from solvers.peers.stages import Stages
 from solvers.solver import Solution
@@ -38,10 +38,6 @@ class NumPyroNUTS(Chains):
 
     name: ClassVar[str] = "numpyro-nuts"
     needs: ClassVar[Mapping[str, str]] = {"jax": EXTRA, "numpyro": EXTRA}
-    stationary_only: ClassVar[bool] = True
-
-    def unsupported(self, problem: Problem) -> str | None:
-        return unwritten(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the states of all chains as the answer at every time; all of it runs on the CPU.

@@ -20,17 +20,16 @@ import numpy as np
 import torch
 
 from problems.problem import Problem
-from problems.validation import require_choice, require_counts, require_positive
-from solvers.estimates import Particles
 from solvers.peers import EXTRA
-from solvers.peers.jax_potentials import log_density, unwritten
-from solvers.peers.jax_runs import DTYPES, compiled_call, in_double_precision, points_of, seed_from
+from solvers.peers.jax_potentials import log_density
+from solvers.peers.jax_runs import DTYPES, compiled_call, in_double_precision, seed_from
 from solvers.peers.stages import Stages
-from solvers.solver import Diverged, Solution, Solver
+from solvers.peers.stein import SteinParticles
+from solvers.solver import Solution
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumPyroSVGD(Solver):
+class NumPyroSVGD(SteinParticles):
     """NumPyro's SVGD moves ``particles`` ``iterations`` times to the stationary law exp(-βV) only, by Adam.
 
     Raises ``ValueError`` for settings out of range.
@@ -38,28 +37,6 @@ class NumPyroSVGD(Solver):
 
     name: ClassVar[str] = "numpyro-svgd"
     needs: ClassVar[Mapping[str, str]] = {"jax": EXTRA, "numpyro": EXTRA}
-    stationary_only: ClassVar[bool] = True
-    particles: int = 1000
-    iterations: int = 1000
-    learning_rate: float = 0.05
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        require_counts(self.name, iterations=self.iterations)
-        require_counts(self.name, at_least=2, particles=self.particles)
-        require_positive(self.name, learning_rate=self.learning_rate)
-        require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-
-    @property
-    def sample_size(self) -> int | None:
-        return self.particles
-
-    def not_alike(self) -> Mapping[str, str]:
-        reason = "learning_rate is a length"
-        return {"small units": reason, "large units": reason}
-
-    def unsupported(self, problem: Problem) -> str | None:
-        return unwritten(problem)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the final particles (n, D) as the answer at every time; all of it runs on the CPU.
@@ -94,12 +71,4 @@ class NumPyroSVGD(Solver):
         with in_double_precision():
             key = jax.random.key(seed_from(generator))
             points = compiled_call(stages, program, key, initial, parameters)
-        if not np.isfinite(points).all():
-            raise Diverged(f"the particles are not finite: a learning_rate below {self.learning_rate:g} may help")
-        particles = Particles(points_of(points))
-        return Solution(
-            flow.times,
-            tuple(particles for _ in flow.times),
-            stages.cost(self.particles * self.iterations),
-            stages.diagnostics(),
-        )
+        return self.answer(flow, points, stages)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,15 +23,15 @@ import torch
 
 from problems.devices import DTYPES, placed
 from problems.problem import Problem
-from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Particles
 from solvers.peers import EXTRA
+from solvers.peers.paths import Paths
 from solvers.peers.stages import Stages
-from solvers.solver import Diverged, Solution, Solver, step_counts
+from solvers.solver import Diverged, Solution
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchSDE(Solver):
+class TorchSDE(Paths):
     """torchsde follows ``particles`` independent paths by Euler's scheme, of ``order`` 1, or Heun's, of order 2.
 
     Steps are of ``step_size``. With a ``tolerance``, absolute and relative, that is only the first, and Heun's scheme
@@ -42,33 +42,6 @@ class TorchSDE(Solver):
 
     name: ClassVar[str] = "torchsde"
     needs: ClassVar[Mapping[str, str]] = {"torchsde": EXTRA}
-    orders: ClassVar[tuple[int, ...]] = (1, 2)
-    particles: int = 10_000
-    step_size: float = 1e-3
-    order: int = 1
-    tolerance: float | None = None
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        require_counts(self.name, particles=self.particles)
-        require_positive(self.name, step_size=self.step_size)
-        require_choice(self.name, "order", self.order, self.orders)
-        if self.tolerance is not None:
-            require_positive(self.name, tolerance=self.tolerance)
-            if self.order != 2:
-                raise ValueError(f"{self.name}: a tolerance is for order 2, got order {self.order}")
-        require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
-
-    @property
-    def sample_size(self) -> int | None:
-        return self.particles
-
-    @property
-    def order_in_time(self) -> int | None:
-        return self.order if self.tolerance is None else None
-
-    def check_times(self, times: Sequence[float]) -> None:
-        step_counts(times, self.step_size)
 
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the particles at each time.
