@@ -1,18 +1,23 @@
 """The server that cells are forked from ends with the process that started it, while it is importing as well.
 
 Once it serves it sees by itself that nobody is left to be served. Until then a thread looks, which has ended before the
-first fork: a process that forks has no other threads.
+first fork: a process that forks has no other threads. It cannot look while a large library is loaded into the process,
+which takes seconds on a busy machine, so on Linux the kernel is asked for a SIGKILL as well.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import threading
 
 VARIABLE = "WGFBENCH_SERVER_OF"
 """Holds, in the environment of a server, the id of the process that started it."""
 EVERY = 0.1
+SET_DEATH_SIGNAL = 1
+"""``PR_SET_PDEATHSIG`` of prctl(2): the signal that a process gets when the thread that started it ends; 0 for none."""
 
 
 class Watch:
@@ -21,6 +26,7 @@ class Watch:
     def __init__(self, parent: int) -> None:
         """Begin to look whether the process of id ``parent`` is this one's parent still."""
         self._parent = parent
+        ask_for_signal(signal.SIGKILL)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -29,11 +35,22 @@ class Watch:
         """Look no more."""
         self._stopped.set()
         self._thread.join()
+        ask_for_signal(0)
 
     def _look(self) -> None:
-        while not self._stopped.wait(EVERY):
-            if os.getppid() != self._parent:
-                os._exit(1)
+        while os.getppid() == self._parent:
+            if self._stopped.wait(EVERY):
+                return
+        os._exit(1)
+
+
+def ask_for_signal(number: int) -> None:
+    """Have the kernel send this process a signal when the thread that started it ends; does nothing but on Linux.
+
+    A server that is gone because only that thread has ended is started again where it is needed next.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(SET_DEATH_SIGNAL, int(number), 0, 0, 0)
 
 
 def watch() -> Watch | None:

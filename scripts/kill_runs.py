@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +92,10 @@ LONGEST_WAIT = 12.0
 LEFT_SECONDS = 1.0
 
 
+Figures = dict[tuple[str, float, str], float]
+"""Measurements by cell, time and measure."""
+
+
 @dataclass
 class Tally:
     """What has been killed, and what did not hold."""
@@ -117,7 +122,7 @@ class Sweep:
         quiet = subprocess.DEVNULL
         return subprocess.Popen([*self.command, *more], cwd=self.folder, stdout=quiet, stderr=quiet)
 
-    def figures(self) -> dict[tuple[str, float, str], float]:
+    def figures(self) -> Figures:
         """Return all measurements by cell, time and measure; raises ``ValueError`` for one that is there twice."""
         with sqlite3.connect(self.folder / "s.sqlite") as store:
             rows = store.execute("SELECT key, t, metric, value FROM measurements").fetchall()
@@ -164,7 +169,7 @@ class Sweep:
                 return 0
         return code
 
-    def check(self, tally: Tally, undisturbed: dict[tuple[str, float, str], float]) -> None:
+    def check(self, tally: Tally, undisturbed: Figures) -> None:
         """Note what does not hold of the store now that the sweep has ended."""
         with sqlite3.connect(self.folder / "s.sqlite") as store:
             intact = store.execute("PRAGMA integrity_check").fetchone()[0]
@@ -185,14 +190,14 @@ class Sweep:
             tally.faults.append(str(error))
 
 
-def kill_runs(kills: int, seed: int, seeds: int) -> Tally:
-    """Kill sweeps until so many have been killed, each several times, and return what came of it."""
-    random_numbers, tally = random.Random(seed), Tally()
-    with tempfile.TemporaryDirectory() as place:
-        calm = Sweep(Path(place), seeds)
-        if calm.end() != 0:
-            raise RuntimeError("a sweep that nobody disturbs does not end well")
-        undisturbed = calm.figures()
+def kill_sweeps(
+    random_numbers: random.Random,
+    kills: int,
+    seeds: int,
+    undisturbed: Figures,
+    tally: Tally,
+) -> None:
+    """Kill one sweep after the other, each several times, until all that share the tally have killed enough."""
     while sum(tally.killed.values()) < kills:
         with tempfile.TemporaryDirectory() as place:
             sweep, told = Sweep(Path(place), seeds), len(tally.faults)
@@ -205,6 +210,19 @@ def kill_runs(kills: int, seed: int, seeds: int) -> Tally:
             sweep.check(tally, undisturbed)
         said = "; ".join(tally.faults[told:])
         print(f"{sum(tally.killed.values())} killed, {len(tally.faults)} faults {said}".rstrip(), flush=True)
+
+
+def kill_runs(kills: int, seed: int, seeds: int, at_once: int) -> Tally:
+    """Kill sweeps, ``at_once`` side by side, until so many times one was hit, and return what came of it."""
+    streams, tally = [random.Random(f"{seed} {place}") for place in range(at_once)], Tally()
+    with tempfile.TemporaryDirectory() as place:
+        calm = Sweep(Path(place), seeds)
+        if calm.end() != 0:
+            raise RuntimeError("a sweep that nobody disturbs does not end well")
+        undisturbed = calm.figures()
+    with ThreadPoolExecutor(at_once) as pool:
+        for _ in pool.map(lambda stream: kill_sweeps(stream, kills, seeds, undisturbed, tally), streams):
+            pass
     return tally
 
 
@@ -216,8 +234,9 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=8, help="of a sweep, five cells or more each (default: %(default)s)"
     )
+    parser.add_argument("--at-once", type=int, default=1, help="sweeps side by side (default: %(default)s)")
     given = parser.parse_args()
-    tally = kill_runs(given.kills, given.seed, given.seeds)
+    tally = kill_runs(given.kills, given.seed, given.seeds, given.at_once)
     killed = ", ".join(f"{count} times the {what}" for what, count in sorted(tally.killed.items()))
     print(f"killed {killed}, in {tally.sweeps} sweeps of {tally.cells} cells: {len(tally.faults)} faults")
     sys.exit(1 if tally.faults else 0)
