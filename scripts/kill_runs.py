@@ -106,13 +106,12 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
 
-def said(process: psutil.Process) -> str:
+def described(process: psutil.Process) -> str:
     """Say which process it is, what it does, and what it has had of a processor: on a busy machine one can be late."""
     try:
         used = process.cpu_times()
-        return (
-            f"{' '.join(process.cmdline())[:60]} ({process.status()}, {used.user + used.system:.2f} s of a processor)"
-        )
+        what = " ".join(process.cmdline())[:60]
+        return f"{what} ({process.status()}, {used.user + used.system:.2f} s of a processor)"
     except psutil.NoSuchProcess:
         return "one that has ended since"
 
@@ -164,7 +163,7 @@ class Sweep:
             _, left = psutil.wait_procs(family[1:], timeout=LEFT_SECONDS)
             left = [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
             if left:
-                names = sorted({said(each) for each in left})
+                names = sorted({described(each) for each in left})
                 tally.faults.append(f"{len(left)} processes are left after {LEFT_SECONDS:g} s: {names}")
                 for each in left:
                     each.kill()
