@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import softplus
 
+from solvers.networks.activations import sigmoid, softplus
 from solvers.networks.convex_network import LINEAR_ABOVE, Weights, quadratic_matrix
 
 
@@ -227,9 +227,9 @@ def _activations(folded: Folded, features: torch.Tensor) -> tuple[list[torch.Ten
         activation = torch.bmm(features, coefficients)
         if layer:
             activation.baddbmm_(hidden[-1], folded.couplings[layer - 1].mT)
-        slopes.append(torch.sigmoid(activation))
+        slopes.append(sigmoid(activation))
         if layer < len(folded.features) - 1:
-            hidden.append(softplus(activation, threshold=LINEAR_ABOVE))
+            hidden.append(softplus(activation, LINEAR_ABOVE))
     return slopes, hidden
 
 

