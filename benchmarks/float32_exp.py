@@ -15,7 +15,7 @@ from benchmarks.bounds import at_least, at_most
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
-from problems.devices import placed
+from problems.devices import to_device
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.potentials import MixturePotential
 from solvers.particles.proximal_fixed_point import GibbsKernel
@@ -81,7 +81,7 @@ class Float32Exp(Profiled):
 
     def setup_cache(self) -> Seconds:
         self.setup({})
-        potential, x = placed(self.potential, torch.device("cpu"), torch.float32), self.x.float()
+        potential, x = to_device(self.potential, torch.device("cpu"), torch.float32), self.x.float()
         assert isinstance(potential, MixturePotential)
         arguments = self.before, self.after, self.log_density
         return side_by_side(
@@ -119,7 +119,7 @@ class Float32Exp(Profiled):
 
     @at_most(1e-5)
     def track_error_of_mixture_drift(self, seconds: Seconds) -> float:
-        potential = placed(self.potential, torch.device("cpu"), torch.float32)
+        potential = to_device(self.potential, torch.device("cpu"), torch.float32)
         exact = self.potential.gradient(self.x)
         return float((potential.gradient(self.x.float()).double() - exact).abs().max() / exact.abs().max())
 

@@ -15,7 +15,7 @@ from harness.streams import stream
 from harness.threads import fix_threads
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.references.fokker_planck_2d import FokkerPlanck2D, points
-from problems.references.marginals_2d import effective_frame
+from problems.references.marginals_2d import effective_domain
 
 
 class Uniformisation(Profiled):
@@ -30,7 +30,7 @@ class Uniformisation(Profiled):
     def setup_cache(self) -> tuple[Seconds, float]:
         fix_threads(1)
         flow = GaussianMixtureFlow().build(2, 0, stream("problem")).flow
-        operator = FokkerPlanck2D.discretise(flow, *effective_frame(flow).axes(self.size["cells"]))
+        operator = FokkerPlanck2D.discretise(flow, *effective_domain(flow).axes(self.size["cells"]))
         density = flow.initial.log_prob(points(operator.x.nodes, operator.y.nodes)).exp().numpy()
         start = density.reshape(operator.areas.shape) * operator.areas
         chain, rate = operator.chain

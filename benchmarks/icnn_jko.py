@@ -17,7 +17,7 @@ from benchmarks.bounds import at_least
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import Entropy
 from problems.gaussian_mixture import GaussianMixtureFlow
 from problems.laws import Density
@@ -61,7 +61,7 @@ def trainer(
     recorded: bool = True,
 ) -> Callable[[int], object]:
     """Return a function that trains ``networks`` for a number of iterations, as the solver does."""
-    objective = StepObjective(placed(problem.flow.potential, device, torch.float32), Entropy(1.0), STEP_SIZE, 1.0)
+    objective = StepObjective(to_device(problem.flow.potential, device, torch.float32), Entropy(1.0), STEP_SIZE, 1.0)
     parameters = parameters_of(architecture).repeat(networks).to(device)
     drawn = [spread_draws(problem.flow.initial, 32_768, stream("pool", own)) for own in range(networks)]
     pools = [pool.to(device, torch.float32) for pool in drawn]
@@ -78,7 +78,7 @@ def trainer(
 
 def plain_trainer(architecture: Architecture, problem: Problem, batch: int) -> Callable[[int], object]:
     """Return a function that trains by automatic differentiation."""
-    objective = placed(problem.flow.potential, CPU, torch.float32)
+    objective = to_device(problem.flow.potential, CPU, torch.float32)
     flat = parameters_of(architecture).requires_grad_()
     optimiser = torch.optim.Adam([flat], lr=1e-4)
     generator = stream("solver")
@@ -188,7 +188,7 @@ class TrainingRate(Profiled):
     def track_share_of_matrix_product_rate(self, dim: int) -> float:
         fix_threads(THREADS)
         size, architecture, problem = self.size, Architecture(dim, 64, 2, 5), flow(dim)
-        objective = StepObjective(placed(problem.flow.potential, CPU, torch.float32), Entropy(1.0), STEP_SIZE, 1.0)
+        objective = StepObjective(to_device(problem.flow.potential, CPU, torch.float32), Entropy(1.0), STEP_SIZE, 1.0)
         points = torch.randn(1024, dim, generator=stream("points"))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             weights = architecture.weights(parameters_of(architecture))

@@ -18,7 +18,7 @@ from benchmarks.bounds import at_least
 from benchmarks.profiles import Profiled, Seconds, ratio, side_by_side
 from harness.streams import stream
 from harness.threads import fix_threads
-from problems.devices import placed
+from problems.devices import to_device
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
 from solvers.particles.particle_pool import spread_draws
@@ -51,7 +51,7 @@ def trainer(problem: Problem, width: int, batch: int) -> Callable[[int], object]
     pools = [even_parts(each, batch, generator) for each in (pool, reference)]
     zero, identity = torch.zeros(dim), torch.eye(dim)
     terms = StepTerms(
-        placed(problem.flow.potential, CPU, torch.float32),
+        to_device(problem.flow.potential, CPU, torch.float32),
         None,
         VariationalEnergy.of(problem.flow.energy.internal, 0.0),
         STEP_SIZE,
@@ -91,7 +91,7 @@ def plain_trainer(problem: Problem, width: int, batch: int) -> Callable[[int], o
     dim, generator = problem.flow.dim, stream("solver")
     residual, dual = perceptron(dim, width, dim), perceptron(dim, width, 1)
     optimisers = {net: torch.optim.Adam(net.parameters(), lr=1e-4) for net in (residual, dual)}
-    potential = placed(problem.flow.potential, CPU, torch.float32)
+    potential = to_device(problem.flow.potential, CPU, torch.float32)
 
     def drawn() -> torch.Tensor:
         return torch.randn(batch, dim, generator=generator)

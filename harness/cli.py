@@ -1,22 +1,18 @@
 """The command line; what is heavy is imported by the command that needs it."""
 
-from __future__ import annotations
-
+# Annotations are not postponed here: typer would compile each of them at every start.
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness import DEFAULT_STORE
 from harness.errors import ClusterLost, UsageError
+from harness.shown import choose, of_solvers, print_heading
 from solvers.reproducibility import hold
-
-if TYPE_CHECKING:
-    import pandas
 
 app = typer.Typer(
     name="wgfbench",
@@ -60,6 +56,11 @@ Measures = Annotated[
     list[str] | None,
     typer.Option("--measure", "--metric", help="Only these measures: commas between, or given several times."),
 ]
+
+
+def split(names: list[str] | None) -> list[str] | None:
+    """Return the names of a repeated option whose values may hold several between commas."""
+    return None if names is None else [name.strip() for value in names for name in value.split(",")]
 
 
 def version_asked(asked: bool) -> None:
@@ -133,12 +134,12 @@ def run(
 
     if not dry_run and backend == "local":
         server.start()
+    from harness.entries import Change
     from harness.parsing import parse_change
-    from harness.plan import Change
     from harness.progress import planned_table, report_outcome
-    from harness.running import Request, Run
+    from harness.running import PlannedRun, Request
 
-    planned = Run(
+    planned = PlannedRun(
         Request(
             suite=suite, preset=preset, problem=split(problem), solver=split(solver), dims=dims, seeds=seeds,
             jobs=jobs, threads=threads, timing=timing, device=device, timeout=timeout, memory=memory,
@@ -157,11 +158,6 @@ def run(
     report_outcome(ran.cells, ran.ended, ran.counts, store, ran.incomplete)
     if not ran.fine:
         raise typer.Exit(1)
-
-
-def split(names: list[str] | None) -> list[str] | None:
-    """Return the names of a repeated option whose values may hold several between commas."""
-    return None if names is None else [name.strip() for value in names for name in value.split(",")]
 
 
 @app.command()
@@ -185,7 +181,7 @@ def show(
     from harness.report.tables import of_measures, show_tables
 
     chosen = choose(store, suite, preset, everything)
-    frame = of_solvers(chosen.frame, solver)
+    frame = of_solvers(chosen.frame, split(solver))
     of_measures(frame, split(measure))
     print_heading(chosen)
     if measure is None:
@@ -214,7 +210,7 @@ def verdict(
     from harness.verdict.stored import load_deciding
 
     chosen = choose(store, suite, preset, everything, load_deciding)
-    found = judged(of_solvers(chosen.frame, solver), baseline)
+    found = judged(of_solvers(chosen.frame, split(solver)), baseline)
     print_heading(chosen)
     print_verdict(found)
 
@@ -269,7 +265,7 @@ def export(
     from harness.report.tables import export as write
     from harness.report.tables import of_measures
 
-    frame = of_solvers(choose(store, suite, preset, everything).frame, solver)
+    frame = of_solvers(choose(store, suite, preset, everything).frame, split(solver))
     bounds = {"oracle", "initial"} & set(split(solver) or ())
     write(of_measures(frame, split(measure)), format, output, bounds=bool(bounds))
 
@@ -288,7 +284,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare two stores, two solvers, or a store and the committed figures: what changed by more than its errors."""
-    from harness.compare import print_against_reference, print_comparison
+    from harness.compare import check_sides, print_against_reference, print_comparison
 
     check_sides(after, solvers, against)
     if against is not None:
@@ -301,18 +297,6 @@ def compare(
         print_against_published(load(before))
         return
     print_comparison(before, after or before, None if solvers is None else split([solvers]))
-
-
-def check_sides(after: Path | None, solvers: str | None, against: str | None) -> None:
-    """Raise ``UsageError`` for a comparison without another side, with two of them, and for figures not committed."""
-    from harness.errors import unknown
-
-    if against is None and after is None and solvers is None:
-        raise UsageError("compare takes two stores, or one with --solvers A,B or --against reference")
-    if against not in (None, "reference", "published"):
-        raise unknown("committed figures", against or "", ("reference", "published"))
-    if against is not None and (after is not None or solvers is not None):
-        raise UsageError("--against takes one store and no solvers: the other side are the committed figures")
 
 
 @app.command()
@@ -404,81 +388,6 @@ def doctor(plugin: Plugins = None, store: StorePath = DEFAULT_STORE) -> None:
     from harness.doctor import print_diagnosis
 
     print_diagnosis(plugin or (), store)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What a command shows of a store: the frame of a suite and a preset, what they are called, and their data folder.
-
-    ``preset`` is ``None`` where all of them are shown; ``others`` are presets that are not.
-    """
-
-    frame: pandas.DataFrame
-    suite: str
-    preset: str | None
-    name: str
-    title: str | None
-    description: str
-    others: tuple[str, ...]
-    data: str | None
-
-
-def choose(
-    store: Path,
-    suite: str | None,
-    preset: str | None,
-    everything: bool,
-    read: Callable[..., pandas.DataFrame] | None = None,
-) -> Chosen:
-    """Return the frame of a suite in a store, the one last run if none is named, with the preset that was last run.
-
-    ``read`` takes it from the store; :func:`harness.frame.load` if left out.
-
-    Raises ``UsageError`` for a file that is not a store, and a suite or a preset that it does not hold.
-    """
-    from harness.frame import load
-    from harness.store import Store
-
-    with Store(store, create=False, reading=True) as opened:
-        key = opened.last_suite() if suite is None else opened.named(suite)
-        presets = opened.presets(key)
-        if preset is None and not everything:
-            preset = opened.last_preset(key)
-            if preset not in presets and presets:
-                preset = presets[0]
-        name, title, description = opened.called(key)
-        data = opened.last_data(key)
-    frame = (read or load)(store, key, preset, everything=everything)
-    others = tuple(each for each in presets if preset is not None and each != preset)
-    return Chosen(frame, key, preset, name, title, description, others, data)
-
-
-def print_heading(chosen: Chosen) -> None:
-    """Print what is shown, and what the store has of the suite beside that."""
-    shown = f"preset {chosen.preset}" if chosen.preset else ""
-    words = ", ".join(filter(None, [chosen.title or chosen.name, shown]))
-    if chosen.others:
-        names = ", ".join(each or "none" for each in chosen.others)
-        words += f" (there are also, by --preset or --all: {names})"
-    print(words + "\n")
-
-
-def of_solvers(frame: pandas.DataFrame, names: list[str] | None) -> pandas.DataFrame:
-    """Return the rows of solvers of these names or labels, and those of the bounds; all where ``names`` is ``None``.
-
-    Raises ``UsageError`` for a solver that the frame does not have.
-    """
-    from harness.errors import unknown
-
-    wanted = split(names)
-    if wanted is None:
-        return frame
-    known = {*frame["solver"], *frame["label"]}
-    for name in wanted:
-        if name not in known:
-            raise unknown("solver of this suite", name, known)
-    kept = frame["solver"].isin([*wanted, "oracle", "initial"]) | frame["label"].isin(wanted)
-    return frame[kept].reset_index(drop=True)
 
 
 @contextmanager

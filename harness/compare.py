@@ -49,6 +49,16 @@ REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 WORDS = ("better", "worse", "changed", "same", "cannot tell")
 
 
+def check_sides(after: Path | None, solvers: str | None, against: str | None) -> None:
+    """Raise ``UsageError`` for a comparison without another side, with two of them, and for figures not committed."""
+    if against is None and after is None and solvers is None:
+        raise UsageError("compare takes two stores, or one with --solvers A,B or --against reference")
+    if against not in (None, "reference", "published"):
+        raise unknown("committed figures", against or "", ("reference", "published"))
+    if against is not None and (after is not None or solvers is not None):
+        raise UsageError("--against takes one store and no solvers: the other side are the committed figures")
+
+
 def print_comparison(before_path: Path, after_path: Path, solvers: Sequence[str] | None = None) -> None:
     """Print changes of figures and seconds between two stores, changes of status, and cells that only one holds.
 
@@ -238,7 +248,7 @@ def compare_figures(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         row |= {side: float(seeds[f"value_{side}"].median()) for side in SIDES}
         seconds = [float(seeds[f"solve_seconds_{side}"].median()) for side in SIDES]
         row["seconds_ratio"] = seconds[1] / seconds[0] if seconds[0] > 0 else math.nan
-        rows.append(row | scatter_of(seeds) | judged(seeds, str(row["metric"])))
+        rows.append(row | scatter_of(seeds) | verdict_on(seeds, str(row["metric"])))
     columns = [
         *GROUP, "t", "metric", "label", "seeds", "before", "after", "seconds_ratio",
         "difference", "standard_error", "half_width", "p", "change",
@@ -247,7 +257,7 @@ def compare_figures(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def both(seeds: pd.DataFrame, name: str) -> tuple[Reals, Reals]:
-    """Return a column of either side."""
+    """Return a column of either side, (n,) each."""
     before, after = (seeds[f"{name}_{side}"].to_numpy(dtype=float, na_value=np.nan) for side in SIDES)
     return before, after
 
@@ -271,7 +281,7 @@ def scatter_of(seeds: pd.DataFrame) -> dict[str, float]:
     return {"difference": difference, "standard_error": max(scatter, stated), "half_width": half_width}
 
 
-def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
+def verdict_on(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
     """Return whether the figures of some seeds changed, for the better or the worse, and the p-value of the test."""
     values, floors = both(seeds, "value"), both(seeds, "floor")
     way = CATALOGUE[metric].better if metric in CATALOGUE else "lower"
@@ -308,7 +318,10 @@ def judged(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
 
 
 def evident(excess: Sequence[Reals], noises: Sequence[Reals], direction: float) -> bool:
-    """Return whether the side with the larger excess is above its floor, and the other one not below, at 5 % each."""
+    """Return whether the side with the larger excess is above its floor, and the other one not below, at 5 % each.
+
+    ``excess`` are those of either side, (n,), and ``noises`` their seen and stated noise.
+    """
     tests = [compared(scaled(each, own_scale(noises_of))[None]) for each, noises_of in zip(excess, noises, strict=True)]
     larger, smaller = (tests[1], tests[0]) if direction > 0 else (tests[0], tests[1])
     above = bool(larger[3][0] < LEVEL and larger[1][0] > 0)

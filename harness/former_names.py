@@ -172,7 +172,10 @@ FORMERLY: Mapping[tuple[str, str], tuple[Former, ...]] = {
     # What was gaussian-jko on these problems is gaussian-variational. What is now called so declines them, under a name
     # of its own, lest the two be one cell; stored settings with a scheme are those of then.
     ("solver", "gaussian-jko"): (Former("gaussian-jko, quadratic", problems=POSTERIORS, where={"scheme": None}),),
-    ("solver", "gaussian-variational"): (Former("gaussian-jko", problems=POSTERIORS),),
+    ("solver", "gaussian-variational"): (
+        Former("gaussian-jko", problems=POSTERIORS),
+        Former("gaussian-jko", where={"scheme": "forward-backward"}),
+    ),
     ("solver", "icnn-jko"): (Former("icnn-jko", {"preconditioner": "metric"}),),
     ("solver", "mala"): (Former("mala", {"preconditioner": "metric"}),),
     ("solver", "svgd"): (Former("svgd", {"minibatch": "batch_size", "preconditioner": "metric"}),),

@@ -121,7 +121,7 @@ def load_projections(
 
 
 def square(stored: bytes) -> NDArray[np.float32]:
-    """Return the square array that was stored row by row in float32."""
+    """Return the square array (n, n) that was stored row by row in float32."""
     values = np.frombuffer(stored, dtype="<f4").astype(np.float32)
     return values.reshape(2 * [math.isqrt(len(values))])
 

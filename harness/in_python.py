@@ -26,7 +26,7 @@ from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.plan import Evaluation
 from harness.progress import report_outcome
-from harness.running import Request, Run
+from harness.running import PlannedRun, Request
 from harness.streams import stream
 from harness.supervise import check_data, check_device
 from problems.problem import ProblemFamily
@@ -168,7 +168,7 @@ def sweep(
     """
     if backend == "local":
         server.start()
-    planned = Run(
+    planned = PlannedRun(
         Request(
             suite=str(suite), preset=preset, problem=listed(problem), solver=listed(solver), dims=numbers(dims),
             seeds=numbers(seeds), jobs=count("jobs", jobs), threads=count("threads", threads), timing=timing,

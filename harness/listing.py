@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from harness.catalogue import Kind, catalogue, import_target, missing
-from harness.measure import CATALOGUE, Entry
+from harness.measure import CATALOGUE, MeasureEntry
 from harness.suite import load_suite, shipped
 from problems.flow import Entropy, InternalEnergy, PowerEntropy
 from solvers.solver import Solver
@@ -110,7 +110,7 @@ def measure_row(name: str, target: str) -> tuple[str, str, str]:
         measure = import_target(target)
     except Exception as error:
         return "", "", f"not available: {reason(error)}"
-    entry = CATALOGUE.get(name) or Entry(target, summary(measure), measure.higher_is_better, measure.has_target)
+    entry = CATALOGUE.get(name) or MeasureEntry(target, summary(measure), measure.higher_is_better, measure.has_target)
     return str(measure.version), entry.better, entry.description
 
 

@@ -10,18 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
+from harness.entries import Change, changed, chosen
 from harness.environment import with_variables
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
 from problems.data.datasets import FOLDER_VARIABLE
-
-E = TypeVar("E", bound=Entry)
 
 
 @dataclass(frozen=True)
@@ -147,15 +146,6 @@ class Selection:
     changes: Sequence[Change] = ()
 
 
-@dataclass(frozen=True)
-class Change:
-    """A setting of a problem or a solver of the suite, by its name or label, that the command line replaces."""
-
-    component: str
-    setting: str
-    value: Any
-
-
 def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell]:
     """Return the cells of a suite, each once, in a fixed order; data sets are looked for in the selection's folder.
 
@@ -222,27 +212,6 @@ def checksum_of(family: Any, folder: str | None, known: dict[tuple[Path, ...], s
     return known[files]
 
 
-def changed(
-    problems: Sequence[ProblemEntry], solvers: Sequence[SolverEntry], changes: Sequence[Change]
-) -> tuple[list[ProblemEntry], list[SolverEntry]]:
-    """Return a suite's entries with settings replaced, which their labels then say.
-
-    Raises ``UsageError`` for a component that is not among them.
-    """
-    entries: list[Any] = [*problems, *solvers]
-    known = {name for entry in entries for name in (entry.use, entry.label) if name}
-    for change in changes:
-        if change.component not in known:
-            raise unknown("component to set", change.component, known)
-        entries = [
-            entry.model_copy(update={"grid": {**entry.grid, change.setting: [change.value]}})
-            if change.component in (entry.use, entry.label)
-            else entry
-            for entry in entries
-        ]
-    return entries[: len(problems)], entries[len(problems) :]
-
-
 def one_cell(cells: Sequence[Cell], start: str) -> Cell:
     """Return the cell whose key starts so; raises ``UsageError`` for none or several."""
     found = [cell for cell in cells if cell.key.startswith(start)]
@@ -254,65 +223,6 @@ def one_cell(cells: Sequence[Cell], start: str) -> Cell:
 def first_given(*values: Any) -> Any:
     """Return the first value that is not ``None``."""
     return next(value for value in values if value is not None)
-
-
-def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
-    """Return the suite's entries with these names or labels; a name outside the suite joins with its default settings.
-
-    Of a problem, ``NAME:VALUE`` keeps the data set or the instance of that name alone. Raises ``UsageError`` for a name
-    that neither the suite nor the catalogue has.
-    """
-    if names is None:
-        return list(entries)
-    uses, labels = {entry.use for entry in entries}, {entry.label for entry in entries if entry.label}
-    known = {*components.targets[kind], *uses, *labels}
-    kept: dict[int, E] = {}
-    new: list[E] = []
-    model = ProblemEntry if kind == "problem" else SolverEntry
-    for name in names:
-        use, colon, value = name.partition(":")
-        if name in known or kind == "solver" or not colon:
-            use, value = name, ""
-        if use not in known:
-            raise unknown(kind, use, known)
-        meant = {place: entry for place, entry in enumerate(entries) if use in (entry.use, entry.label)}
-        if value:
-            told = {place: with_value(entry, value, components) for place, entry in meant.items()}
-            meant = {place: entry for place, entry in told.items() if entry is not None}
-            meant = {place: merged(kept[place], entry) if place in kept else entry for place, entry in meant.items()}
-        kept |= meant
-        if not meant:
-            settings = {telling(kind, use, components): value} if value else {}
-            new.append(cast(E, model(use=use, settings=settings)))
-    return [kept[place] for place in sorted(kept)] + new
-
-
-TELLING = ("data", "instance")
-"""Settings that say which data set or which instance a problem is made of."""
-
-
-def telling(kind: Kind, use: str, components: Catalogue) -> str:
-    """Return the setting by which instances of a problem are told apart; raises ``UsageError`` where there is none."""
-    fields = {each.name for each in dataclasses.fields(import_target(components.target(kind, use)))}
-    found = next((name for name in TELLING if name in fields), None)
-    if found is None:
-        raise UsageError(f"{kind} {use!r} has neither data sets nor instances to choose from")
-    return found
-
-
-def with_value(entry: E, value: str, components: Catalogue) -> E | None:
-    """Return an entry with that data set or that instance alone, or ``None`` where it has another."""
-    name = telling("problem", entry.use, components)
-    if name in entry.grid:
-        return entry.model_copy(update={"grid": {**entry.grid, name: [value]}}) if value in entry.grid[name] else None
-    default = import_target(components.target("problem", entry.use)).__dataclass_fields__[name].default
-    return entry if entry.settings.get(name, default) == value else None
-
-
-def merged(first: E, second: E) -> E:
-    """Return an entry with the values of both grids, which are of one entry."""
-    grid = {name: list(dict.fromkeys([*values, *second.grid[name]])) for name, values in first.grid.items()}
-    return first.model_copy(update={"grid": grid})
 
 
 def labelled_apart(

@@ -16,9 +16,10 @@ from harness.catalogue import catalogue
 from harness.completion import completed_by
 from harness.course import Course
 from harness.editing import retire_edited
+from harness.entries import Change
 from harness.outcome import FINE
 from harness.parsing import parse_bytes, parse_seconds
-from harness.plan import Cell, Change, Selection, one_cell, plan
+from harness.plan import Cell, Selection, one_cell, plan
 from harness.progress import watching
 from harness.schedule import Resources, check_backend, shares
 from harness.store import Store
@@ -77,7 +78,7 @@ class Ran:
         return not self.incomplete and all(self.ended[cell.key][0] in FINE for cell in self.cells)
 
 
-class Run:
+class PlannedRun:
     """A run that is planned: its cells, and means to run them.
 
     Raises ``UsageError`` for whatever is asked that is not allowed.

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -96,6 +96,11 @@ class Aggregation(ProblemFamily):
     known_between: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = SHAPES + DENSITIES
     deciding: ClassVar[tuple[str, ...]] = ("l1", "w2", "energy-distance")
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"kernel": "log-gas"},
+        {"kernel": "disc", "initial": "disc", "charge": 0.25},
+        {"kernel": "shell"},
+    )
     times: tuple[float, ...] = (0.5, 1.0, 2.0)
     kernel: str = "shell"
     initial: str = "normal"

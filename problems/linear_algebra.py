@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy.linalg
 import torch
 
 from problems.arrays import Reals
@@ -32,6 +33,17 @@ def transport_between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(root @ end @ root)
     transport: torch.Tensor = inverse @ ((vectors * values.clamp(min=0).sqrt()) @ vectors.T) @ inverse
     return transport
+
+
+def symmetric_factor(target: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
+    """Return the symmetric A (D, D) with sym(A P) = sym(B), B = ``target`` and P = ``product``; NaN unless B is finite.
+
+    With B = E[∇V (X-m)ᵀ] and P = SΣ, X = m' + S(Y-m) and Y ~ N(m, Σ), it is E ∇²V by Stein's identity.
+    """
+    if not bool(torch.isfinite(target).all()):
+        return torch.full_like(product, math.nan)
+    found = scipy.linalg.solve_continuous_lyapunov(product.T.numpy(), (target + target.T).numpy())
+    return symmetrised(torch.from_numpy(found))
 
 
 def random_spd(eigenvalues: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

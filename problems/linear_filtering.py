@@ -7,9 +7,10 @@ any dimension can be checked in closed form, their evidence too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -48,6 +49,7 @@ class LinearFiltering(ProblemFamily):
     name: ClassVar[str] = "linear-filtering"
     measures: ClassVar[tuple[str, ...]] = MEASURES
     deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({"observation_times": (0.05, 0.05, 0.15)},)
     times: tuple[float, ...] = (2.0,)
     spectrum: tuple[float, float] = (0.5, 2.0)
     inverse_temperature: float = 1.0

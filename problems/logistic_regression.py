@@ -48,7 +48,7 @@ OWN_REFERENCES = "reference"
 
 
 @dataclass(frozen=True)
-class Reference:
+class SampledPosterior:
     """A posterior that was sampled and committed, and its evidence, if that was estimated.
 
     ``heavy_tailed`` says that its moments of order 4 do not exist.
@@ -174,7 +174,7 @@ class LogisticRegression(ProblemFamily):
         }
         return settings | ({"constant_features": "zero"} if self.constant_features == "zero" else {})
 
-    def _reference(self, seed: int, checksum: str) -> tuple[Reference | None, str]:
+    def _reference(self, seed: int, checksum: str) -> tuple[SampledPosterior | None, str]:
         stem = self.reference_stem(seed)
         own = data_folder()
         folders = [REFERENCE] if own is None else [own / OWN_REFERENCES, REFERENCE]
@@ -190,7 +190,7 @@ class LogisticRegression(ProblemFamily):
         order = summary["moments_exist_below"]
         evidence = Evidence(**summary["evidence"]) if "evidence" in summary else None
         law = _draws_and_moments(place / f"{stem}.npz")
-        return Reference(law, order is not None and order <= 4, evidence), ""
+        return SampledPosterior(law, order is not None and order <= 4, evidence), ""
 
 
 def _draws_and_moments(file: Path) -> Empirical:

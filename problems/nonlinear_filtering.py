@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -91,6 +91,10 @@ class NonlinearFiltering(ProblemFamily):
     name: ClassVar[str] = "nonlinear-filtering"
     measures: ClassVar[tuple[str, ...]] = MEASURES
     deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"instance": "mokrov2021"},
+        {"instance": "random", "observation_times": (0.05, 0.05, 0.15), "observed": "tanh", "noise": "student"},
+    )
     times: tuple[float, ...] = (5.0,)
     instance: str = "mokrov2021"
     potential: str = "sine"

@@ -7,9 +7,10 @@ Its stationary law is N(b, β⁻¹A⁻¹).
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -111,6 +112,11 @@ class OrnsteinUhlenbeck(ProblemFamily):
     name: ClassVar[str] = "ornstein-uhlenbeck"
     measures: ClassVar[tuple[str, ...]] = MEASURES
     deciding: ClassVar[tuple[str, ...]] = ("symkl", "kl", "energy-distance")
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"instance": "mokrov2021"},
+        {"instance": "random"},
+        {"instance": "random", "initial_components": 2},
+    )
     times: tuple[float, ...] = (0.5, 0.9)
     instance: str = "mokrov2021"
     inverse_temperature: float = 1.0

@@ -8,8 +8,9 @@ law. Compact laws are infinitely far apart in SymKL, however near their radii.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -73,6 +74,10 @@ class PorousMedium(ProblemFamily):
     measures: ClassVar[tuple[str, ...]] = MEASURES
     deciding: ClassVar[tuple[str, ...]] = ("l1", "hellinger", "energy-distance")
     known_between: ClassVar[bool] = True
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"instance": "fan2022"},
+        {"instance": "random", "confinement": 1.0},
+    )
     times: tuple[float, ...] = (0.001, 0.005, 0.025)
     instance: str = "fan2022"
     exponent: float = 2.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -99,6 +99,8 @@ class ProblemFamily(ABC):
     proper come after these, in an order of the harness's own."""
     known_between: ClassVar[bool] = False
     """Whether the true law and its free energy are at hand at any time, not only those asked for: plots show curves."""
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    """Settings that make different kinds of problems, on each of which ``wgfbench check`` tries family and solvers."""
     times: tuple[float, ...] = (1.0,)
 
     def dims(self) -> tuple[int, ...] | None:

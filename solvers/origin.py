@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.laws import GaussianMixture, Law
 from problems.potentials import MixturePotential, Potential
 
@@ -51,9 +51,9 @@ def potential_about(
 ) -> Potential:
     """Return V as a function of points from the ``origin`` (D,), of ``None`` as it is, for points on ``device``."""
     if origin is None:
-        return placed(potential, device, dtype)
+        return to_device(potential, device, dtype)
     if isinstance(potential, MixturePotential):
         law = potential.stationary
         moved = GaussianMixture(law.weights, law.means - origin, law.covariances)
-        return placed(MixturePotential(moved, potential.inverse_temperature), device, dtype)
-    return PotentialAbout(placed(potential, device, torch.float64), origin.to(device))
+        return to_device(MixturePotential(moved, potential.inverse_temperature), device, dtype)
+    return PotentialAbout(to_device(potential, device, torch.float64), origin.to(device))

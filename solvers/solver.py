@@ -77,7 +77,7 @@ class Solver(ABC):
     - ``initial``, a law with ``sample(n, generator)`` of shape (n, D), float64, and, if it is a ``Density``,
       ``log_prob(x)`` of shape (n,);
     - ``potential``, with ``value(x)`` of shape (n,), ``gradient(x)`` (n, D) and ``hessian(x)`` (n, D, D) at points
-      ``x`` (n, D), in the dtype and on the device of its tensors (``problems.devices.placed`` moves them);
+      ``x`` (n, D), in the dtype and on the device of its tensors (``problems.devices.to_device`` moves them);
     - ``energy``, with the internal energy and the interaction; of an ``Entropy`` also ``inverse_temperature`` β;
     - ``dim`` D, ``times``, increasing and positive, and the last of them, ``horizon``.
 

@@ -80,7 +80,7 @@ def workers() -> Iterator[Run]:
 
 
 def _shared_out(pool: Executor, helpers: int, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """Map ``items`` on the calling thread and on so many ``helpers`` of the pool, each taking the next that is left."""
+    """Map items over the calling thread and ``helpers`` pool threads, first come first served."""
     waiting = deque(enumerate(items))
     found: dict[int, B] = {}
 

@@ -1,4 +1,4 @@
-"""What a public function or class raises, its docstring says."""
+"""What a public function or class raises, its docstring says, and of which shape the arrays are that it is about."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import builtins
 import importlib
 import inspect
 import pkgutil
+import re
 import textwrap
 from collections.abc import Iterator
 from types import FunctionType
 
 import pytest
+import torch
 
 SAID = {"ValueError", "TypeError", "Diverged", "UsageError"}
 
 # Names whose docstrings do not say yet what they raise. Entries are only ever taken out.
 SILENT: dict[str, set[str]] = {"problems": set(), "solvers": set(), "harness": set()}
+
+
+ARRAYS = re.compile(r"\b(Tensor|ndarray|Reals|Array|Flags)\b")
+SHAPE = re.compile(r"\([^()]*([,…]|\(\w[^()]*\))[^()]*\)|\bshapes?\b|\bscalar\b")
+"""How docstrings say a shape: "(n, D)", "(n,)", "(…)", "(D(D+1)/2,)", or by the word."""
 
 
 def raised(function: FunctionType) -> set[str]:
@@ -74,6 +81,53 @@ def test_docstrings_say_what_is_raised(package):
     silent = {name for name, said, kinds in public(package) if kinds and "aise" not in (said or "")}
     assert silent - SILENT[package] == set(), "their docstrings do not say what is raised"
     assert SILENT[package] - silent == set(), "these do by now: take them out of SILENT"
+
+
+def takes_or_returns_arrays(function: FunctionType) -> bool:
+    """Return whether an argument or the result is an array, or a tuple or a sequence of some."""
+    return any(ARRAYS.search(str(each)) for each in function.__annotations__.values())
+
+
+def about_arrays(package: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and docstring of public functions and methods of a package that are about arrays.
+
+    What overrides a method may leave the shapes to that one.
+    """
+    root = importlib.import_module(package)
+    for module in pkgutil.walk_packages(root.__path__, f"{package}."):
+        held = importlib.import_module(module.name)
+        for name, value in vars(held).items():
+            if name.startswith("_") or getattr(value, "__module__", None) != module.name:
+                continue
+            if isinstance(value, FunctionType) and takes_or_returns_arrays(value):
+                yield f"{module.name}.{name}", value.__doc__ or ""
+            if not isinstance(value, type):
+                continue
+            for own, member in vars(value).items():
+                method = body(member)
+                overrides = any(own in vars(base) for base in value.__mro__[1:])
+                known = method is not None and method.__code__.co_filename == held.__file__
+                if method and known and not own.startswith("_") and not overrides and takes_or_returns_arrays(method):
+                    yield f"{module.name}.{name}.{own}", method.__doc__ or ""
+
+
+@pytest.mark.parametrize("package", ["problems", "solvers", "harness.measure"])
+def test_docstrings_say_shapes(package):
+    silent = {name for name, said in about_arrays(package) if not SHAPE.search(said)}
+    assert silent == set(), "their docstrings do not say of which shape the arrays are"
+
+
+def test_what_is_about_arrays_is_found():
+    def of_a_number(x: float) -> float:
+        return x
+
+    def of_several(x: tuple[torch.Tensor, ...]) -> float:
+        return float(len(x))
+
+    assert not takes_or_returns_arrays(of_a_number)
+    assert takes_or_returns_arrays(of_several)
+    assert all(SHAPE.search(said) for said in ("Return x (n, D).", "Return T (…).", "Return Q (D(D+1)/2,)."))
+    assert not SHAPE.search("Return it (the flow).")
 
 
 def test_what_a_body_raises_is_found():

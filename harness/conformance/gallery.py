@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 from harness.catalogue import import_target, make
 from harness.conformance.contract import generator
@@ -16,26 +15,6 @@ from solvers.estimates import Estimate, Exact
 
 TIMES = (0.1, 0.2)
 """Short, and multiples of every step size in use."""
-
-VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "ornstein-uhlenbeck": (
-        {"instance": "mokrov2021"},
-        {"instance": "random"},
-        {"instance": "random", "initial_components": 2},
-    ),
-    "nonlinear-filtering": (
-        {"instance": "mokrov2021"},
-        {"instance": "random", "observation_times": (0.05, 0.05, 0.15), "observed": "tanh", "noise": "student"},
-    ),
-    "linear-filtering": ({"observation_times": (0.05, 0.05, 0.15)},),
-    "porous-medium": ({"instance": "fan2022"}, {"instance": "random", "confinement": 1.0}),
-    "aggregation": (
-        {"kernel": "log-gas"},
-        {"kernel": "disc", "initial": "disc", "charge": 0.25},
-        {"kernel": "shell"},
-    ),
-}
-"""Settings that make a family a different kind of problem; other families are taken as they are by default."""
 
 DIMS = (1, 2)
 """Dimensions of families that exist in any."""
@@ -66,9 +45,9 @@ def distance_to_truth(estimate: Estimate, problem: Problem) -> Figure:
     return figure
 
 
-def variants(name: str, family: type[ProblemFamily]) -> list[ProblemFamily]:
+def variants(family: type[ProblemFamily]) -> list[ProblemFamily]:
     """Return the kinds of problems that a family has."""
-    return [make("problem", family, settings) for settings in VARIANTS.get(name, ({},))]
+    return [make("problem", family, settings) for settings in family.variants]
 
 
 def shortened(family: ProblemFamily) -> ProblemFamily:
@@ -81,8 +60,7 @@ def shortened(family: ProblemFamily) -> ProblemFamily:
 
 def title(family: ProblemFamily, dim: int) -> str:
     """Return the name of an instance in verdicts."""
-    told = VARIANTS.get(family.name, ({},))
-    names = dict.fromkeys(key for settings in told for key in settings)
+    names = dict.fromkeys(key for settings in family.variants for key in settings)
     settings = "".join(f" {key}={getattr(family, key)}" for key in names)
     return f"{family.name}{settings} D={dim}"
 
@@ -90,12 +68,12 @@ def title(family: ProblemFamily, dim: int) -> str:
 def gallery(targets: Mapping[str, str]) -> list[Exhibit]:
     """Return an instance of each kind of problem in its smallest dimensions; what cannot be imported is left out."""
     exhibits = []
-    for name, target in targets.items():
+    for target in targets.values():
         try:
             component = import_target(target)
         except ImportError:
             continue
-        for family in map(shortened, variants(name, component)):
+        for family in map(shortened, variants(component)):
             for dim in (family.dims() or DIMS)[: len(DIMS)]:
                 exhibits.append(Exhibit(title(family, dim), family.build(dim, 0, generator(0))))
     return exhibits

@@ -36,7 +36,7 @@ class ProblemTrial:
     @cached_property
     def families(self) -> list[ProblemFamily]:
         """The kinds of problems that the family has."""
-        return variants(self.component.name, self.component)
+        return variants(self.component)
 
     @cached_property
     def undeclared(self) -> str | None:

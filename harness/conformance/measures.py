@@ -35,7 +35,7 @@ FALSE_FLOOR = 7.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class NamedSubject:
     """One subject and its name in verdicts."""
 
     title: str
@@ -50,19 +50,19 @@ class MeasureTrial:
     exhibits: Sequence[Exhibit]
 
     @cached_property
-    def subjects(self) -> list[Asked]:
+    def subjects(self) -> list[NamedSubject]:
         """The subjects, on the last instance of each family that is shown."""
         shown = {exhibit.title.partition(" ")[0]: exhibit for exhibit in self.exhibits}
         return [asked for exhibit in shown.values() for asked in subjects(exhibit)]
 
-    def figures(self) -> Iterator[tuple[Asked, Figure]]:
+    def figures(self) -> Iterator[tuple[NamedSubject, Figure]]:
         """Yield the figure of every subject that the measure says something about."""
         for asked in self.subjects:
             if self.component().unsuited(asked.subject) is None:
                 yield asked, measured(self.component, asked)
 
 
-def subjects(exhibit: Exhibit) -> Iterator[Asked]:
+def subjects(exhibit: Exhibit) -> Iterator[NamedSubject]:
     """Yield answers to a problem at its horizon: exact, initial, particles with and without weights, and too few."""
     problem, t = exhibit.problem, exhibit.problem.flow.horizon
     right = None if problem.truth is None else problem.truth(t)
@@ -78,11 +78,11 @@ def subjects(exhibit: Exhibit) -> Iterator[Asked]:
     if right is not None:
         answers |= {"the truth": Exact(right), "exact draws": Particles(right.sample(DRAWS, generator(4)))}
     for name, estimate in answers.items():
-        yield Asked(f"{name} of {exhibit.title}", Subject(estimate, right, problem, t))
-    yield Asked(f"an unknown truth of {exhibit.title}", Subject(answers["the initial law"], None, problem, t))
+        yield NamedSubject(f"{name} of {exhibit.title}", Subject(estimate, right, problem, t))
+    yield NamedSubject(f"an unknown truth of {exhibit.title}", Subject(answers["the initial law"], None, problem, t))
 
 
-def measured(component: type[Measure], asked: Asked, seed: int = 0) -> Figure:
+def measured(component: type[Measure], asked: NamedSubject, seed: int = 0) -> Figure:
     """Return the figure of a subject; raises ``Violation`` unless it is one."""
     try:
         figure = component()(asked.subject, DRAWS, generator(seed))
@@ -172,7 +172,7 @@ def knows_the_floor(trial: MeasureTrial) -> str:
             judged = replace(subject, truth=reference)
             others = subject.truth.sample(DRAWS, generator(100 + seed))
             for found, points in ((own, reference.draws), (fresh, others)):
-                answer = Asked(asked.title, replace(judged, estimate=Particles(points)))
+                answer = NamedSubject(asked.title, replace(judged, estimate=Particles(points)))
                 found.append(measured(trial.component, answer, seed).value)
         noise = statistics.stdev([a - b for a, b in zip(own, fresh, strict=True)]) / REPETITIONS**0.5
         means = statistics.mean(own), statistics.mean(fresh)

@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Run:
+class TrialRun:
     """One solve on one problem of the gallery, with what it did beside."""
 
     exhibit: Exhibit
@@ -61,7 +61,7 @@ class SolverTrial:
         return [exhibit for exhibit in self.exhibits if self.solver.refusal(exhibit.problem) is None]
 
     @cached_property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[TrialRun]:
         """One run on every problem that the solver applies to."""
         return [attempt(self.solver, exhibit) for exhibit in self.supported]
 
@@ -86,7 +86,7 @@ class SolverTrial:
         ]
 
 
-def attempt(solver: Solver, exhibit: Exhibit) -> Run:
+def attempt(solver: Solver, exhibit: Exhibit) -> TrialRun:
     """Solve one problem and watch what is touched on the way."""
     problem, source = exhibit.problem, generator(1)
     problem_before, state_before, source_before = copies(contents(problem)), global_state(), source.get_state()
@@ -101,7 +101,7 @@ def attempt(solver: Solver, exhibit: Exhibit) -> Run:
         changed = touched(state_before, state)
         if torch.get_num_threads() != 1:
             changed.append("torch's number of threads")
-    return Run(
+    return TrialRun(
         exhibit,
         outcome,
         drew=not torch.equal(source.get_state(), source_before),

@@ -101,7 +101,7 @@ def told_apart(x: Reals, y: Reals, seed: int, groups: torch.Tensor | None = None
         inputs = _inputs(points, training)
 
         def answers(chosen: Array) -> Reals:
-            """Return whether a classifier of these draws is right about each held-out one."""
+            """Return 1 for each held-out draw that a classifier of the ``chosen`` ones is right about, else 0, (k,)."""
             classifier = MLPClassifier(
                 (HIDDEN,), alpha=WEIGHT_DECAY, learning_rate_init=LEARNING_RATE, max_iter=EPOCHS, random_state=seed
             ).fit(inputs[chosen], labels[chosen])

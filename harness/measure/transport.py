@@ -150,7 +150,7 @@ def _second_order(x: torch.Tensor, y: torch.Tensor, sums: tuple[Reals, Reals, Re
     within_x, within_y, across, across_back = sums
 
     def centred(a: torch.Tensor, b: torch.Tensor, rows: Reals, columns: Reals) -> Reals:
-        """Return the sum of squares of centred distances, and those of the diagonal if there is one."""
+        """Return the sum of squares of centred distances of a (n, D) and b (m, D), and those of the diagonal if any."""
         squares = len(b) * float(a.square().sum()) + len(a) * float(b.square().sum()) - 2 * float(a.sum(0) @ b.sum(0))
         mean = rows.sum() / (len(a) * len(b))
         spread = np.sum(rows**2) / len(b) + np.sum(columns**2) / len(a)

@@ -131,7 +131,7 @@ def condense(draws: Reals) -> dict[str, Any]:
 
 
 def predict(family: LogisticRegression, split: Split, draws: Reals) -> dict[str, float]:
-    """Return held-out accuracy and mean log-probability under the posterior predictive of all draws."""
+    """Return held-out accuracy and mean log-probability under the posterior predictive of all ``draws`` (n, D)."""
     flat = torch.from_numpy(draws.reshape(-1, draws.shape[-1]))
     log_predictive = torch.logsumexp(family.held_out(split)(flat), dim=0) - math.log(len(flat))
     return {

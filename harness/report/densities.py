@@ -85,7 +85,7 @@ def plane_view(rows: pd.DataFrame) -> PlaneView | None:
 
 
 def array_of(row: Mapping[Any, Any] | None, column: str) -> Reals | None:
-    """Return an array that a row holds, or ``None`` without the row or the array."""
+    """Return the array (n,) that a row holds, or ``None`` without the row or the array."""
     if row is None or row[column] is None or (isinstance(row[column], float) and np.isnan(row[column])):
         return None
     return np.asarray(row[column], dtype=float)
@@ -114,7 +114,7 @@ def plane_data(rows: pd.DataFrame, place: Mapping[str, int]) -> dict[str, Any] |
 
 
 def packed(density: Reals) -> dict[str, Any]:
-    """Return a grid [y, x] as its highest value and, row by row, 16 bits a node in base 64."""
+    """Return a grid (ny, nx) as its highest value and, row by row, 16 bits a node in base 64."""
     peak = float(np.nanmax(density, initial=0.0))
     steps = np.nan_to_num(np.round(density / (peak or 1.0) * STEPS), nan=STEPS + 1)
     return {"peak": number(peak), "z": base64.b64encode(steps.astype("<u2").tobytes()).decode("ascii")}

@@ -1,4 +1,4 @@
-/* What plots share: the look of axes, labelled choices, legends, and drawing the closer plots when first seen. */
+/* What plots share: the look of axes, labelled choices, legends, and drawing the plots of one problem when first seen. */
 const drawing = (() => {
   "use strict";
   const problems = JSON.parse(document.getElementById("plots").textContent);
@@ -103,7 +103,7 @@ const drawing = (() => {
       prepared.set(entry.target, draw);
       draw();
     }), { rootMargin: "200px" });
-    document.querySelectorAll(".closer").forEach((box) => watcher.observe(box));
+    document.querySelectorAll(".detail").forEach((box) => watcher.observe(box));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => prepared.forEach((draw) => draw()));
   };
   return {

@@ -29,7 +29,7 @@ DIGITS = 9
 
 
 @dataclass(frozen=True)
-class Course:
+class EnergyCurve:
     """Energies ``f`` at times ``t``, both (n,), with their standard errors, 0 where they have none."""
 
     t: Reals
@@ -37,19 +37,19 @@ class Course:
     error: Reals
 
     @staticmethod
-    def of(t: Sequence[float] | Reals, f: Sequence[float] | Reals, error: Sequence[float] | Reals = ()) -> Course:
-        """Return the finite energies of a sequence."""
+    def of(t: Sequence[float] | Reals, f: Sequence[float] | Reals, error: Sequence[float] | Reals = ()) -> EnergyCurve:
+        """Return the finite energies of a sequence: times, energies and errors, (n,) each."""
         times, values = np.asarray(t, dtype=float), np.asarray(f, dtype=float)
         errors = np.nan_to_num(np.asarray(error, dtype=float)) if len(error) else np.zeros(len(values))
         kept = np.isfinite(values)
-        return Course(times[kept], values[kept], errors[kept])
+        return EnergyCurve(times[kept], values[kept], errors[kept])
 
     def data(self) -> dict[str, Any]:
-        """Return the course for the page."""
+        """Return the curve for the page."""
         return {"t": numbers(self.t), "f": numbers(self.f, DIGITS), "error": numbers(self.error, 2)}
 
 
-EMPTY = Course.of((), ())
+EMPTY = EnergyCurve.of((), ())
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Energies:
     """What one solver says of the energy: ``steps`` that it recorded, and ``measured`` answers."""
 
     label: str
-    steps: Course = EMPTY
-    measured: Course = EMPTY
+    steps: EnergyCurve = EMPTY
+    measured: EnergyCurve = EMPTY
 
 
 @dataclass
@@ -66,8 +66,8 @@ class EnergyView:
     """The energies in one dimension; of the true law a ``curve``, or ``measured`` values of the oracle."""
 
     size: int
-    curve: Course = EMPTY
-    measured: Course = EMPTY
+    curve: EnergyCurve = EMPTY
+    measured: EnergyCurve = EMPTY
     series: list[Energies] = field(default_factory=list)
 
     def last(self) -> float | None:
@@ -75,7 +75,7 @@ class EnergyView:
         for exact in (self.curve, self.measured):
             if len(exact.f):
                 return float(exact.f[-1])
-        values = [course.f for one in self.series for course in (one.steps, one.measured)]
+        values = [curve.f for one in self.series for curve in (one.steps, one.measured)]
         return float(np.concatenate(values).min()) if values else None
 
 
@@ -94,27 +94,29 @@ def energy_views(frame: pd.DataFrame, traces: pd.DataFrame | None, problem: tupl
         view = EnergyView(size)
         here = rows[rows["size"] == size]
         exact = here[(here["solver"] == "oracle") & here["sample_size"].isna()].drop_duplicates("t").sort_values("t")
-        view.measured = Course.of(exact["t"].to_numpy(), exact["value"].to_numpy(), exact["standard_error"].to_numpy())
+        view.measured = EnergyCurve.of(
+            exact["t"].to_numpy(), exact["value"].to_numpy(), exact["standard_error"].to_numpy()
+        )
         found: dict[tuple[str, str], Energies] = {}
         for key, own in here[~here["solver"].isin(BOUNDS)].groupby(["solver", "label"], sort=False):
             solver, label = map(str, list(key))
             own = own.drop_duplicates("t").sort_values("t")
-            measured = Course.of(own["t"].to_numpy(), own["value"].to_numpy(), own["standard_error"].to_numpy())
+            measured = EnergyCurve.of(own["t"].to_numpy(), own["value"].to_numpy(), own["standard_error"].to_numpy())
             found[solver, label] = Energies(label, measured=measured)
         for key, own in steps[steps["size"] == size].groupby(["solver", "label"], sort=False) if len(steps) else ():
             solver, label = map(str, list(key))
-            course = stepped(own[own["key"] == own["key"].iloc[0]], json.loads(problem[1]).get("times"))
-            if course is not None:
-                found.setdefault((solver, label), Energies(label)).steps = course
+            curve = stepped(own[own["key"] == own["key"].iloc[0]], json.loads(problem[1]).get("times"))
+            if curve is not None:
+                found.setdefault((solver, label), Energies(label)).steps = curve
         for key in sorted(found, key=lambda pair: label_place(*pair)):
             if len(found[key].steps.f) + len(found[key].measured.f):
                 view.series.append(found[key])
         if view.series:
-            view.curve = exact_course(problem, size, view)
+            view.curve = exact_curve(problem, size, view)
             yield view
 
 
-def stepped(rows: pd.DataFrame, times: Sequence[float] | None) -> Course | None:
+def stepped(rows: pd.DataFrame, times: Sequence[float] | None) -> EnergyCurve | None:
     """Return the energies of one cell's steps over time, or ``None`` where it is not known when they were.
 
     The cell says so itself, or has steps of one size; the value before the first step may be among them.
@@ -131,15 +133,15 @@ def stepped(rows: pd.DataFrame, times: Sequence[float] | None) -> Course | None:
             return None
         clock = size * np.arange(1 - first, len(values) + 1 - first)
     kept = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_STEPS)).round().astype(int))
-    return Course.of(clock[kept], values[kept])
+    return EnergyCurve.of(clock[kept], values[kept])
 
 
-def exact_course(problem: tuple[str, str], size: int, view: EnergyView) -> Course:
+def exact_curve(problem: tuple[str, str], size: int, view: EnergyView) -> EnergyCurve:
     """Return the energy of the true law from the start to the last time that is shown, empty where it is not known."""
-    courses = [course for one in view.series for course in (one.steps, one.measured)]
-    last = max(float(course.t.max()) for course in courses if len(course.t))
+    curves = [curve for one in view.series for curve in (one.steps, one.measured)]
+    last = max(float(curve.t.max()) for curve in curves if len(curve.t))
     times = last * np.linspace(0, 1, CURVE) ** 2
-    return Course.of(times, exact_energy(*problem, size, times.tolist()))
+    return EnergyCurve.of(times, exact_energy(*problem, size, times.tolist()))
 
 
 def energy_data(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report import summary
-from harness.report.energy import Course, EnergyView, energy_views
+from harness.report.energy import EnergyCurve, EnergyView, energy_views
 from harness.report.palette import GREY, colours, dashes, paper_style
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def energy_figure(view: EnergyView, shown: Mapping[str, str]) -> Figure:
 def energies(axes: Axes, view: EnergyView, shown: Mapping[str, str], above: float) -> None:
     """Draw the energies less ``above``; where that is not 0, what is not above it is left out."""
 
-    def drawn(course: Course, **style: Any) -> None:
-        left = course.f - above
+    def drawn(curve: EnergyCurve, **style: Any) -> None:
+        left = curve.f - above
         kept = np.full(len(left), True) if above == 0 else left > ROUNDING * max(1.0, abs(above))
         if kept.any():
-            error = course.error[kept] if course.error.any() else None
-            axes.errorbar(course.t[kept], left[kept], yerr=error, elinewidth=0.8, **style)
+            error = curve.error[kept] if curve.error.any() else None
+            axes.errorbar(curve.t[kept], left[kept], yerr=error, elinewidth=0.8, **style)
 
     exact = view.curve if len(view.curve.t) else view.measured
     drawn(exact, color=GREY, alpha=0.35, linewidth=6, label="exact")

@@ -52,8 +52,8 @@ def write_figures(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     filters = iter(()) if traces is None else draw_filtering(frame, traces)
-    closer = chain(plot_draws_and_steps(frame, traces, projections, data), draw_energies(frame, traces))
-    for name, figure in chain(draw(frame), draw_work_and_precision(frame), closer, filters):
+    details = chain(plot_draws_and_steps(frame, traces, projections, data), draw_energies(frame, traces))
+    for name, figure in chain(draw(frame), draw_work_and_precision(frame), details, filters):
         for suffix in formats:
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=200)

@@ -30,7 +30,7 @@ NUMERIC = frozenset(COLUMNS[1:]) - {"quartiles"}
 
 
 @dataclass(frozen=True)
-class Block:
+class PrintedBlock:
     """The printed rows (texts, columns ``COLUMNS``) of one problem and measure; ``note`` names what was not run."""
 
     title: str
@@ -38,7 +38,7 @@ class Block:
     note: str
 
 
-def blocks(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> Iterator[Block]:
+def blocks(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> Iterator[PrintedBlock]:
     """Yield a block for every problem and measure. Solvers that were not run, for a reason, go into its note.
 
     Raises ``UsageError`` for a measure of ``metrics`` that the frame does not have.
@@ -55,7 +55,9 @@ def blocks(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> Iterato
         absent = group.loc[~group["label"].isin(group.loc[run, "label"])]
         note = f"not run: {', '.join(summary.distinct(absent['label']))}" if len(absent) else ""
         texts = [printed(row) for row in group[run].to_dict("records")]
-        yield Block(f"{titles[problem, problem_settings]}: {measure}", pd.DataFrame(texts, columns=COLUMNS), note)
+        yield PrintedBlock(
+            f"{titles[problem, problem_settings]}: {measure}", pd.DataFrame(texts, columns=COLUMNS), note
+        )
 
 
 def of_measures(frame: pd.DataFrame, metrics: Sequence[str] | None) -> pd.DataFrame:

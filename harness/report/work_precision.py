@@ -82,7 +82,7 @@ def answered(judged: Judged) -> Iterator[dict[str, Any]]:
 
 
 def on_front(cost: Reals, error: Reals) -> Flags:
-    """Return which points no other one beats: cheaper and closer, or one of the two with the other alike."""
+    """Return which of the points (n,) no other one beats: cheaper and closer, or one of the two, the other alike."""
     cheaper, closer = cost[:, None] <= cost, error[:, None] <= error
     strictly = (cost[:, None] < cost) | (error[:, None] < error)
     return np.asarray(~np.any(cheaper & closer & strictly, axis=0))

@@ -25,7 +25,7 @@ NEVER_WITH = {"w2": "draws against", "crps": "weighted particles"}
 
 
 def places(figures: pd.DataFrame) -> Reals:
-    """Return the place of each figure's measure among those that decide about it, from 1 on; 0 where it does not.
+    """Return the place of each figure's measure among those that decide about it, (n,), from 1 on; 0 where it is none.
 
     ``figures`` has the columns ``metric`` and, where they are known, ``decides`` and ``estimator``.
     """
@@ -39,7 +39,7 @@ def places(figures: pd.DataFrame) -> Reals:
 
 
 def by_estimator(figures: pd.DataFrame) -> Reals:
-    """Return the places of figures of which a store does not know them, by the names of measures and estimators."""
+    """Return the places (n,) of figures whose store does not know them, by the names of measures and estimators."""
     estimators = figures["estimator"] if "estimator" in figures else pd.Series("", index=figures.index)
     kinds = pd.DataFrame({"metric": figures["metric"].astype(object), "estimator": estimators.astype(object)})
     codes, pairs = pd.factorize(pd.MultiIndex.from_frame(kinds))

@@ -43,7 +43,7 @@ def noise(excess: Reals, errors: Reals, floors: Reals) -> tuple[float, float]:
 
 
 def own_scale(noises: Reals) -> Reals:
-    """Return the scale s of solvers whose seen and stated noise are given (…, 2)."""
+    """Return the scale s (…) of solvers whose seen and stated noise are given (…, 2)."""
     return np.asarray(noises.max(axis=-1))
 
 
@@ -54,7 +54,7 @@ def shared_scale(one: Reals, other: Reals) -> Reals:
 
 
 def stated_error(errors: Reals) -> Reals:
-    """Return standard errors with 0 where none is stated (NaN)."""
+    """Return standard errors (n,) with 0 where none is stated (NaN)."""
     return np.where(np.isnan(errors), 0.0, errors)
 
 
@@ -69,7 +69,7 @@ def unscaled(value: Reals | float, scale: Reals | float) -> Reals:
 
 
 def differences(one: Reals, other: Reals, scale: Reals | float) -> Reals:
-    """Return g(one) - g(other), 0 where they differ by rounding alone, NaN where either is missing."""
+    """Return g(one) - g(other) of excesses (n,), 0 where they differ by rounding alone, NaN where one is missing."""
     with np.errstate(invalid="ignore"):
         rounding = ROUNDING * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
         same = (one == other) | (np.isfinite(rounding) & (np.abs(one - other) <= rounding))

@@ -58,7 +58,7 @@ def corrected(p: Reals) -> Reals:
 
 @lru_cache
 def tellable() -> Reals:
-    """Return the standardised effects that n = 2, 3, … seeds tell in 80 % of cases, one comparison at 5 %."""
+    """Return the standardised effects (k,) that n = 2, 3, … seeds tell in 80 % of cases, one comparison at 5 %."""
     n = np.unique(np.concatenate([np.arange(2, 51), np.geomspace(50, MOST_SEEDS, 60).astype(int)])).astype(float)
     low, high = np.zeros_like(n), np.full_like(n, 60.0)
     for _ in range(40):
@@ -69,7 +69,7 @@ def tellable() -> Reals:
 
 
 def power(effect: Reals | float, n: Reals | float) -> Reals:
-    """Return how often n seeds tell an effect of so many standard deviations, one comparison at 5 %."""
+    """Return how often n seeds tell an effect of so many deviations, one comparison at 5 %, of their common shape."""
     bound = stats.t.ppf(1 - LEVEL / 2, np.asarray(n) - 1)
     centre = np.asarray(effect) * np.sqrt(n)
     right, left = stats.nct.sf(bound, np.asarray(n) - 1, centre), stats.nct.cdf(-bound, np.asarray(n) - 1, centre)

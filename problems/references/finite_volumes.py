@@ -122,7 +122,7 @@ class FiniteVolumes:
         return rate
 
     def state(self, density: Reals) -> State:
-        """Return the density with its rate, its energy and what bounds a step from it."""
+        """Return a density (m,) or (m, n) with its rate, its energy and what bounds a step from it."""
         slope, derivative, attracted = self._parts(density)
         rate, faces = self._fluxes(density, slope)
         parts, rounding = [float((density * self.potential).sum()), 0.0, 0.0], 0.0

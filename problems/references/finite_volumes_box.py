@@ -107,7 +107,10 @@ def _means(
 
 
 def walls_watched(scheme: FiniteVolumes, most: float) -> Callable[[float, Reals], None]:
-    """Return a function of time and density that raises ``AtTheWall`` where a wall's cells hold more mass than that."""
+    """Return a function of time and density (m,) or (m, n) that raises ``AtTheWall`` where a wall holds too much mass.
+
+    ``most`` is what the cells at a wall may hold.
+    """
 
     def watch(time: float, density: Reals) -> None:
         for axis in range(scheme.dim):

@@ -33,7 +33,7 @@ MOST_NODES = 385
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Domain:
     """The computational domain, and per axis the centre and the width of exp(-βV): four arrays (2,).
 
     Outside the rectangle between ``lower`` and ``upper`` no density matters.
@@ -64,21 +64,21 @@ def reference_marginals(
     Raises ``ValueError`` for a potential that does not confine, and ``ArithmeticError`` if ``most_cells`` along an axis
     are not enough.
     """
-    frame = effective_frame(flow)
+    domain = effective_domain(flow)
     cells = COARSEST
-    while cells < most_cells and abs(_caught(flow, *frame.axes(cells)) - 1) > 1e-6:
+    while cells < most_cells and abs(_caught(flow, *domain.axes(cells)) - 1) > 1e-6:
         cells *= 2
     found: dict[float, GridLaw2D] = {}
-    pending = dict.fromkeys(times, Convergence())
-    coarse = dict(zip(pending, _log_densities(flow, frame, cells, list(pending)), strict=True))
+    pending = dict.fromkeys(times, GridConvergence())
+    coarse = dict(zip(pending, _log_densities(flow, domain, cells, list(pending)), strict=True))
     while pending and 2 * cells <= most_cells:
         cells *= 2
-        fine = dict(zip(pending, _log_densities(flow, frame, cells, list(pending)), strict=True))
+        fine = dict(zip(pending, _log_densities(flow, domain, cells, list(pending)), strict=True))
         for time, convergence in list(pending.items()):
             better = fine[time][::2, ::2] + (fine[time][::2, ::2] - coarse[time]) / 3
-            pending[time] = convergence.after(better, frame.axes(cells // 4))
+            pending[time] = convergence.after(better, domain.axes(cells // 4))
             if pending[time].error < tolerance:
-                found[time] = _law(frame.axes(cells), fine[time], better)
+                found[time] = _law(domain.axes(cells), fine[time], better)
                 del pending[time]
         coarse = fine
     if pending:
@@ -109,24 +109,24 @@ class Marginals2D:
 
 
 @dataclass(frozen=True, eq=False)
-class Convergence:
+class GridConvergence:
     """The last extrapolated log-density (m, n) at a time, its change from the one before, and its estimated error."""
 
     last: Reals | None = None
     change: float = float("nan")
     error: float = float("inf")
 
-    def after(self, better: Reals, axes: tuple[Axis, Axis]) -> Convergence:
+    def after(self, better: Reals, axes: tuple[Axis, Axis]) -> GridConvergence:
         """Return what is known with the next extrapolation ``better`` (m, n); ``axes`` are those of the one before."""
         if self.last is None:
-            return Convergence(better)
+            return GridConvergence(better)
         change = _symmetric_divergence(self.last, better[::2, ::2], *axes)
         # At order 4 a divergence falls 256-fold; until two differences tell, 16-fold is taken for granted.
         fall = max(change / self.change, 1 / 256) if self.change > 0 else 1 / 16
-        return Convergence(better, change, change * fall)
+        return GridConvergence(better, change, change * fall)
 
 
-def effective_frame(flow: GradientFlow) -> Frame:
+def effective_domain(flow: GradientFlow) -> Domain:
     """Return a rectangle on whose border ρ0 and exp(-βV) are below e^-32 of their maxima and V rises outwards.
 
     Raises ``ValueError`` for a potential that does not confine, or is NaN, -inf or nowhere finite.
@@ -153,7 +153,7 @@ def effective_frame(flow: GradientFlow) -> Frame:
     core, both = (survey.bounds(survey.above(CORE_DEPTH, initial=initial)) for initial in (False, True))
     # Wide enough for what ρ0 has to cross on its way in, which the errors of early times come from.
     scale = np.maximum(0.5 * (core[1] - core[0]), 0.25 * (both[1] - both[0]))
-    return Frame(survey.lower, survey.upper, 0.5 * (both[0] + both[1]), np.maximum(scale, spacing))
+    return Domain(survey.lower, survey.upper, 0.5 * (both[0] + both[1]), np.maximum(scale, spacing))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,9 +214,9 @@ def _caught(flow: GradientFlow, x: Axis, y: Axis) -> float:
     return _integral(_initial_density(flow, x, y), x, y)
 
 
-def _log_densities(flow: GradientFlow, frame: Frame, cells: int, times: Sequence[float]) -> list[Reals]:
+def _log_densities(flow: GradientFlow, domain: Domain, cells: int, times: Sequence[float]) -> list[Reals]:
     """Return the log-density at the nodes at each time, normalised by the trapezoidal rule."""
-    x, y = frame.axes(cells)
+    x, y = domain.axes(cells)
     operator = FokkerPlanck2D.discretise(flow, x, y)
     found = []
     for masses in operator.propagate(_initial_density(flow, x, y) * operator.areas, times):

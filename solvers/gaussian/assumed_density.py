@@ -35,7 +35,7 @@ LARGEST_NODE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class AssumedGaussian(Exact):
-    """A Gaussian that stands for a law that is none, and stays Gaussian when it is conditioned."""
+    """A Gaussian approximation that stays Gaussian when it is conditioned."""
 
     law: Gaussian
 

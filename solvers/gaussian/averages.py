@@ -6,15 +6,13 @@ V(m' + S (ξ_k - m)). Only ∇V is needed: Stein's identity E ∇²V = Cov(∇V,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import scipy.linalg
 import torch
 
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
-from problems.linear_algebra import symmetrised
+from problems.linear_algebra import symmetric_factor
 from problems.potentials import Potential, Quadratic
 from solvers.gaussian.quadrature import NODES, hermite, sobol_nodes
 
@@ -36,7 +34,7 @@ class Averages:
     evaluations: int = field(default=0, init=False)
 
     def at(self, mean: torch.Tensor, covariance: torch.Tensor) -> Expectations:
-        """Return the expectations over N(``mean``, ``covariance``)."""
+        """Return the expectations over N(``mean``, ``covariance``), of shapes (D,) and (D, D)."""
         return self.from_law(mean, covariance)(mean, torch.eye(len(mean), dtype=mean.dtype))
 
     def from_law(self, mean: torch.Tensor, covariance: torch.Tensor) -> Along:
@@ -65,15 +63,9 @@ class Averages:
             heights = torch.cat([potential.value(block) for block in points.split(GRADIENT_BLOCK)])
             # The symmetric A for which the derivative by S of the sum over nodes is that of an expectation,
             # sym(A S Σ): Stein's identity, except that the sum and its derivatives agree to rounding.
-            product = transport @ covariance
             by_transport = (weights[:, None] * slopes).T @ centred
-            if bool(torch.isfinite(by_transport).all()):
-                curvature = torch.from_numpy(
-                    scipy.linalg.solve_continuous_lyapunov(product.T.numpy(), (by_transport + by_transport.T).numpy())
-                )
-            else:
-                curvature = torch.full_like(covariance, math.nan)
-            return Expectations(float(weights @ heights), weights @ slopes, symmetrised(curvature))
+            curvature = symmetric_factor(by_transport, transport @ covariance)
+            return Expectations(float(weights @ heights), weights @ slopes, curvature)
 
         return by_nodes
 

@@ -17,7 +17,7 @@ from solvers.solver import Diverged
 from solvers.threads import one_thread
 
 
-class Settings(Protocol):
+class FittedSettings(Protocol):
     """What of a solver's settings decides its steps."""
 
     @property
@@ -33,7 +33,7 @@ class Settings(Protocol):
 class FittedSteps(Propagation):
     """A propagation of Gaussians by steps of order 2, or with the step size "auto" by those that it chooses."""
 
-    def __init__(self, settings: Settings, flow: GradientFlow) -> None:
+    def __init__(self, settings: FittedSettings, flow: GradientFlow) -> None:
         self.settings, self.flow = settings, flow
         self.average = averaged(flow.potential, flow.dim)
         self.adaptive = AdaptiveSteps[Moments](

@@ -65,8 +65,8 @@ class NotConvex(ArithmeticError):
 
 
 @dataclass
-class Course:
-    """What steps had to do: inner iterations of each, and how many were cut in half."""
+class StepRecord:
+    """A record of steps: the inner iterations of each, and how many steps were cut in half."""
 
     iterations: list[int] = field(default_factory=list)
     halved: int = 0
@@ -104,7 +104,7 @@ class AlongMaps(Protocol):
 
 
 def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Return mean, covariance and the number of inner iterations of the JKO step among Gaussians, 0 if none moved it.
+    """Return mean (D,), covariance (D, D) and number of inner iterations of the JKO step among Gaussians, 0 if none.
 
     Raises ``NotConvex`` where the frozen problem has no minimum or the iteration does not converge.
     """
@@ -115,7 +115,7 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
 def implicit_map(
     law: Moments, averages: AlongMaps, beta: float, h: float
 ) -> tuple[torch.Tensor, torch.Tensor | None, int]:
-    """Return the mean m' and S of the JKO step m' + S(x - m) among affine maps, and the number of inner iterations.
+    """Return m' (D,) and S (D, D) of the JKO step m' + S(x - m) among affine maps, and the number of inner iterations.
 
     ``None`` stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
     """
@@ -175,7 +175,7 @@ def implicit_map(
     raise NotConvex(f"no convergence in {MOST_ITERATIONS} iterations (last change {change:.3g} deviations)")
 
 
-def jko_step(law: Moments, averages: Averages, beta: float, h: float, course: Course) -> Moments:
+def jko_step(law: Moments, averages: Averages, beta: float, h: float, record: StepRecord) -> Moments:
     """Return the moments after ``implicit_step``, in two halves wherever it finds no minimum at once.
 
     Raises ``Diverged`` where steps of h/256 do not find one either.
@@ -190,10 +190,10 @@ def jko_step(law: Moments, averages: Averages, beta: float, h: float, course: Co
                 size = h / 2**halvings
                 raise Diverged(f"no minimum is found among Gaussians, even in steps of {size:.3g} ({error})") from error
             left += [halvings + 1] * 2
-            course.halved += 1
+            record.halved += 1
             continue
         law, total = (mean, symmetrised(covariance)), total + iterations
-    course.iterations.append(total)
+    record.iterations.append(total)
     return law
 
 
@@ -228,35 +228,35 @@ def stationarity(law: Moments, found: Expectations, beta: float) -> float:
 
 def follow(
     law: Moments, averages: Averages, beta: float, step_size: float, counts: tuple[int, ...], scheme: str
-) -> tuple[list[Moments], Course]:
-    """Return the moments after each of the increasing numbers of steps ``counts``, and what the steps had to do.
+) -> tuple[list[Moments], StepRecord]:
+    """Return the moments after each of the increasing numbers of steps ``counts``, and the record of the steps.
 
     Raises ``Diverged`` with the number of the step.
     """
-    course, moments, done = Course(), [], 0
+    record, moments, done = StepRecord(), [], 0
     for count in counts:
-        while done < count and not course.resting:
+        while done < count and not record.resting:
             done += 1
             try:
                 if scheme == "jko":
-                    law = jko_step(law, averages, beta, step_size, course)
+                    law = jko_step(law, averages, beta, step_size, record)
                 else:
                     law = forward_backward_step(law, averages, beta, step_size)
             except Diverged as error:
                 raise Diverged(f"step {done}: {error}") from error
         done = count
         moments.append(law)
-    return moments, course
+    return moments, record
 
 
-def come_to_rest(law: Moments, averages: Averages, beta: float, step_size: float) -> tuple[Moments, Course]:
-    """Return the optimum, by implicit steps of which each is twice the one before, and what they had to do.
+def come_to_rest(law: Moments, averages: Averages, beta: float, step_size: float) -> tuple[Moments, StepRecord]:
+    """Return the stationary Gaussian, reached by implicit steps that double, and their record.
 
     Raises ``Diverged`` where there still is movement after steps of 2⁵⁰ ``step_size``.
     """
-    course = Course()
+    record = StepRecord()
     for doublings in range(MOST_DOUBLINGS):
-        law = jko_step(law, averages, beta, step_size * 2.0**doublings, course)
-        if course.resting:
-            return law, course
+        law = jko_step(law, averages, beta, step_size * 2.0**doublings, record)
+        if record.resting:
+            return law, record
     raise Diverged(f"the flow has not come to rest by t = {step_size * 2.0**MOST_DOUBLINGS:.3g}")

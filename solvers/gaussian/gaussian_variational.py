@@ -13,14 +13,15 @@ from typing import ClassVar
 import torch
 
 from problems.laws import Gaussian
+from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts, require_positive
 from solvers.estimates import Exact
 from solvers.gaussian.averages import Averages, needs_nodes
 from solvers.gaussian.exact_step import Moments
 from solvers.gaussian.extrapolation import extrapolated, require_definite
-from solvers.gaussian.flow_among_gaussians import SCHEMES, Course, come_to_rest, follow, stationarity
-from solvers.gaussian.pareto_smoothing import judged
+from solvers.gaussian.flow_among_gaussians import SCHEMES, StepRecord, come_to_rest, follow, stationarity
+from solvers.gaussian.pareto_smoothing import smoothed_weights
 from solvers.limits import IMPORTANCE, Limit
 from solvers.solver import Cost, Solution, Solver, step_counts
 from solvers.threads import one_thread
@@ -28,7 +29,7 @@ from solvers.threads import one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianVariational(Solver):
-    """The flow among Gaussians towards the one of least KL(· ‖ exp(-βV)), for stationary laws and a Gaussian start.
+    """The flow among Gaussians towards the one of least KL(· ‖ exp(-βV)), from a Gaussian: for stationary laws.
 
     ``order=1`` are the steps themselves, with an error of O(h) in the moments. ``order=2`` extrapolates the moments of
     whole runs (Richardson): twice those of a run at ``step_size``/2 minus those of a run at ``step_size``.
@@ -38,7 +39,8 @@ class GaussianVariational(Solver):
     Where the potential does not know its own averages over Gaussians, ``nodes`` points, a power of 2, take them in more
     than three dimensions. ``scheme="forward-backward"`` is explicit in the potential: ``step_size`` times the largest
     mean curvature must stay below 1. On the posterior of breast-cancer under a Gamma(4, 4) prior that is 1/365: at
-    least 3,650 evaluations to t = 10, for which implicit steps of 0.5 took 247.
+    least 3,650 evaluations to t = 10, for which implicit steps of 0.5 took 247. In a quadratic potential they also
+    follow a flow in time; implicit ones are then those of ``gaussian-jko``.
 
     Diagnostics: ``stationarity`` at the last time, 0 at the optimum (see ``flow_among_gaussians.stationarity``),
     ``iterations`` of all steps and the number of ``halved_steps``; ``pareto_k`` of the importance weights of exp(-βV)
@@ -52,7 +54,6 @@ class GaussianVariational(Solver):
     name: ClassVar[str] = "gaussian-variational"
     version: ClassVar[int] = 2
     limits: ClassVar[Mapping[str, Limit]] = IMPORTANCE
-    stationary_only: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
     step_size: float = 0.05
     order: int = 1
@@ -87,6 +88,10 @@ class GaussianVariational(Solver):
         flow = problem.flow
         if not isinstance(flow.initial, Gaussian):
             return f"the initial law must be Gaussian, not {type(flow.initial).__name__}"
+        if not problem.stationary and self.scheme == "jko":
+            return "stationary problems only: the flow of a quadratic potential is followed in time by gaussian-jko"
+        if not problem.stationary and not isinstance(flow.potential, Quadratic):
+            return f"to be followed in time, the potential must be quadratic, not {type(flow.potential).__name__}"
         if needs_nodes(flow.potential) and self.nodes < 4 * flow.dim:
             return f"{self.nodes} nodes are too few in {flow.dim} dimensions: at least {4 * flow.dim}"
         return None
@@ -99,19 +104,19 @@ class GaussianVariational(Solver):
         flow, initial, potential = problem.flow, problem.flow.initial, problem.flow.potential
         assert isinstance(initial, Gaussian)
         beta, counts = flow.inverse_temperature, step_counts(flow.times, self.step_size)
-        averages, courses = Averages(potential, self.nodes), list[Course]()
+        averages, records = Averages(potential, self.nodes), list[StepRecord]()
 
         def run(refinement: int) -> list[Moments]:
             refined, step_size = tuple(refinement * count for count in counts), self.step_size / refinement
-            moments, course = follow(initial.moments(), averages, beta, step_size, refined, self.scheme)
-            courses.append(course)
+            moments, record = follow(initial.moments(), averages, beta, step_size, refined, self.scheme)
+            records.append(record)
             return moments
 
         with torch.no_grad(), one_thread():
             moments = run(1)
             if self.until_rest:
-                rest, course = come_to_rest(moments[-1], averages, beta, self.step_size)
-                courses.append(course)
+                rest, record = come_to_rest(moments[-1], averages, beta, self.step_size)
+                records.append(record)
                 moments = [rest] * len(counts)
             elif self.order == 2:
                 moments = [extrapolated(fine, coarse) for fine, coarse in zip(run(2), moments, strict=True)]
@@ -119,8 +124,8 @@ class GaussianVariational(Solver):
                 require_definite(covariance, time, self.step_size)
             laws = [Gaussian(mean, covariance) for mean, covariance in moments]
             distance = stationarity(moments[-1], averages.at(*moments[-1]), beta)
-            weights = judged(laws[-1], potential, beta)
-        iterations = [count for course in courses for count in course.iterations]
+            weights = smoothed_weights(laws[-1], potential, beta)
+        iterations = [count for record in records for count in record.iterations]
         return Solution(
             flow.times,
             tuple(Exact(law) for law in laws),
@@ -128,7 +133,7 @@ class GaussianVariational(Solver):
             {
                 "stationarity": distance,
                 "iterations": sum(iterations),
-                "halved_steps": sum(course.halved for course in courses),
+                "halved_steps": sum(record.halved for record in records),
                 "pareto_k": weights.k,
                 "effective_share": weights.effective_share,
                 "log_evidence_psis": weights.log_mean,

@@ -24,7 +24,7 @@ from problems.potentials import MixturePotential
 from problems.problem import Problem
 from problems.validation import require_counts
 from solvers.estimates import Exact
-from solvers.gaussian.pareto_smoothing import judged
+from solvers.gaussian.pareto_smoothing import smoothed_weights
 from solvers.limits import IMPORTANCE, Limit
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Cost, Diverged, Solution, Solver
@@ -75,7 +75,7 @@ class Laplace(Solver):
                 raise Diverged("the Hessian at the mode is not positive definite to rounding")
             covariance = torch.cholesky_inverse(factor)
             law = Gaussian(mode.point, symmetrised(covariance))
-            weights = judged(law, potential, beta)
+            weights = smoothed_weights(law, potential, beta)
             height = -beta * float(potential.value(mode.point[None])[0])
         volume = 0.5 * flow.dim * math.log(2 * math.pi) - float(factor.diagonal().log().sum())
         return Solution(

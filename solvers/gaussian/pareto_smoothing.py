@@ -102,7 +102,7 @@ def pareto_smoothed(log_ratios: Reals) -> Smoothed:
     return Smoothed(k, logs - total, largest + total - math.log(size))
 
 
-def judged(law: Gaussian, potential: Potential, inverse_temperature: float) -> Smoothed:
+def smoothed_weights(law: Gaussian, potential: Potential, inverse_temperature: float) -> Smoothed:
     """Return the smoothed weights of exp(-βV) against ``law``; their ``log_mean`` estimates log ∫ exp(-βV).
 
     Raises ``ValueError`` where V is NaN or -inf at a draw.

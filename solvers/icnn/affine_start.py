@@ -14,7 +14,8 @@ from solvers.networks.convex_network import STRONG_CONVEXITY, Weights
 def start_at(weights: Weights, matrix: torch.Tensor, shift: torch.Tensor) -> None:
     """Make ∇ψ of one network (S = 1) the map x ↦ ``matrix`` x + ``shift``, in place; the hidden units keep their forms.
 
-    Eigenvalues below the network's strong convexity are raised to it.
+    ``matrix`` is (D, D), symmetric, and ``shift`` (D,). Eigenvalues below the network's strong convexity are raised to
+    it.
     """
     values, vectors = torch.linalg.eigh(matrix)
     root = vectors * (values - STRONG_CONVEXITY).clamp(min=0).sqrt()

@@ -60,7 +60,7 @@ def best_affine_step(objective: StepObjective, points: torch.Tensor, log_density
 
 
 def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run) -> AffineStep:
-    """Return the best affine map under an entropy; raises as ``best_affine_step`` does."""
+    """Return the best affine map of ``points`` (n, D) under an entropy; raises as ``best_affine_step`` does."""
     assert isinstance(objective.internal, Entropy)
     beta, theta = objective.internal.inverse_temperature, objective.implicitness
     x = points.double()

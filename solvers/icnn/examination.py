@@ -43,7 +43,7 @@ def map_of(weights: Weights) -> MapWithJacobian:
 
 
 def affine_map(matrix: torch.Tensor, shift: torch.Tensor) -> MapWithJacobian:
-    """Return x ↦ ``matrix`` x + ``shift`` and its Jacobian, in the dtype and on the device of the points."""
+    """Return x ↦ ``matrix`` x + ``shift``, (D, D) and (D,), and its Jacobian, in the dtype and place of the points."""
     return lambda x: (x @ matrix.to(x) + shift.to(x), matrix.to(x)[None])
 
 
@@ -73,7 +73,7 @@ def examined(
     run: Run,
     log_density: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, float]:
-    """Return what ``values_of`` does, and the stationarity of the map."""
+    """Return what ``values_of`` does at ``points`` (n, D), shape (n,), and the stationarity of the map."""
 
     def examine(piece: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[torch.Tensor, ...]:
         x, density = piece

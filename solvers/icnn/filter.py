@@ -87,14 +87,14 @@ class NetworkSteps(Propagation):
         (self.state,) = self.steps.states
         # Systematic draws of points in order are the more even ones.
         if flow.dim == 1:
-            self.state.sort_pool()
+            self.state.particles.sort()
         self.least_share = 1.0
         # Particles that no training sees, with weights of their own: the estimate's evidence is an average over the
         # pool alone, which is the more even sample.
-        self.fresh = Particles(self.state.particles()[1])
+        self.fresh = Particles(self.state.points()[1])
 
     def start(self) -> FilteredPushforward:
-        points, _ = self.state.particles()
+        points, _ = self.state.points()
         return FilteredPushforward(self.initial, (), points, torch.full((len(points),), 1 / len(points)).double().log())
 
     def advance(self, estimate: FilteredPushforward, start: float, stop: float) -> FilteredPushforward:  # type: ignore[override]

@@ -7,9 +7,6 @@ the map of the step before where that is better, and hidden units are trained wh
 say that one of them would lower the objective (``solvers.icnn.examination``), and by more than their noise. Afterwards
 the same particles say whether the trained map is better than the affine one; if not, the step is affine. The steps of a
 Gaussian law in a quadratic potential are, and nothing is trained.
-
-Along the maps T_k the density of a particle is known, log ρ_{k+1}(T_k(x)) = log ρ_k(x) - log det ∇T_k(x), and with it
-the energy ∫U(ρ) = E[U(ρ)/ρ] of a compact or heavy-tailed law that no kernel estimate would meet.
 """
 
 from __future__ import annotations
@@ -17,18 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import repeat
 from typing import Any
 
 import torch
 
-from problems.devices import placed
-from problems.energies import Entropy, PowerEntropy
+from problems.devices import to_device
+from problems.energies import PowerEntropy
 from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import FiniteSum, Potential
-from solvers.icnn.affine_map import AffineMap
 from solvers.icnn.affine_start import start_at
 from solvers.icnn.affine_step import best_affine_step
 from solvers.icnn.descent import Pace, Schedule
@@ -44,9 +39,10 @@ from solvers.icnn.examination import (
     values_of,
 )
 from solvers.icnn.free_energy import free_energy
-from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat
+from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat, set_flat
 from solvers.icnn.pairs import sums_over_pairs
-from solvers.icnn.parameter_gradients import pushed_with_density
+from solvers.icnn.population import EXAMINED, HELD, Population, entropic
+from solvers.icnn.positive_map import PositiveMap
 from solvers.icnn.ridges import lay_ridges
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme
@@ -55,13 +51,10 @@ from solvers.icnn.units import Frame, FramedMap, Units
 from solvers.maps import InvertibleMap
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
-from solvers.particles.particle_pool import spread_draws, stratified_draws
 from solvers.preconditioning.curvature import Preconditioner, preconditioner_of
 from solvers.solver import Diverged
 from solvers.threads import Run
 
-# Fresh particles, and those of the pool on which a step is looked at.
-EXAMINED = 8192
 # Fresh particles by which a training is judged on its way.
 JUDGED = 4096
 # A sum over cases is looked at through so many times as many of them as a training iteration sees.
@@ -83,18 +76,12 @@ NOISE = 3.0
 WORTH_TRAINING = 5.0
 BETTER = 2.0
 
-BLOCK = 4096
-# Least variance of the particles in a direction beside the largest that their rounding leaves a meaning.
-FLATTEST = 1e-13
-
 
 @dataclass(eq=False)
 class FlowState:
     """A flow state holds the particles of one flow, its maps so far, the traces of its steps, and why it failed if so.
 
-    Particles are in the coordinates ``frame`` of those of ``preconditioner``, while ``maps`` are of points x: ``pool``
-    (n, D) those that are trained on, ``fresh`` (m, D) others that no training sees, ``pool_density`` (n,) and
-    ``fresh_density`` (m,) their log-densities in the frame, 0 for a law without density, where nothing asks for them.
+    ``particles`` are in coordinates of their own of those of ``preconditioner``, while ``maps`` are of points x.
     ``potential`` and ``placed_preconditioner`` are float64 on the device of training. ``frames`` are those of the maps
     so far, and ``affine`` their S and b where they are affine. ``failure`` says why no step is taken any more,
     ``evaluations`` how often ∇V was asked for.
@@ -105,11 +92,7 @@ class FlowState:
     potential: Potential
     placed_preconditioner: Preconditioner
     generator: torch.Generator
-    pool: torch.Tensor
-    fresh: torch.Tensor
-    frame: Frame
-    pool_density: torch.Tensor
-    fresh_density: torch.Tensor
+    particles: Population
     minibatch: int | None = None
     sharpness: float = 1.0
     failure: str | None = None
@@ -129,41 +112,28 @@ class FlowState:
         cls, flow: GradientFlow, settings: ICNNSettings, generator: torch.Generator, device: torch.device
     ) -> FlowState:
         """Return the state at time 0, with particles of the initial law; failed where no preconditioner is found."""
-        dtype, preconditioner, failure = settings.torch_dtype, Preconditioner(), None
+        preconditioner, failure = Preconditioner(), None
         try:
             preconditioner = preconditioner_of(settings.preconditioner, flow)
         except Diverged as error:
             failure = str(error)
-        alone = isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
-        draws = (spread_draws if alone else stratified_draws)(flow.initial, settings.pool_size, generator)
-        fresh = flow.initial.sample(EXAMINED, generator)
-        pool = preconditioner.to_coordinates(draws)
-        frame = Frame.about(pool)
-
-        def density(points: torch.Tensor) -> torch.Tensor:
-            if alone or not isinstance(flow.initial, Density):
-                return torch.zeros(len(points), device=device, dtype=dtype)
-            return (flow.initial.log_prob(points) + frame.log_volume).to(device, dtype)
-
+        particles = Population.drawn_from(flow, settings, preconditioner, generator, device)
         solve = settings.output_solve
         if solve is None:
             interaction = flow.energy.interaction
             summed = interaction is not None and sums_over_pairs(interaction)
             solve = isinstance(flow.energy.internal, PowerEntropy) and not summed
-        output_steps = OutputSteps.of(flow, settings, frame, generator, device) if solve else None
+        output_steps = OutputSteps.of(flow, settings, particles.frame, generator, device) if solve else None
         traces = TRACES + (SOLVE_TRACES if solve else ())
-        traces += ENERGY_TRACES if not alone and (isinstance(flow.initial, Density) or not has_internal(flow)) else ()
+        known = isinstance(flow.initial, Density) or flow.energy.internal is None
+        traces += ENERGY_TRACES if known and not entropic(flow) else ()
         return cls(
             flow,
             preconditioner,
-            placed(flow.potential, device, torch.float64),
-            placed(preconditioner, device, torch.float64),
+            to_device(flow.potential, device, torch.float64),
+            to_device(preconditioner, device, torch.float64),
             generator,
-            frame.inside(pool).to(device, dtype),
-            frame.inside(preconditioner.to_coordinates(fresh)).to(device, dtype),
-            frame,
-            density(draws),
-            density(fresh),
+            particles,
             settings.minibatch,
             settings.sharpness,
             failure,
@@ -177,8 +147,7 @@ class FlowState:
         internal = self.flow.energy.internal
         if self.failure is not None or not isinstance(internal, PowerEntropy):
             return None
-        power, density = internal.exponent - 1, self.pool_density
-        return partial(matched_density, density, torch.exp(power * density).mean(), power)
+        return self.particles.matched(internal.exponent - 1)
 
     def pace(self, scheme: StepScheme, schedule: Schedule) -> Pace:
         """Return how the network of the next step learns."""
@@ -188,26 +157,13 @@ class FlowState:
         return Pace(share, self._shrinkage(schedule))
 
     def _shrinkage(self, schedule: Schedule) -> float:
-        if self._alone:
+        if entropic(self.flow):
             return schedule.shrinkage
-        return max(schedule.shrinkage, NOISE / math.sqrt(len(self.pool)))
+        return max(schedule.shrinkage, NOISE / math.sqrt(len(self.particles.pool)))
 
-    @property
-    def _alone(self) -> bool:
-        """Whether the energy is an entropy and a potential."""
-        energy = self.flow.energy
-        return isinstance(energy.internal, Entropy) and energy.interaction is None
-
-    def sort_pool(self) -> None:
-        """Put the particles that are trained on, on the line, in their order."""
-        self.pool, order = self.pool.sort(0)
-        self.pool_density = self.pool_density[order[:, 0]]
-
-    def particles(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the points x of ``pool`` (n, D) and ``fresh`` (m, D), float64 on the CPU."""
-        pool, fresh = (
-            self.preconditioner.from_coordinates(self.frame.outside(own.cpu())) for own in (self.pool, self.fresh)
-        )
+    def points(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the points x of the particles that are trained on (n, D) and of the fresh ones (m, D), on the CPU."""
+        pool, fresh = (self.preconditioner.from_coordinates(own) for own in self.particles.outside())
         return pool, fresh
 
     def replace_particles(self, pool: torch.Tensor, fresh: torch.Tensor, effective: float) -> None:
@@ -216,9 +172,7 @@ class FlowState:
         ``effective`` is the share of ``fresh`` that as many independent draws would be worth: some are there twice.
         """
         self.effective = effective
-        own, others = self.preconditioner.to_coordinates(pool), self.preconditioner.to_coordinates(fresh)
-        self.frame = Frame.about(own)
-        self.pool, self.fresh = self.frame.inside(own).to(self.pool), self.frame.inside(others).to(self.fresh)
+        self.particles.replace(*(self.preconditioner.to_coordinates(own) for own in (pool, fresh)))
 
     def initialise(self, scheme: StepScheme) -> None:
         """Find the units of the next step, from where its particles are; where there are none, the flow fails.
@@ -227,12 +181,13 @@ class FlowState:
         """
         if self.failure is not None:
             return
-        self.failure = flatness(self.pool)
+        self.failure = self.particles.flatness()
         if self.failure is not None:
             return
         potential = self._in_preconditioner(self.potential)
         try:
-            self.units = Units.of(self.flow, self.frame, potential, self.pool, self.pool_density)
+            own = self.particles
+            self.units = Units.of(self.flow, own.frame, potential, own.pool, own.pool_density)
         except Diverged as error:
             self.failure = str(error)
 
@@ -264,7 +219,7 @@ class FlowState:
     def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
         assert self.units is not None
         energy = self.flow.energy
-        interaction = placed(energy.interaction, self.pool.device, self.pool.dtype)
+        interaction = to_device(energy.interaction, self.particles.pool.device, self.particles.pool.dtype)
         return self.units.objective(scheme, self._in_preconditioner(potential), energy.internal, interaction)
 
     def begins_to_learn(
@@ -274,10 +229,10 @@ class FlowState:
 
         Return whether it is to be trained. Where there is no best affine map to start from, the flow fails.
         """
-        self.best = None
+        own, self.best = self.particles, None
         if self.output_steps is not None:
             try:
-                return self.output_steps.begin(weights, objective, self.pool, self.pool_density, run)
+                return self.output_steps.begin(weights, objective, own.pool, own.pool_density, run)
             except Diverged as error:
                 self.failure = str(error)
                 return False
@@ -285,9 +240,9 @@ class FlowState:
             # An affine map that is best for some of the cases is not for all, and they would not say which is better.
             return True
         try:
-            found = best_affine_step(objective, self.pool, self.pool_density, run)
+            found = best_affine_step(objective, own.pool, own.pool_density, run)
         except Diverged as error:
-            if falls_without_end(objective, self.fresh, run, self._carried(self.fresh_density)):
+            if falls_without_end(objective, own.fresh, run, self._carried(own.fresh_density)):
                 self.failure = f"the step has no minimum, the objective falls as far as the law is spread ({error})"
             elif scheme.affine_start:
                 self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
@@ -307,9 +262,9 @@ class FlowState:
             return True
         start_at(weights, *self.best)
         before = flat(weights)
-        lay_ridges(weights, self.fresh, self.sharpness, self.generator)
-        slopes, errors = slopes_of_units(best, weights, self.fresh, objective, run, self._carried(self.fresh_density))
-        self.evaluations += len(self.fresh)
+        lay_ridges(weights, own.fresh, self.sharpness, self.generator)
+        slopes, errors = slopes_of_units(best, weights, own.fresh, objective, run, self._carried(own.fresh_density))
+        self.evaluations += len(own.fresh)
         noise = WORTH_TRAINING / math.sqrt(self.effective) * errors
         gaining = slopes + self._shrinkage(schedule) < -noise
         if bool(gaining[1::2].any()):
@@ -318,15 +273,16 @@ class FlowState:
             return True
         return bool(gaining.any())
 
-    def judged(self, weights: Weights, objective: StepObjective, run: Run) -> torch.Tensor:
+    def fresh_values(self, weights: Weights, objective: StepObjective, run: Run) -> torch.Tensor:
         """Return the objective, less that of the identity, at some of the fresh particles, shape (k,)."""
         return self._values(map_of(weights), objective, run, JUDGED)
 
     def _values(
         self, mapping: MapWithJacobian, objective: StepObjective, run: Run, count: int = EXAMINED
     ) -> torch.Tensor:
-        self.evaluations += min(count, len(self.fresh))
-        return values_of(mapping, self.fresh[:count], objective, run, self._carried(self.fresh_density[:count]))
+        fresh, density = self.particles.fresh[:count], self.particles.fresh_density[:count]
+        self.evaluations += len(fresh)
+        return values_of(mapping, fresh, objective, run, self._carried(density))
 
     def _carried(self, density: torch.Tensor) -> torch.Tensor | None:
         return density if isinstance(self.flow.energy.internal, PowerEntropy) else None
@@ -355,8 +311,9 @@ class FlowState:
             training.last_gain = 0.0
         step = None if best is None or bool(weights.output.any()) else best
         mapping = map_of(weights) if step is None else affine_map(*step)
-        gains, residual = self._examined(mapping, self.pool, self.pool_density, objective, run)
-        fresh_gains, _ = self._examined(mapping, self.fresh, self.fresh_density, objective, run)
+        own = self.particles
+        gains, residual = self._examined(mapping, own.pool, own.pool_density, objective, run)
+        fresh_gains, _ = self._examined(mapping, own.fresh, own.fresh_density, objective, run)
         bad = int((~torch.isfinite(torch.cat([gains, fresh_gains]))).sum())
         if bad:
             self.failure = f"the objective is not finite at {bad} of {len(gains) + len(fresh_gains)} particles"
@@ -380,31 +337,16 @@ class FlowState:
         return examined(mapping, points[:EXAMINED], objective, run, self._carried(density[:EXAMINED]))
 
     def _move(self, weights: Weights, step: tuple[torch.Tensor, torch.Tensor] | None, run: Run) -> None:
-        """Move all particles by the map of a step, and choose coordinates anew."""
-
-        def moved(points: torch.Tensor, density: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            if step is None:
-                return pushed_with_density(weights, points, density, run)
-            matrix, shift = step
-            log_det = float(torch.linalg.slogdet(matrix).logabsdet)
-            parts = run(lambda x: (x.double() @ matrix.to(x.device) + shift.to(x.device)).to(x), points.split(BLOCK))
-            return torch.cat(parts), density - log_det
-
-        (pool, pool_density), (fresh, fresh_density) = (
-            moved(points, density)
-            for points, density in ((self.pool, self.pool_density), (self.fresh, self.fresh_density))
-        )
-        inner = Frame.about(pool)
-        if not (math.isfinite(inner.length) and inner.length > 0):
-            self.failure = "the particles have gathered in a point"
+        """Move all particles by the map of a step, and note the free energy that they then have."""
+        try:
+            inner = self.particles.move(weights, step, run)
+        except Diverged as error:
+            self.failure = str(error)
             return
-        self.pool, self.fresh, self.frame = inner.inside(pool), inner.inside(fresh), self.frame.then(inner)
-        self.pool_density, self.fresh_density = pool_density + inner.log_volume, fresh_density + inner.log_volume
         if self.output_steps is not None:
             self.output_steps.move(weights, inner, run)
         if "free_energy" in self.traces:
-            log_density = self.fresh_density.double() - self.frame.log_volume
-            found = free_energy(self.flow.energy, self.potential, self.frame.outside(self.fresh), log_density)
+            found = free_energy(self.flow.energy, self.potential, *self.particles.fresh_outside())
             if not math.isfinite(found[0] + found[1]):
                 self.failure = "the free energy is not finite"
                 return
@@ -424,19 +366,16 @@ class FlowState:
     def _add_map(self, weights: Weights, step: tuple[torch.Tensor, torch.Tensor] | None) -> None:
         """Add the map of a step to the maps: ∇ψ of one network (S = 1), or the affine one with S and b."""
         if len(self.frames) == len(self.maps):
-            self.frames.append(self.frame)
+            self.frames.append(self.particles.frame)
             self.affine.append(step)
-        own = AffineMap(*step) if step else ConvexMap(weights.to(torch.device("cpu"), torch.float64))
+        own = PositiveMap(*step) if step else ConvexMap(weights.to(torch.device("cpu"), torch.float64))
         self.maps.append(self.preconditioner.map_outside(FramedMap(own, self.frames[len(self.maps)])))
 
     def state(self) -> dict[str, Any]:
         """Return what the next steps depend on, beside the networks."""
-        frames = [*self.frames, self.frame]
+        frames = [*self.frames, self.particles.frame]
         return {
-            "pool": self.pool,
-            "fresh": self.fresh,
-            "pool_density": self.pool_density,
-            "fresh_density": self.fresh_density,
+            **{name: getattr(self.particles, name) for name in HELD},
             "centres": torch.stack([frame.centre for frame in frames]),
             "lengths": [frame.length for frame in frames],
             "affine": self.affine,
@@ -449,44 +388,13 @@ class FlowState:
 
     def restore(self, state: Mapping[str, Any], snapshots: Sequence[Weights]) -> None:
         """Go to where another one was when it gave this ``state``, with the networks of its steps so far."""
-        for name in ("pool", "fresh", "pool_density", "fresh_density"):
-            getattr(self, name).copy_(state[name])
+        for name in HELD:
+            getattr(self.particles, name).copy_(state[name])
         frames = [Frame(centre, length) for centre, length in zip(state["centres"], state["lengths"], strict=True)]
-        self.frames, self.frame, self.affine = frames[:-1], frames[-1], list(state["affine"])
+        self.frames, self.particles.frame, self.affine = frames[:-1], frames[-1], list(state["affine"])
         if self.output_steps is not None:
             self.output_steps.restore(state["nodes"])
         self.generator.set_state(state["generator"])
         self.traces, self.failure, self.evaluations = state["traces"], state["failure"], state["evaluations"]
         for weights, step in zip(snapshots, self.affine, strict=False):
             self._add_map(weights, step)
-
-
-def set_flat(weights: Weights, parameters: torch.Tensor) -> None:
-    """Give one network (S = 1) the ``parameters`` (size,), in place."""
-    parts = parameters.split([part.numel() for part in weights.parts()])
-    for part, own in zip(weights.parts(), parts, strict=True):
-        part.copy_(own.view(part.shape))
-
-
-def flatness(points: torch.Tensor) -> str | None:
-    """Return in words that ``points`` (n, D) of mean about 0 lie in a subspace, as far as rounding can tell, if so."""
-    spectrum = torch.linalg.eigvalsh((points.double().T @ points.double() / len(points)).cpu())
-    if float(spectrum[0]) > FLATTEST * float(spectrum[-1]):
-        return None
-    least, most = float(spectrum[0]), float(spectrum[-1])
-    return f"the covariance of the particles has no full rank (its least eigenvalue is {least:.3g} of {most:.3g})"
-
-
-def has_internal(flow: GradientFlow) -> bool:
-    """Return whether the free energy depends on the density."""
-    return flow.energy.internal is not None
-
-
-def matched_density(density: torch.Tensor, mean: torch.Tensor, power: float, places: torch.Tensor) -> torch.Tensor:
-    """Return the log-densities (n,) of a batch, those of the pool ``density`` at ``places`` moved by one constant.
-
-    The batch then has the pool's ``mean`` of ρ to the ``power`` m - 1, as it has its moments (``particle_pool``): in
-    the energy of an affine map, all that a Barenblatt law's step depends on, no noise is left.
-    """
-    own = density[places]
-    return own + (mean / torch.exp(power * own).mean()).log() / power

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import FreeEnergy
 from problems.potentials import Potential
 from solvers.icnn.pairs import mean_values
@@ -25,6 +25,6 @@ def free_energy(
         own = own + energy.internal.energy(log_density)
     shared = torch.zeros_like(own)
     if energy.interaction is not None:
-        shared = mean_values(placed(energy.interaction, x.device, x.dtype), x)
+        shared = mean_values(to_device(energy.interaction, x.device, x.dtype), x)
     error = float((own + shared).std()) / math.sqrt(len(x))
     return float((own + 0.5 * shared).mean()), error

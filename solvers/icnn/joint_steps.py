@@ -82,10 +82,10 @@ class JointSteps:
             if states[network].begins_to_learn(weights.of(network), objectives[network][0], scheme, schedule, run)
         ]
         trainings = self.trainer.train(
-            [state.pool for state in states],
+            [state.particles.pool for state in states],
             lambda network: next(objectives[network][1]),
             [state.generator for state in states],
-            lambda network: states[network].judged(weights.of(network), objectives[network][0], run),
+            lambda network: states[network].fresh_values(weights.of(network), objectives[network][0], run),
             learning,
             [state.batch_density for state in states],
             [state.pace(scheme, schedule) for state in states],

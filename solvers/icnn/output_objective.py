@@ -85,7 +85,7 @@ class OutputObjective:
 
     @property
     def upper(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The rows and columns i ≤ j of Q."""
+        """The rows and columns i ≤ j of Q, (D(D+1)/2,) each."""
         places = torch.triu_indices(self.dim, self.dim, device=self.nodes.points.device)
         return places[0], places[1]
 
@@ -102,7 +102,7 @@ class OutputObjective:
         return torch.cat([output[: self.units], matrix[rows, columns], shift])
 
     def network(self, w: torch.Tensor) -> Folded:
-        """Return the folded network with w."""
+        """Return the folded network with the output weights w (size,)."""
         quadratic = torch.cat([self.matrix(w).flatten(), w[-self.dim :], w.new_zeros(1)])
         output = w[None, : self.units] if self.units else self.folded.output
         return self.folded._replace(quadratic=quadratic[None, :, None], output=output)
@@ -119,7 +119,7 @@ class OutputObjective:
         return torch.cat([mapped[0] for mapped, _ in found]), torch.cat([hessian[0] for _, hessian in found])
 
     def value(self, w: torch.Tensor) -> float:
-        """Return the objective at w; +inf where ∇T is not positive definite at a node, or it is not finite."""
+        """Return the objective at w (size,); +inf where ∇T is not positive definite at a node, or it is not finite."""
         mapped, hessian = self.mapped(w)
         own, nodes, x = self.objective, self.nodes, self.nodes.points
         place, matrix = own.intermediate(x, mapped, hessian)

@@ -149,12 +149,12 @@ class OutputSteps:
             self.nodes = self.nodes.pushed(weights, run).within(inner)
 
     def state(self) -> dict[str, torch.Tensor] | None:
-        """Return the nodes' tensors, if there are any."""
+        """Return the nodes' tensors by name, if there are any: points (n, D), log-densities and masses (n,)."""
         own = self.nodes
         return None if own is None else {"points": own.points, "log_density": own.log_density, "masses": own.masses}
 
     def restore(self, state: Mapping[str, torch.Tensor] | None) -> None:
-        """Go to where another one was when it gave this ``state``."""
+        """Go to where another one was when it gave this ``state``, of the shapes that it had."""
         if state is not None and self.nodes is not None:
             device = self.nodes.points.device
             self.nodes = Nodes(*(state[name].to(device) for name in ("points", "log_density", "masses")))
@@ -175,8 +175,15 @@ def flat(weights: Weights) -> torch.Tensor:
     return torch.cat([part.flatten() for part in weights.parts()])
 
 
+def set_flat(weights: Weights, parameters: torch.Tensor) -> None:
+    """Give one network (S = 1) the ``parameters`` (size,), in place."""
+    parts = parameters.split([part.numel() for part in weights.parts()])
+    for part, own in zip(weights.parts(), parts, strict=True):
+        part.copy_(own.view(part.shape))
+
+
 def outputs(problem: OutputObjective, weights: Weights) -> torch.Tensor:
-    """Return w of one network."""
+    """Return w (size,) of one network."""
     exact = double(weights)
     return problem.flat(exact.output[0], quadratic_matrix(exact)[0], exact.shift[0])
 

@@ -10,15 +10,13 @@ gradients alone. Sums are taken in blocks of a fixed size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import scipy.linalg
 import torch
 
 from problems.gaussian_expectations import Expectations
-from problems.linear_algebra import symmetrised
+from problems.linear_algebra import symmetric_factor
 from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective
 from solvers.threads import Run
@@ -65,14 +63,6 @@ class ParticleAverages:
                 value = value + mean_energy(interaction, places).cpu()
                 gradient = gradient + force.mean(0).cpu()
                 by_transport = by_transport + (force.T @ few / len(few)).cpu()
-            return Expectations(float(value), gradient, curvature(by_transport, transport @ covariance))
+            return Expectations(float(value), gradient, symmetric_factor(by_transport, transport @ covariance))
 
         return averages
-
-
-def curvature(by_transport: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
-    """Return the symmetric A (D, D) with sym(A P) = sym(B), P = ``product`` and B = ``by_transport``; NaN if B is."""
-    if not bool(torch.isfinite(by_transport).all()):
-        return torch.full_like(product, math.nan)
-    found = scipy.linalg.solve_continuous_lyapunov(product.T.numpy(), (by_transport + by_transport.T).numpy())
-    return symmetrised(torch.from_numpy(found))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.interactions import Interaction
@@ -131,7 +131,7 @@ class Units:
         finite, and ``ValueError`` where the potential's gradient has another shape than the points.
         """
         dim = pool.shape[1]
-        interaction = placed(flow.energy.interaction, pool.device, pool.dtype)
+        interaction = to_device(flow.energy.interaction, pool.device, pool.dtype)
         points = pool if interaction is None or not sums_over_pairs(interaction) else pool[:SOME]
         force = frame.length * gradient_at(potential, frame.outside(points))
         if interaction is not None:
@@ -146,7 +146,7 @@ class Units:
         if not math.isfinite(energy):
             raise Diverged("the forces on the particles or their pressure are not finite")
         # Where the particles are, once a step: a recorded iteration cannot move its centre there.
-        return cls(placed(frame, pool.device, torch.float64), energy if energy > 0 else 1.0)
+        return cls(to_device(frame, pool.device, torch.float64), energy if energy > 0 else 1.0)
 
     def step_size(self, scheme: StepScheme) -> float:
         """Return τ of a step."""

@@ -26,7 +26,7 @@ from solvers.solver import Cost, Diverged
 NEAR = 1e-12
 
 
-class Settings(Protocol):
+class QuantileSettings(Protocol):
     """What of a solver's settings decides its steps."""
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class Settings(Protocol):
 class QuantileSteps(Propagation):
     """A propagation by exact steps from one map to the next, which counts their iterations."""
 
-    def __init__(self, settings: Settings, flow: GradientFlow) -> None:
+    def __init__(self, settings: QuantileSettings, flow: GradientFlow) -> None:
         self.settings, self.flow = settings, flow
         self.iterations, self.decrement, self.fallen_back = 0, 0.0, 0
         # Of the last fitted step: where the next one starts to look. What it finds differs by rounding alone.
@@ -125,21 +125,21 @@ class QuantileSteps(Propagation):
             return np.asarray(values)
         try:
             return self.fitted(before, step_size)
-        except Folded:
+        except FoldsTheLine:
             self.fallen_back += 1
             return self.plain(before, step_size)
 
     def fitted(self, before: Reals, step_size: float) -> Reals:
         """Return the values (n,) after an exponentially fitted step.
 
-        Raises ``Diverged`` where it is not found, ``Folded`` where it folds the line.
+        Raises ``Diverged`` where it is not found, ``FoldsTheLine`` where it folds the line.
         """
         share = node_weights(self._unit.potential, step_size, before)
         middle = self._minimised(before, step_size * share, before + step_size * share * self.velocity)
         values = before + (middle - before) / share
         self.velocity = (values - before) / step_size
         if not np.diff(values).min() > 0:
-            raise Folded("folds the line: lower step_size")
+            raise FoldsTheLine("folds the line: lower step_size")
         return np.asarray(values)
 
     def cost(self) -> Cost:
@@ -160,5 +160,5 @@ class QuantileSteps(Propagation):
         return self.adaptive.traces() if self.settings.step_size == "auto" else {}
 
 
-class Folded(Diverged):
+class FoldsTheLine(Diverged):
     """The error of a step whose map is not increasing."""

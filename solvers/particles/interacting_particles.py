@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import FreeEnergy
 from solvers.particles.interaction_field import field_noise, field_of, meeting
 from solvers.solver import Diverged
@@ -51,8 +51,8 @@ class InteractingParticles:
         Raises ``Diverged`` when particles are not finite, and where a singular interaction moves them too far or they
         meet, with the step and the time.
         """
-        interaction = placed(self.energy.interaction, self.device, self.dtype)
-        potential = placed(self.energy.potential, self.device, self.dtype)
+        interaction = to_device(self.energy.interaction, self.device, self.dtype)
+        potential = to_device(self.energy.potential, self.device, self.dtype)
         assert interaction is not None
         state = points.to(self.device, self.dtype, copy=True)
         if interaction.singular and self.noise_scale == 0 and (together := meeting(state)):

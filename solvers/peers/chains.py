@@ -18,7 +18,7 @@ from solvers.estimates import Particles
 from solvers.peers.jax_potentials import unwritten
 from solvers.peers.jax_runs import points_of
 from solvers.peers.stages import Stages
-from solvers.samplers.mixing import mixing
+from solvers.samplers.mixing import mixing, require_chains
 from solvers.solver import Diverged, Solution, Solver
 
 
@@ -36,13 +36,8 @@ class Chains(Solver):
     warmup: int = 1000
 
     def __post_init__(self) -> None:
-        require_counts(self.name, particles=self.particles, warmup=self.warmup)
-        require_counts(self.name, at_least=4, chains=self.chains)
-        if self.particles % self.chains or self.particles < 4 * self.chains:
-            raise ValueError(
-                f"{self.name}: particles must be a multiple of chains, at least 4 of each; "
-                f"got {self.particles} particles of {self.chains} chains"
-            )
+        require_chains(self.name, self.particles, self.chains)
+        require_counts(self.name, warmup=self.warmup)
 
     @property
     def sample_size(self) -> int | None:

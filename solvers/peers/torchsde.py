@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import DTYPES, placed
+from problems.devices import DTYPES, to_device
 from problems.problem import Problem
 from solvers.estimates import Particles
 from solvers.peers import EXTRA
@@ -52,7 +52,7 @@ class TorchSDE(Paths):
         with stages.importing():
             import torchsde
         dtype = DTYPES[self.dtype]
-        potential = placed(flow.potential, device, dtype)
+        potential = to_device(flow.potential, device, dtype)
         initial = flow.initial.sample(self.particles, generator).to(device, dtype)
         seed = int(torch.randint(2**31, (), generator=generator))
         noise = torch.full_like(initial, math.sqrt(2 / flow.inverse_temperature))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import GradientFlow
 from problems.gaussian_expectations import Expectations, KnownUnderGaussians
 from problems.linear_algebra import symmetrised
@@ -119,6 +119,7 @@ class AveragedPotential(PreconditionedPotential):
     """A preconditioned potential that knows its averages over Gaussians, as the one it is made of does."""
 
     def expectations(self, mean: torch.Tensor, covariance: torch.Tensor) -> Expectations:
+        """Return the averages over N(``mean``, ``covariance``), of shapes (D,) and (D, D)."""
         inverse_root = self.preconditioner.inverse_root
         assert isinstance(self.potential, KnownUnderGaussians)
         assert inverse_root is not None
@@ -185,7 +186,7 @@ def mean_curvature(potential: Potential, points: torch.Tensor, beta: float, run:
         raise Diverged("the mean of ∇²V is not finite")
     if not bool(hessian.any()):
         raise Diverged("the mean of ∇²V is 0")
-    return placed(Preconditioner.of(hessian), points.device, points.dtype)
+    return to_device(Preconditioner.of(hessian), points.device, points.dtype)
 
 
 def without_hessian(name: str, potential: Potential) -> str | None:

@@ -15,7 +15,7 @@ def cosine(progress: float) -> float:
     return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-class Adam:
+class AveragedAdam:
     """Adam (Kingma, Ba, ICLR 2015) on ``parameters`` (size,), in place, with ``average`` their mean over late steps.
 
     ``rates`` (size,) are relative to the rate of a step. The average forgets at ``forgetting`` a step; 1 keeps none.

@@ -18,14 +18,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import scipy.linalg
 import torch
 from scipy.optimize import brentq
 
 from problems.flow import FreeEnergy
 from problems.gaussian_expectations import Expectations
 from problems.interactions import Interaction, QuadraticInteraction
-from problems.linear_algebra import symmetrised, transport_between
+from problems.linear_algebra import symmetric_factor, symmetrised, transport_between
 from problems.potentials import Flat, Potential, Quadratic
 from solvers.gaussian.flow_among_gaussians import NotConvex, implicit_step
 
@@ -90,14 +89,9 @@ class ParticleAverages:
                 by_transport = by_transport + self.interaction.mean_gradient(places, places).T @ few / len(few)
             if exact and not paired:
                 return Expectations(value, gradient, constant)
-            if not bool(torch.isfinite(by_transport).all()):
-                return Expectations(value, gradient, torch.full_like(covariance, math.nan))
-            # The symmetric A with sym(A S Σ) = sym(E[slope (x-m)ᵀ]), as an average of Hessians has by Stein's identity.
-            product = transport @ covariance
-            curvature = torch.from_numpy(
-                scipy.linalg.solve_continuous_lyapunov(product.T.numpy(), (by_transport + by_transport.T).numpy())
-            )
-            return Expectations(value, gradient, constant + symmetrised(curvature))
+            # As an average of Hessians has it, by Stein's identity.
+            curvature = symmetric_factor(by_transport, transport @ covariance)
+            return Expectations(value, gradient, constant + curvature)
 
         return averages
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import Entropy, GradientFlow
 from problems.interactions import Interaction
 from problems.laws import Density, Gaussian, Law
@@ -17,7 +17,7 @@ from solvers.maps import InvertibleMap
 from solvers.particles.particle_pool import CANDIDATES, spread_draws, stratified_draws
 from solvers.primal_dual.affine_step import best_affine
 from solvers.primal_dual.dual_value import dual_value
-from solvers.primal_dual.judging import Judged, free_energy_values, judge_of
+from solvers.primal_dual.judging import HeldOut, free_energy_values, judge_of
 from solvers.primal_dual.map_records import map_of, record_of
 from solvers.primal_dual.references import Reference, box_reference, gaussian_reference, reference_draws
 from solvers.primal_dual.saddle_point import SaddlePoint, StepTerms
@@ -81,8 +81,8 @@ class FlowState:
             settings.batch_size,
             run,
         )
-        self.potential = placed(flow.potential, device, dtype)
-        self.interaction = placed(flow.energy.interaction, device, dtype)
+        self.potential = to_device(flow.potential, device, dtype)
+        self.interaction = to_device(flow.energy.interaction, device, dtype)
         self.maps: list[InvertibleMap] = []
         self.counts: list[int] = []
         self.traces: dict[str, list[float]] = {}
@@ -129,7 +129,7 @@ class FlowState:
         self._note("iterations", trained.iterations)
         self._note("learnt", float(trained.parameters is not None))
         if self.log_density is not None:
-            law = Judged(self.fresh, self.log_density, self.pool[:SOURCES])
+            law = HeldOut(self.fresh, self.log_density, self.pool[:SOURCES])
             values = free_energy_values(law, self.flow, energy.interaction)
             bad = int((~torch.isfinite(values)).sum())
             if bad and settings.patience:
@@ -208,7 +208,7 @@ class FlowState:
     def _judge(self, frame: Frame, whitening: Frame, interaction: Interaction | None) -> Judge | None:
         if self.log_density is None:
             return None
-        law = Judged(self.fresh, self.log_density, self.pool[:SOURCES])
+        law = HeldOut(self.fresh, self.log_density, self.pool[:SOURCES])
         implicitness = self.settings.implicitness
 
         def maps_of(parameters: torch.Tensor) -> tuple[InvertibleMap, InvertibleMap | None]:

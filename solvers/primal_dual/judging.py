@@ -14,20 +14,20 @@ from solvers.maps import InvertibleMap
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class HeldOut:
     """Particles x (n, D) of a law, their log-densities (n,), and others y (k, D) that stand for ρ in W∗ρ; float64."""
 
     points: torch.Tensor
     log_density: torch.Tensor
     sources: torch.Tensor
 
-    def pushed(self, step: InvertibleMap, with_sources: bool = True) -> Judged:
+    def pushed(self, step: InvertibleMap, with_sources: bool = True) -> HeldOut:
         """Return the particles moved by a map, with the densities that this gives them."""
         mapped, log_det = step.forward(self.points)
-        return Judged(mapped, self.log_density - log_det, step.push(self.sources) if with_sources else self.sources)
+        return HeldOut(mapped, self.log_density - log_det, step.push(self.sources) if with_sources else self.sources)
 
 
-def free_energy_values(law: Judged, flow: GradientFlow, interaction: Interaction | None) -> torch.Tensor:
+def free_energy_values(law: HeldOut, flow: GradientFlow, interaction: Interaction | None) -> torch.Tensor:
     """Return what the free energy is the mean of at each particle, shape (n,); NaN where a density is not defined."""
     values = flow.potential.value(law.points)
     if flow.energy.internal is not None:
@@ -38,7 +38,7 @@ def free_energy_values(law: Judged, flow: GradientFlow, interaction: Interaction
 
 
 def objective_values(
-    law: Judged, step: InvertibleMap, flow: GradientFlow, interaction: Interaction | None, step_size: float
+    law: HeldOut, step: InvertibleMap, flow: GradientFlow, interaction: Interaction | None, step_size: float
 ) -> torch.Tensor:
     """Return what the objective of a step is the mean of at each particle of ``law``, shape (n,)."""
     moved = law.pushed(step, interaction is not None)
@@ -53,7 +53,7 @@ def gain_of(start: torch.Tensor, now: torch.Tensor) -> tuple[float, float]:
 
 
 def judge_of(
-    law: Judged,
+    law: HeldOut,
     start: InvertibleMap,
     maps_of: Callable[[torch.Tensor], tuple[InvertibleMap, InvertibleMap | None]],
     flow: GradientFlow,
@@ -62,8 +62,8 @@ def judge_of(
 ) -> Callable[[torch.Tensor], tuple[float, float]]:
     """Return what gives the gain over the map ``start``, and its error, of the maps of a network's parameters.
 
-    ``maps_of`` gives the map to the intermediate point and, if it is another, that of the whole step, which has to be
-    invertible, too. A map that folds at some particle gains NaN.
+    ``maps_of`` gives, of parameters (size,), the map to the intermediate point and, if it is another, that of the whole
+    step, which has to be invertible, too. A map that folds at some particle gains NaN.
     """
     before = objective_values(law, start, flow, interaction, step_size)
 

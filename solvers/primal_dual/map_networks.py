@@ -45,7 +45,7 @@ class MapNetwork(Protocol):
         """Return the frame that the network works in, given one that whitens the law before and after the start."""
 
     def start_at(self, flat: torch.Tensor, whitening: Frame, frame: Frame) -> None:
-        """Make the parameters ``flat`` those of the affine map of ``whitening``, in place."""
+        """Make the parameters ``flat`` (size,) those of the affine map of ``whitening``, in place."""
 
     def begin(self, scale: float) -> None:
         """Begin a step of size δ = ``scale``."""
@@ -66,7 +66,7 @@ class MapNetwork(Protocol):
         """Return the map of the whole step for parameters ``flat`` (size,), copied."""
 
 
-class ResidualNetwork:
+class ResidualNetwork(MapNetwork):
     """o = y + δ MLP(y), with ``depth`` hidden layers of ``width`` units; affine without any."""
 
     rates: torch.Tensor | None = None
@@ -77,7 +77,6 @@ class ResidualNetwork:
         self.scale = 1.0
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:
-        """Return parameters (size,), float64, of the identity."""
         return self.perceptron.initial(generator)
 
     def frame(self, frame: Frame) -> Frame:
@@ -90,7 +89,6 @@ class ResidualNetwork:
             part.zero_()
 
     def begin(self, scale: float) -> None:
-        """Begin a step of size δ = ``scale``."""
         self.scale = scale
 
     def prepare(self, flat: torch.Tensor) -> Any:
@@ -105,11 +103,9 @@ class ResidualNetwork:
         """Leave the parameters: all are allowed."""
 
     def passes(self, points: int, slope: torch.Tensor) -> MapPass:
-        """Return the memory of passes of ``points`` points, whose derivatives go into ``slope`` (slope_size,)."""
         return _ResidualPass(self, points, slope)
 
     def map(self, frame: Frame, flat: torch.Tensor, implicitness: float) -> SmoothMap:
-        """Return the map of the whole step for parameters ``flat`` (size,), copied."""
         parameters = flat.to(torch.device("cpu"), torch.float64, copy=True)
         return ResidualMap(frame, self.perceptron, parameters, self.scale, implicitness)
 
@@ -126,7 +122,7 @@ class _ResidualPass:
         self.inner.backward(prepared, bar.mul_(self.network.scale), self.slopes, False)
 
 
-class ConvexNetwork:
+class ConvexNetwork(MapNetwork):
     """o = ∇ψ(y) of an input-convex network of ``depth`` layers of ``width`` units with forms of ``rank``."""
 
     def __init__(self, dim: int, width: int, depth: int, rank: int) -> None:
@@ -136,7 +132,6 @@ class ConvexNetwork:
         self.slope_size = fold(self.architecture.weights(torch.zeros(self.size))).size
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:
-        """Return parameters (size,), float64, of the identity."""
         weights = self.architecture.identity(1.0, generator)
         return torch.cat([part.flatten() for part in weights.parts()])
 
@@ -174,11 +169,9 @@ class ConvexNetwork:
         self.architecture.weights(flat).project()
 
     def passes(self, points: int, slope: torch.Tensor) -> MapPass:
-        """Return the memory of passes of ``points`` points, whose derivatives go into ``slope`` (slope_size,)."""
         return _ConvexPass(points, self.architecture.dim, slope)
 
     def map(self, frame: Frame, flat: torch.Tensor, implicitness: float) -> SmoothMap:
-        """Return the map of the whole step for parameters ``flat`` (size,), copied."""
         parameters = flat.to(torch.device("cpu"), torch.float64, copy=True)
         return ConvexGradient(frame, self.architecture, parameters, implicitness)
 

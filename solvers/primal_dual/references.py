@@ -51,7 +51,7 @@ def gaussian_reference(whitening: Frame) -> Reference:
 
 
 def box_reference(points: torch.Tensor, box_scale: float) -> Reference:
-    """Return the uniform law on the cube of half width ``box_scale`` times the largest coordinate of ``points``."""
+    """Return the uniform law on the cube of half width ``box_scale`` times the largest coordinate of points (n, D)."""
     dim, half = points.shape[1], box_scale * float(points.abs().max())
     factor = half / HALF_WIDTH * torch.eye(dim, dtype=points.dtype)
     return Reference(torch.zeros(dim, dtype=points.dtype), factor, -dim * math.log(2 * half), True)

@@ -21,7 +21,7 @@ import torch
 
 from problems.interactions import Interaction, QuadraticInteraction, QuarticInteraction
 from problems.potentials import Potential
-from solvers.primal_dual.adam import Adam
+from solvers.primal_dual.adam import AveragedAdam
 from solvers.primal_dual.dual_network import DualNetwork, DualPass, positive
 from solvers.primal_dual.map_networks import MapNetwork
 from solvers.primal_dual.variational import VariationalEnergy
@@ -95,8 +95,8 @@ class SaddlePoint:
         self.map_parameters, self.dual_parameters = parameters
         self.dual_weights = dual.weights(self.dual_parameters)
         rates = None if network.rates is None else network.rates.to(self.map_parameters)
-        self.map_adam = Adam(self.map_parameters, rates, FORGETTING)
-        self.dual_adam = Adam(self.dual_parameters, None, DUAL_FORGETTING)
+        self.map_adam = AveragedAdam(self.map_parameters, rates, FORGETTING)
+        self.dual_adam = AveragedAdam(self.dual_parameters, None, DUAL_FORGETTING)
         self.averaged_dual = dual.weights(self.dual_adam.average)
         size = BLOCK if self.map_parameters.device.type == "cpu" else batch_size
         counts = [min(size, batch_size - start) for start in range(0, batch_size, size)]
@@ -126,7 +126,7 @@ class SaddlePoint:
     def update_dual(self, terms: StepTerms, reference: torch.Tensor, rate: float) -> torch.Tensor:
         """Take a step of Adam up the objective in h, at the points pushed and at draws ``reference`` (B, D) of γ.
 
-        Returns a number that is finite if the derivatives are.
+        Returns a scalar that is finite if the derivatives are.
         """
         assert terms.energy is not None
         energy, weights, output, share = terms.energy, self.dual_weights, self.dual.output, 1 / self.batch_size
@@ -154,7 +154,7 @@ class SaddlePoint:
     def update_map(self, terms: StepTerms, rate: float) -> torch.Tensor:
         """Take a step of Adam down the objective in T at the points pushed, once for each ``push``.
 
-        Returns a number that is finite if the derivatives are.
+        Returns a scalar that is finite if the derivatives are.
         """
         share = 1 / (self.batch_size * terms.unit)
         places = self._places(terms) if terms.interaction is not None else None

@@ -103,7 +103,7 @@ class AffineMap(InvertibleMap):
 
     @cached_property
     def log_det(self) -> torch.Tensor:
-        """log det A, NaN where the determinant is not positive."""
+        """log det A, a scalar, NaN where the determinant is not positive."""
         return log_det(self.matrix)
 
     def push(self, x: torch.Tensor) -> torch.Tensor:

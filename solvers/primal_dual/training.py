@@ -70,7 +70,7 @@ def train(
     generator: torch.Generator,
     judge: Judge | None,
 ) -> Trained:
-    """Train both networks for a step; what is asked for and raised is as for ``train_dual``.
+    """Train both networks for a step on ``pool`` (n, D); what is asked for and raised is as for ``train_dual``.
 
     All updates of an iteration are at the same particles, as in the released runs of the method: the map stays where it
     is while the dual moves, so that they go through it once. The draws of the reference law are others in each.
@@ -114,12 +114,12 @@ def even_parts(pool: torch.Tensor, size: int, generator: torch.Generator) -> Seq
 
 
 def by_turns(batches: Sequence[torch.Tensor], generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Yield ``batches`` for ever, each time all of them in random order."""
+    """Yield ``batches`` (n, D) for ever, each time all of them in random order."""
     while True:
         yield from (batches[number] for number in torch.randperm(len(batches), generator=generator).tolist())
 
 
 def require_finite(found: torch.Tensor, iteration: int, what: str) -> None:
-    """Raise ``Diverged`` unless the number ``found`` is finite."""
+    """Raise ``Diverged`` unless ``found``, a scalar, is finite."""
     if not bool(torch.isfinite(found)):
         raise Diverged(f"iteration {iteration}: derivatives of the {what} are not finite")

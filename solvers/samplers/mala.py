@@ -28,14 +28,14 @@ from typing import ClassVar
 
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.potentials import Potential
 from problems.problem import Problem
 from problems.validation import require_choice, require_counts
 from solvers.estimates import Particles
 from solvers.limits import MIXING, Limit
 from solvers.preconditioning.learnt import refined
-from solvers.samplers.mixing import mixing
+from solvers.samplers.mixing import mixing, require_chains
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, block_generators, block_size, workers
 
@@ -159,20 +159,14 @@ class MALA(Solver):
     preconditioner: str = "identity"
 
     def __post_init__(self) -> None:
-        require_counts(self.name, particles=self.particles, thinning=self.thinning)
-        # R-hat compares at least four.
-        require_counts(self.name, at_least=4, chains=self.chains)
+        require_chains(self.name, self.particles, self.chains)
+        require_counts(self.name, thinning=self.thinning)
         require_counts(self.name, at_least=2 * ROUNDS, warmup=self.warmup)
         require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
         if self.preconditioner == "dense" and self.warmup < SHORTEST_FOR_DENSE:
             raise ValueError(
                 f"{self.name}: warmup must be at least {SHORTEST_FOR_DENSE} steps for a dense preconditioner, "
                 f"got {self.warmup}"
-            )
-        if self.particles % self.chains or self.particles < 4 * self.chains:
-            raise ValueError(
-                f"{self.name}: particles must be a multiple of chains, at least 4 of each; "
-                f"got {self.particles} particles of {self.chains} chains"
             )
 
     @property
@@ -182,7 +176,7 @@ class MALA(Solver):
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         flow = problem.flow
         draws = self.particles // self.chains
-        potential = placed(flow.potential, device, torch.float64)
+        potential = to_device(flow.potential, device, torch.float64)
         initial = flow.initial.sample(self.chains, generator).to(device, torch.float64)
         starts = initial.split(block_size(self.chains, flow.dim, BLOCK_ELEMENTS, device))
         streams = block_generators(len(starts), generator, device)

@@ -8,6 +8,22 @@ import scipy.special
 import scipy.stats
 import torch
 
+from problems.validation import require_counts
+
+# R̂ compares at least so many chains, and halves of each.
+LEAST_CHAINS, LEAST_STATES = 4, 4
+
+
+def require_chains(owner: str, particles: int, chains: int) -> None:
+    """Raise ``ValueError`` unless ``particles`` are the states of that many ``chains``, as many of each, and enough."""
+    require_counts(owner, particles=particles)
+    require_counts(owner, at_least=LEAST_CHAINS, chains=chains)
+    if particles % chains or particles < LEAST_STATES * chains:
+        raise ValueError(
+            f"{owner}: particles must be a multiple of chains, at least {LEAST_STATES} of each; "
+            f"got {particles} particles of {chains} chains"
+        )
+
 
 def mixing(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return R̂ and the effective sample size of each coordinate of ``states`` (chains, draws, D), shapes (D,).

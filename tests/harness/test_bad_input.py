@@ -15,6 +15,7 @@ OU = "[[problems]]\nuse = 'ornstein-uhlenbeck'\n"
 EULER = "[[solvers]]\nuse = 'euler-maruyama'\n"
 LINEAR = "[[problems]]\nuse = 'linear-filtering'\n"
 GRID = "[[solvers]]\nuse = 'chang-cooper'\n"
+POROUS = "[[problems]]\nuse = 'porous-medium'\ndims = '3'\n"
 GIVEN = OU + "settings = { instance = 'given', "
 
 
@@ -152,6 +153,11 @@ def test_the_command_line(command: Command, tmp_path: Path, arguments: list[str]
         (GIVEN + "precision = [[1.0, 2.0], [2.0, 1.0]], centre = [0.0, 0.0] }", "must be positive definite"),
         (GIVEN + "precision = [[1.0, 0.0], [0.0, 1.0]], centre = [0.0] }", "centre (b) must have shape (2,), got"),
         (GIVEN + "precision = [1.0], centre = [0.0] }", "[0]: a list is meant"),
+        (POROUS + "settings = { exponent = 0.0 }", "exponent must be a finite number > 0, got 0.0"),
+        (POROUS + "settings = { exponent = -0.5 }", "exponent must be a finite number > 0, got -0.5"),
+        (POROUS + "settings = { exponent = nan }", "exponent must be a finite number > 0, got nan"),
+        (POROUS + "settings = { exponent = 1.0 }", "exponent must not be 1"),
+        (POROUS + "settings = { exponent = 0.2 }", "porous-medium has no dimension 3 (there are: 1)"),
         (EULER + "settings = { step_size = 0.0 }", "step_size must be a finite number > 0"),
         (EULER + "settings = { step_size = 3.0 }", "larger than the horizon"),
         (EULER + "settings = { step_size = 0.4 }", "time 0.5 is not a multiple of step_size 0.4"),

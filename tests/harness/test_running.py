@@ -19,8 +19,9 @@ from rich.console import Console
 from harness import load
 from harness.catalogue import catalogue
 from harness.course import Course
+from harness.entries import Change
 from harness.outcome import Outcome
-from harness.plan import Cell, Change, Selection, plan
+from harness.plan import Cell, Selection, plan
 from harness.printed import KEPT, Printed
 from harness.progress import Log, reason_line, report_outcome, watching
 from harness.schedule import Resources, dispatch

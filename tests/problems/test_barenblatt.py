@@ -7,7 +7,7 @@ from scipy.integrate import quad
 
 from false_alarms import is_share, sigmas
 from problems.barenblatt import Barenblatt, ball, log_normaliser, log_pressure
-from problems.devices import placed
+from problems.devices import to_device
 from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.laws import Gaussian
 from problems.linear_algebra import random_spd, spread
@@ -175,7 +175,7 @@ def test_published_constants():
 
 def test_single_precision_draws_the_same_points():
     law = ellipsoid(2.0)
-    single = placed(law, torch.device("cpu"), torch.float32)
+    single = to_device(law, torch.device("cpu"), torch.float32)
     assert single.sample(5, generator()).dtype == torch.float32
     assert single.log_prob(single.sample(50, generator())).dtype == torch.float32
 

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from false_alarms import sigmas
-from problems.linear_algebra import bilinear, log_sum_exp, random_spd, symmetrised, transport_between, weighted_moments
+from problems.linear_algebra import (
+    bilinear,
+    log_sum_exp,
+    random_spd,
+    symmetric_factor,
+    symmetrised,
+    transport_between,
+    weighted_moments,
+)
 from seeding import generator
 
 
@@ -58,3 +66,13 @@ def test_log_sum_exp_neither_overflows_nor_loses_what_is_not_finite():
     assert log_sum_exp(torch.full((3,), -math.inf)) == -math.inf
     assert log_sum_exp(torch.empty(0)) == -math.inf
     assert math.isnan(log_sum_exp(torch.tensor([0.0, math.nan])))
+
+
+def test_the_symmetric_factor_solves_its_equation():
+    stream = generator(9)
+    product = torch.randn(4, 4, generator=stream, dtype=torch.float64) + 6 * torch.eye(4)
+    factor = symmetrised(torch.randn(4, 4, generator=stream, dtype=torch.float64))
+    torch.testing.assert_close(symmetric_factor(symmetrised(factor @ product), product), factor)
+    target = torch.zeros(4, 4, dtype=torch.float64)
+    target[1, 2] = math.inf
+    assert bool(symmetric_factor(target, product).isnan().all())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import Linear, MixturePotential, Potential, Quadratic
@@ -106,7 +106,7 @@ def test_mixture_potential_has_the_mixture_as_gibbs_law():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_mixture_gradient_where_all_components_are_far(dtype):
     """At distances where every exponential underflows, the gradient is that of the nearest component's quadratic."""
-    potential = placed(POTENTIALS["distant mixture"], CPU, dtype)
+    potential = to_device(POTENTIALS["distant mixture"], CPU, dtype)
     law = potential.stationary
     far = torch.tensor([[0.0, -600.0], [900.0, 900.0]], dtype=dtype)
     winner = law.component_log_prob(far).argmax(1)
@@ -168,13 +168,13 @@ def test_other_checks_name_what_was_given():
 
 
 def test_placed_converts_every_floating_point_tensor_and_nothing_else():
-    potential = placed(POTENTIALS["quartic"], CPU, torch.float32)
+    potential = to_device(POTENTIALS["quartic"], CPU, torch.float32)
     assert isinstance(potential, Quartic)
     assert potential.centre.dtype == torch.float32
     assert potential.labels.dtype == torch.int64
     assert POTENTIALS["quartic"].centre.dtype == torch.float64
     pair = namedtuple("pair", "x y")
-    moved = placed(pair(CENTRE, ("text", CENTRE)), CPU, torch.float32)
+    moved = to_device(pair(CENTRE, ("text", CENTRE)), CPU, torch.float32)
     assert isinstance(moved, pair)
     assert (moved.x.dtype, moved.y[1].dtype, moved.y[0]) == (torch.float32, torch.float32, "text")
 
@@ -182,7 +182,7 @@ def test_placed_converts_every_floating_point_tensor_and_nothing_else():
 def test_placed_reaches_nested_laws_and_keeps_no_cached_factors():
     potential = mixture_potential(2.0)
     _ = potential.stationary.precisions
-    moved = placed(potential, CPU, torch.float32)
+    moved = to_device(potential, CPU, torch.float32)
     assert moved.stationary.precisions.dtype == torch.float32
     assert moved.inverse_temperature == 2.0
     x = points()
@@ -191,4 +191,4 @@ def test_placed_reaches_nested_laws_and_keeps_no_cached_factors():
 
 def test_placed_accepts_matrices_that_rounding_makes_singular():
     precision = torch.tensor([[1.0, 1 - 1e-12], [1 - 1e-12, 1.0]], dtype=torch.float64)
-    assert placed(Quadratic(precision, CENTRE), CPU, torch.float32).precision.dtype == torch.float32
+    assert to_device(Quadratic(precision, CENTRE), CPU, torch.float32).precision.dtype == torch.float32

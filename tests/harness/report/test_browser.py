@@ -264,27 +264,27 @@ def test_draws_densities_and_steps(browser, make_cell, make_frame, tmp_path):
     for solver, name, height in (("oracle", "oracle", 1.0), ("jko", label, 0.5)):
         base = common | {"key": f"{name}1", "solver": solver, "solver_settings": "{}", "label": name, "size": 1}
         draws += [base | {"t": t, "share": 1.0, "points": np.stack([x, height * t * x**2], 1)} for t in (0.5, 1.0)]
-    path = tmp_path / "closer.html"
+    path = tmp_path / "detail.html"
     write_page(make_frame(rows), path, traces=pd.DataFrame(steps), projections=pd.DataFrame(draws))
     open_page(browser, path)
 
     def drawn(kind, plot):
-        box = browser.find_element(By.CSS_SELECTOR, f".closer.{kind}")
+        box = browser.find_element(By.CSS_SELECTOR, f".detail.{kind}")
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
         script = (
-            f"return document.querySelector('.closer.{kind} {plot}').data?.map(trace => [trace.name, trace.x, trace.y])"
+            f"return document.querySelector('.detail.{kind} {plot}').data?.map(trace => [trace.name, trace.x, trace.y])"
         )
         return WebDriverWait(browser, PATIENCE).until(lambda driver: driver.execute_script(script))
 
     def choose(kind, number, text):
-        selects = browser.find_elements(By.CSS_SELECTOR, f".closer.{kind} select")
+        selects = browser.find_elements(By.CSS_SELECTOR, f".detail.{kind} select")
         Select(selects[number]).select_by_visible_text(text)
 
     # The last trace is of the dots, before it the lines of the exact draws' density.
     fit = drawn("draws", ".fit")[-1]
     assert np.mean(fit[1]) == pytest.approx(11, abs=0.7)
     assert np.mean(drawn("draws", ".truth")[-1][1]) == pytest.approx(1, abs=0.7)
-    figure = browser.find_element(By.CSS_SELECTOR, ".closer.draws figcaption")
+    figure = browser.find_element(By.CSS_SELECTOR, ".detail.draws figcaption")
     assert figure.text == f"Draws of {label}. The plane of the truth's two principal axes holds 50 % of its variance."
     choose("draws", 0, "initial")
     assert np.mean(drawn("draws", ".fit")[-1][1]) == pytest.approx(21, abs=0.7)
@@ -353,7 +353,7 @@ def over_time(make_cell, make_frame, tmp_path_factory):
 
 
 def in_view(browser, kind):
-    box = browser.find_element(By.CSS_SELECTOR, f".closer.{kind}")
+    box = browser.find_element(By.CSS_SELECTOR, f".detail.{kind}")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", box)
     ready = "canvas[role=img][aria-label]" if kind == "planes" else ".js-plotly-plot .main-svg"
     WebDriverWait(browser, PATIENCE).until(lambda driver: box.find_elements(By.CSS_SELECTOR, ready))

@@ -105,9 +105,9 @@ def test_the_page_and_the_figure(projections, make_cell, make_frame):
         for line in make_cell(*PROBLEM, solver, {}, solver, 2, 0, [(1.0, "l1", 0.1, 0.01, 0.05)], solve_seconds=1.0)
     ]
     frame = make_frame(rows)
-    assert page.page(frame, projections=projections).count('class="closer planes"') == 1
+    assert page.page(frame, projections=projections).count('class="detail planes"') == 1
     without = projections.assign(density=None, box=None)
-    assert page.page(frame, projections=without).count('class="closer planes"') == 0
+    assert page.page(frame, projections=without).count('class="detail planes"') == 0
     drawn = dict(draws_and_steps_figures.plot_draws_and_steps(frame, None, projections))
     figure = drawn["spreading-densities-D2"]
     panels = np.reshape(figure.axes[:6], (3, 2))

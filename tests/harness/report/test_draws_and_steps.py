@@ -172,14 +172,14 @@ def test_the_smoothed_density_is_one_and_flat_for_points_on_a_line():
 
 def test_the_page_has_what_there_is(frame, traces, projections, curves):
     bare = page.page(frame)
-    assert 'class="closer draws"' not in bare
-    assert 'class="closer steps"' not in bare
+    assert 'class="detail draws"' not in bare
+    assert 'class="detail steps"' not in bare
     full = page.page(frame, traces=traces, projections=projections)
-    assert full.count('class="closer draws"') == 1
-    assert full.count('class="closer steps"') == 1
-    assert 'class="closer densities"' not in full
-    assert page.page(frame, traces=traces).count('class="closer draws"') == 0
-    assert page.page(frame, projections=curves).count('class="closer densities"') == 1
+    assert full.count('class="detail draws"') == 1
+    assert full.count('class="detail steps"') == 1
+    assert 'class="detail densities"' not in full
+    assert page.page(frame, traces=traces).count('class="detail draws"') == 0
+    assert page.page(frame, projections=curves).count('class="detail densities"') == 1
 
 
 def test_figures(frame, traces, projections, tmp_path):

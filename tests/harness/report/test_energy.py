@@ -97,8 +97,8 @@ def test_the_page_holds_them(frame, traces):
     np.testing.assert_allclose(view["series"][1]["steps"]["f"], [exact(0.001 * k) + 0.02 for k in range(26)], rtol=1e-8)
     assert view["last"] == pytest.approx(exact(0.025), rel=1e-10)
     json.dumps(view, allow_nan=False)
-    assert page.page(frame, traces=traces).count('class="closer energy"') == 1
-    assert page.page(frame[frame["metric"] != "free-energy"]).count('class="closer energy"') == 0
+    assert page.page(frame, traces=traces).count('class="detail energy"') == 1
+    assert page.page(frame[frame["metric"] != "free-energy"]).count('class="detail energy"') == 0
 
 
 def test_the_figure_shows_energies_and_their_decay(frame, traces):

@@ -15,7 +15,7 @@ from problems.laws import Gaussian
 from problems.potentials import Potential, Quadratic
 from problems.references.fokker_planck_2d import Axis, FokkerPlanck2D, points
 from problems.references.marginals_1d import reference_marginal
-from problems.references.marginals_2d import effective_frame, reference_marginals
+from problems.references.marginals_2d import effective_domain, reference_marginals
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import generator
 
@@ -41,7 +41,7 @@ def mixture() -> GradientFlow:
 
 
 def operator_of(flow: GradientFlow, cells: int) -> tuple[FokkerPlanck2D, np.ndarray]:
-    axes = effective_frame(flow).axes(cells)
+    axes = effective_domain(flow).axes(cells)
     operator = FokkerPlanck2D.discretise(flow, *axes)
     density = flow.initial.log_prob(points(*(axis.nodes for axis in axes))).exp().numpy()
     masses = density.reshape(operator.areas.shape) * operator.areas
@@ -194,13 +194,13 @@ def test_the_nodes_of_an_axis():
     assert fine.weights @ np.exp(-(fine.nodes**2)) == pytest.approx(math.sqrt(math.pi), abs=1e-12)
 
 
-def test_the_frame_holds_what_matters():
-    frame = effective_frame(mixture())
+def test_the_domain_holds_what_matters():
+    domain = effective_domain(mixture())
     reach = 4 * math.sqrt(2 * 32)
-    assert np.all((-1.1 * reach < frame.lower) & (frame.lower < -reach))
-    assert np.all((reach < frame.upper) & (frame.upper < 1.1 * reach))
+    assert np.all((-1.1 * reach < domain.lower) & (domain.lower < -reach))
+    assert np.all((reach < domain.upper) & (domain.upper < 1.1 * reach))
     # A well far from the start lies within, and what runs down to it on the way.
-    far = effective_frame(flow_in(Quadratic(PRECISION, tensor([40.0, 0.0]))))
+    far = effective_domain(flow_in(Quadratic(PRECISION, tensor([40.0, 0.0]))))
     assert far.lower[0] < -2
     assert far.upper[0] > 45
 

@@ -11,6 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
+from problems.double_well import DoubleWell
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.logistic_regression import LogisticRegression
@@ -23,7 +24,7 @@ from seeding import fixed_generator, generator
 from solvers.gaussian.averages import Averages
 from solvers.gaussian.exact_step import jko_moments
 from solvers.gaussian.flow_among_gaussians import (
-    Course,
+    StepRecord,
     forward_backward_step,
     implicit_step,
     jko_step,
@@ -245,7 +246,7 @@ def test_a_hill_halves_steps_that_have_no_minimum():
     averages = Averages(MixturePotential(wells), 2)
     law = start = torch.tensor([0.2]).double(), torch.tensor([[0.05]]).double()
     assert float(averages.at(*start).hessian) < -1
-    once, fine = Course(), Course()
+    once, fine = StepRecord(), StepRecord()
     reached = jko_step(start, averages, 1.0, 8.0, once)
     for _ in range(160):
         law = jko_step(law, averages, 1.0, 0.05, fine)
@@ -294,6 +295,23 @@ def test_unsupported():
     assert "is no filter" in GaussianVariational().refusal(NonlinearFiltering().build(1, 0, generator()))
     pair = GaussianMixture(torch.ones(2).double() / 2, torch.zeros(2, 1).double(), torch.ones(2, 1, 1).double())
     assert "must be Gaussian, not GaussianMixture" in GaussianVariational().refusal(stationary(Skewed(), pair))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_explicit_steps_follow_a_quadratic_flow_in_time(order):
+    problem = OrnsteinUhlenbeck(instance="random", times=(0.2, 0.6)).build(3, 0, generator())
+    solver = GaussianVariational(scheme="forward-backward", order=order)
+    assert solver.refusal(problem) is None
+    errors = []
+    for h in (0.02, 0.01):
+        found = dataclasses.replace(solver, step_size=h).solve(problem, generator(), CPU).estimates
+        moments = ([*each.law.moments()] for each in found), ([*problem.truth(t).moments()] for t in (0.2, 0.6))
+        errors.append(
+            max(float((a - b).abs().max()) for x, y in zip(*moments, strict=True) for a, b in zip(x, y, strict=True))
+        )
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2)
+    well = DoubleWell().build(1, 0, generator())
+    assert "the potential must be quadratic, not DoubleWellPotential" in solver.refusal(well)
 
 
 @pytest.mark.parametrize("order", [1, 2])

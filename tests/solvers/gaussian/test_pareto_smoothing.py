@@ -13,7 +13,7 @@ from false_alarms import sigmas
 from problems.laws import Gaussian
 from problems.potentials import Quadratic
 from seeding import numpy_generator
-from solvers.gaussian.pareto_smoothing import generalised_pareto, judged, pareto_smoothed
+from solvers.gaussian.pareto_smoothing import generalised_pareto, pareto_smoothed, smoothed_weights
 
 
 @pytest.mark.parametrize("k", [-0.4, 0.1, 0.5, 0.9])
@@ -89,5 +89,5 @@ def test_evidence_of_a_gaussian():
     centre = torch.tensor([1.0, -1.0]).double()
     near = Gaussian(centre + 0.1, 0.6 * torch.linalg.inv(precision))
     exact = math.log(2 * math.pi / 2.0) - 0.5 * float(torch.logdet(precision))
-    smoothed = judged(near, Quadratic(precision, centre), 2.0)
+    smoothed = smoothed_weights(near, Quadratic(precision, centre), 2.0)
     assert smoothed.log_mean == pytest.approx(exact, abs=0.03)

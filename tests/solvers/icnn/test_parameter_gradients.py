@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import Entropy, PowerEntropy
 from problems.interactions import GaussianAttraction, LogarithmicInteraction, QuarticInteraction
 from problems.potentials import MixturePotential
@@ -82,7 +82,7 @@ def test_derivatives_on_a_gpu_are_those_on_the_cpu(mixture):
     points = torch.randn(2, 700, 2, dtype=torch.float64, generator=generator(31))
     found = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        potential = placed(MixturePotential(mixture), device, torch.float64)
+        potential = to_device(MixturePotential(mixture), device, torch.float64)
         weights = architecture.weights(parameters.to(device))
         objectives = [StepObjective(potential, Entropy(1.0), 0.1, 1.0)] * 2
         batch = Batch(architecture, weights, points.to(device), objectives, range(2))

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from problems.devices import placed
+from problems.devices import to_device
 from problems.flow import Entropy
 from problems.laws import Gaussian
 from problems.potentials import MixturePotential
@@ -67,7 +67,7 @@ def test_shrinkage_takes_away_output_weights_that_nothing_holds_and_nothing_else
 def test_iterations_replayed_on_a_gpu_are_those_worked_on_one_by_one(mixture, networks):
     architecture, device = Architecture(2, 32, 3, 2), torch.device("cuda")
     start = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(20)).parts()]).float()
-    potential = placed(MixturePotential(mixture), device, torch.float32)
+    potential = to_device(MixturePotential(mixture), device, torch.float32)
     pool = spread_draws(Gaussian(*mixture.moments()), 2048, generator(21)).to(device, torch.float32)
     found = []
     for recorded in (False, True):

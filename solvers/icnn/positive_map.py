@@ -15,7 +15,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class AffineMap(InvertibleMap):
+class PositiveMap(InvertibleMap):
     """The map x ↦ Sx + b with S = ``matrix`` (D, D) symmetric positive definite and b = ``shift`` (D,), float64.
 
     ``inverse`` raises ``Diverged`` with the number of points that are not finite.

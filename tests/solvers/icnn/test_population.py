@@ -1,0 +1,80 @@
+"""The particles of a flow: their densities along maps, and coordinates of their own mean and size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from problems.energies import PowerEntropy
+from problems.flow import FreeEnergy, GradientFlow
+from problems.interactions import QuadraticInteraction
+from problems.laws import Gaussian
+from problems.potentials import Flat
+from seeding import fixed_generator
+from solvers.icnn.icnn_jko import ICNNJKO
+from solvers.icnn.population import Population, entropic
+from solvers.networks.convex_network import Architecture
+from solvers.preconditioning.curvature import Preconditioner
+from solvers.solver import Diverged
+
+CPU = torch.device("cpu")
+MEAN = torch.tensor([30.0, -2.0], dtype=torch.float64)
+COVARIANCE = torch.tensor([[4.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
+
+
+def drawn():
+    flow = GradientFlow(
+        Gaussian(MEAN, COVARIANCE), FreeEnergy(Flat(2), PowerEntropy(2.0), QuadraticInteraction(2)), (1.0,)
+    )
+    settings = ICNNJKO(pool_size=512, batch_size=64, dtype="float64")
+    return Population.drawn_from(flow, settings, Preconditioner(), fixed_generator(3), CPU), flow
+
+
+def moved(population, matrix, shift):
+    weights = Architecture(2, 4, 2, 1).identity(1.0, fixed_generator(1))
+    return population.move(weights, (matrix, shift), lambda function, items: list(map(function, items)))
+
+
+def test_coordinates_are_those_of_the_particles():
+    population, flow = drawn()
+    assert not entropic(flow)
+    torch.testing.assert_close(population.pool.mean(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
+    assert float(population.pool.var(0, correction=0).mean()) == pytest.approx(1.0)
+    pool, fresh = population.outside()
+    torch.testing.assert_close(population.pool_density - population.frame.log_volume, flow.initial.log_prob(pool))
+    torch.testing.assert_close(population.fresh_outside()[1], flow.initial.log_prob(fresh))
+
+
+def test_densities_are_carried_along_an_affine_map():
+    population, _ = drawn()
+    matrix, shift = torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double(), torch.tensor([1.0, 3.0]).double()
+    frame = population.frame
+    moved(population, matrix, shift)
+    # the map is one of the coordinates: x -> c + s (S (x - c)/s + b)
+    law = Gaussian(frame.centre + matrix @ (MEAN - frame.centre) + frame.length * shift, matrix @ COVARIANCE @ matrix.T)
+    points, log_density = population.fresh_outside()
+    torch.testing.assert_close(log_density, law.log_prob(points))
+    torch.testing.assert_close(population.pool.mean(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
+
+
+def test_particles_that_gather_in_a_point_are_not_moved():
+    population, _ = drawn()
+    before = population.pool.clone()
+    with pytest.raises(Diverged, match="gathered in a point"):
+        moved(population, torch.zeros(2, 2).double(), torch.zeros(2).double())
+    assert torch.equal(population.pool, before)
+
+
+def test_a_flat_law_is_told():
+    population, _ = drawn()
+    assert population.flatness() is None
+    population.pool[:, 1] = population.pool[:, 0]
+    assert "no full rank" in population.flatness()
+
+
+def test_a_batch_has_the_mean_of_the_pool():
+    population, _ = drawn()
+    power = 0.5
+    batch = population.matched(power)(torch.arange(0, 512, 7))
+    expected = torch.exp(power * population.pool_density).mean()
+    torch.testing.assert_close(torch.exp(power * batch).mean(), expected)
