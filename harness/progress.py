@@ -22,7 +22,9 @@ from harness.plan import Cell
 SHOWN_REASONS = 12
 SHOWN_WORDS = 300
 LOG_SECONDS = 30.0
-"""How often a line says how a sweep stands, where there is no terminal."""
+"""After how many seconds a first line says how a sweep stands, where there is no terminal."""
+SELDOM = 20
+"""The waits between lines double up to so many times the first."""
 
 
 @contextmanager
@@ -31,8 +33,8 @@ def watching(
 ) -> Iterator[Callable[[Cell, Outcome], None]]:
     """Show a bar with counts, failures and the time left on a terminal or in a notebook; yield what advances it.
 
-    Where there is neither, a line says the same ``every`` so many seconds. ``completing`` of the ``waiting`` cells
-    are in the store, without all their measures or with older ones.
+    Where there is neither, a line says the same after ``every`` so many seconds, then ever more seldom. ``completing``
+    of the ``waiting`` cells are in the store, without all their measures or with older ones.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     failed = 0
@@ -78,7 +80,7 @@ class Log:
     """Lines for a file, while it is entered: how many cells are done and failed, and how long the others may take."""
 
     def __init__(self, waiting: int, every: float, console: Console) -> None:
-        """Say nothing yet; the first line comes after ``every`` seconds."""
+        """Say nothing yet; the first line comes after ``every`` seconds, the next after twice as many, and so on."""
         self.waiting, self.every, self.console = waiting, every, console
         self.done = self.failed = 0
         self._began = time.monotonic()
@@ -94,8 +96,10 @@ class Log:
         self._thread.join()
 
     def _write(self) -> None:
-        while not self._stop.wait(self.every):
+        wait = self.every
+        while not self._stop.wait(wait):
             self.console.print(self.line())
+            wait = min(2 * wait, SELDOM * self.every)
 
     def line(self, seconds: float | None = None) -> str:
         """Return the line to be written so many seconds after the start, or now."""

@@ -26,9 +26,9 @@ def apart(frame: pd.DataFrame) -> Labels:
     """Return the labels that change, by what a row is: problem, settings, label and ``VARIANT``."""
     if frame.empty:
         return {}
-    own = [name for name in ("key", "preset", "label", "replaced") if name in frame]
-    places = frame[own].astype(object)
-    kinds = variants(frame[places.ne(places.shift()).any(axis=1)]).drop_duplicates()  # a cell's rows stand together
+    known = [name for name in (*LABELLED, *VARIANT, "size") if name in frame]
+    rows = dict.fromkeys(zip(*(frame[name].astype(object) for name in known), strict=True))
+    kinds = variants(pd.DataFrame(list(rows), columns=known, dtype=object)).drop_duplicates()
     clash = kinds[kinds.duplicated([*LABELLED, "size"], keep=False)]
     found: dict[tuple[str, ...], str] = {}
     differing: dict[tuple[str, ...], set[tuple[str, str]]] = {}

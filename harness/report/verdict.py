@@ -68,6 +68,7 @@ def verdict(frame: pd.DataFrame, baseline: str | None = None) -> VerdictTable:
     frame = told_apart(summary.plain_text(frame))
     judged = judge(frame)
     label = baseline_of(judged, baseline)
+    table = against(judged, label) if label else None
     titles = summary.short_titles(frame)
     marks = {metric: MARKS[place % len(MARKS)] for place, metric in enumerate(used(judged))}
     many = len(marks) > 1
@@ -82,9 +83,9 @@ def verdict(frame: pd.DataFrame, baseline: str | None = None) -> VerdictTable:
         tuple((name, tuple(entries[name].get(place) for place in places)) for name in order),
         legend(marks),
         label,
-        tuple(against_row(row) for row in against(judged, label).to_dict("records")) if label else (),
+        () if table is None else tuple(map(against_row, table.to_dict("records"))),
         (*notes(judged, label, titles), *flattery(frame)),
-        sentence(judged, label),
+        sentence(label, table),
     )
 
 
@@ -144,7 +145,7 @@ def untold(row: dict[Any, Any]) -> str:
     if row["untold"]:
         return f"cannot tell: {count(seeds, 'seed')}, three or more would do"
     if row["ties"] and not pd.isna(needed) and needed <= 100:
-        return f"{count(seeds, 'seed')}; about {int(needed)} would tell such a difference"
+        return f"{count(seeds, 'seed')}; about {int(needed)} would tell"
     return ""
 
 
@@ -182,11 +183,10 @@ def listed(names: Sequence[str] | np.ndarray, most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def sentence(judged: Judged, baseline: str | None) -> str:
-    """Return the verdict in a sentence that can be quoted."""
-    if baseline is None:
+def sentence(baseline: str | None, table: pd.DataFrame | None) -> str:
+    """Return the verdict, a ``table`` of all solvers against a baseline, in a sentence that can be quoted."""
+    if table is None:
         return "Nothing can be said: no solver has an answer."
-    table = against(judged, baseline)
     if table.empty:
         return f"Nothing can be said beside {baseline}: no other solver shares a problem and a measure with it."
     seeds = sorted({int(number) for number in table["seeds"]})

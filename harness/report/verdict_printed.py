@@ -1,8 +1,9 @@
-"""The verdict in a terminal: as many problems side by side as fit, a line or two a solver."""
+"""The verdict in a terminal: as many problems side by side as fit, a line a solver."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,10 +13,20 @@ from rich.text import Text
 from harness.report.verdict import AGAINST, TableEntry, VerdictTable
 
 WIDTH = 118
-COLUMN = 26
-"""Characters that a problem's column takes, about."""
-LABEL = 30
+GAP = 2
+LABEL = 32
 """Characters of a label on one line."""
+HEADING = 40
+"""Characters that the name of a problem may ask for, where its figures need less."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands over a problem's column, what in it for each solver that took part, and how wide it is."""
+
+    heading: str
+    texts: Mapping[str, Text]
+    width: int
 
 
 def print_verdict(found: VerdictTable) -> None:
@@ -38,12 +49,19 @@ def print_verdict(found: VerdictTable) -> None:
 def tables(found: VerdictTable, width: int = WIDTH) -> Iterator[Table]:
     """Yield the tables of the verdict, the problems in as many as the width asks for."""
     labels = max((len(label) for label, _ in found.rows), default=6)
-    each = max(1, (width - min(labels, LABEL) - 2) // COLUMN)
-    order = neighbours(found)
-    for start in range(0, len(order), each):
-        yield of_problems(found, order[start : start + each])
+    columns = [aligned(found, place) for place in range(len(found.columns))]
+    left, places = 0, list[Column]()
+    for place in neighbours(found):
+        column = columns[place]
+        if places and GAP + column.width > left:
+            yield of_problems(found, places)
+            places = []
+        left = (left if places else width - min(labels, LABEL)) - GAP - column.width
+        places.append(column)
+    if places:
+        yield of_problems(found, places)
     if found.against:
-        yield of_baseline(found)
+        yield of_baseline(found, width)
 
 
 def neighbours(found: VerdictTable) -> list[int]:
@@ -57,34 +75,50 @@ def neighbours(found: VerdictTable) -> list[int]:
     return order
 
 
-def of_problems(found: VerdictTable, places: Sequence[int]) -> Table:
+def of_problems(found: VerdictTable, columns: Sequence[Column]) -> Table:
     """Return the table of some of the problems: solvers that took no part in any of them are left out."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("solver", overflow="fold", max_width=LABEL)
-    for place in places:
-        title, where = found.columns[place]
-        table.add_column(Text(f"{title}\n{where}"), overflow="fold", justify="right")
-    for label, entries in found.rows:
-        shown = [entries[place] for place in places]
-        if any(shown):
-            table.add_row(Text(label), *map(cell, shown))
+    for column in columns:
+        table.add_column(Text(column.heading), overflow="fold", max_width=column.width)
+    for label, _ in found.rows:
+        if any(label in column.texts for column in columns):
+            table.add_row(Text(label), *(column.texts.get(label, Text("")) for column in columns))
     return table
 
 
-def cell(entry: TableEntry | None) -> Text:
-    """Return what is printed for a solver on a problem: bold where it leads, dim where it is below its floor."""
-    if entry is None:
-        return Text("")
-    style = "bold" if entry.leads else "dim" if entry.below else ""
-    return Text(entry.excess, style=style).append(f"\n{entry.second}", style="dim")
+def aligned(found: VerdictTable, place: int) -> Column:
+    """Return the column of a problem, excess under excess: bold where a solver leads, dim below its floor."""
+    entries = {label: entry for label, of_label in found.rows if (entry := of_label[place]) is not None}
+    parts = {label: (each.excess, each.state, rank(each), each.seconds, each.ok) for label, each in entries.items()}
+    widths = [max(map(len, each)) for each in zip(*parts.values(), strict=True)]
+    texts = {}
+    for label, (excess, *rest) in parts.items():
+        padded = [text.ljust(width) for text, width in zip(rest, widths[1:], strict=True) if width]
+        style = "bold" if entries[label].leads else "dim" if entries[label].below else ""
+        texts[label] = Text(excess.rjust(widths[0]), style=style).append(f"  {' '.join(padded)}", style="dim")
+    heading = " ".join(found.columns[place])
+    return Column(heading, texts, max(min(len(heading), HEADING), *map(len, texts.values())))
 
 
-def of_baseline(found: VerdictTable) -> Table:
-    """Return the table of all solvers against the baseline."""
+def rank(entry: TableEntry) -> str:
+    """Return the rank of a solver as it is printed."""
+    return f"#{entry.rank}" if entry.rank else ""
+
+
+def of_baseline(found: VerdictTable, width: int) -> Table:
+    """Return the table of all solvers against the baseline, what seeds do not tell below it where it is too wide."""
+    shown = range(len(AGAINST))
+    widths = [max(len(row[place]) for row in (AGAINST, *found.against)) for place in shown]
+    beside = sum(widths) + GAP * (len(widths) - 1) <= width
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.title, table.title_justify = Text(f"against {found.baseline}", style="bold"), "left"
-    for place, name in enumerate(AGAINST):
-        table.add_column(name, justify="right" if 0 < place < len(AGAINST) - 1 else "left", overflow="fold")
+    for place in shown if beside else shown[:-1]:
+        table.add_column(AGAINST[place], justify="right" if 0 < place < len(AGAINST) - 1 else "left", overflow="fold")
     for row in found.against:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row if beside else row[:-1]))
+    if not beside:
+        told = dict.fromkeys(row[-1] for row in found.against if row[-1])
+        lines = (f"{each}: {', '.join(row[0] for row in found.against if row[-1] == each)}" for each in told)
+        table.caption, table.caption_justify = Text("\n".join(lines)), "left"
     return table

@@ -21,7 +21,8 @@ from problems.arrays import Flags, Reals
 
 BOUNDS = ("oracle", "initial")
 PLACE = ["problem", "problem_settings", "size"]
-FIGURES = ["t", "metric", "value", "standard_error", "floor", "floor_standard_error"]
+CELL = ["label", "solver", "seed", "status", "solve_seconds"]
+FIGURE = ["t", "metric", "value", "standard_error", "floor", "floor_standard_error", "sample_size"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def contests(frame: pd.DataFrame, *, every_time: bool = False) -> Iterator[Conte
     They are held at the last time that was measured, or at ``every_time``. Cells that were skipped or are still to run
     take no part, nor do bounds: they are what the others are laid beside.
     """
-    frame = frame[~frame["solver"].isin(BOUNDS) & ~frame["status"].isin(NOT_RUN)]
+    takes_part = ~frame["solver"].isin(BOUNDS) & ~frame["status"].isin(NOT_RUN)
+    frame = frame.assign(place=places(frame))
+    frame = frame.loc[takes_part, [name for name in (*PLACE, *CELL, *FIGURE, "place") if name in frame]]
     for place, rows in frame.groupby(PLACE, sort=False):
         problem, settings, size = list[Any](place)
         times = np.unique(rows["t"].to_numpy(dtype=float, na_value=np.nan))
@@ -94,9 +97,8 @@ def contest(problem: str, settings: str, size: int, t: float, rows: pd.DataFrame
     failed[at] = cells["status"].isin(FAILED)
     seconds = np.full(shape, np.nan)
     seconds[at] = cells["solve_seconds"].to_numpy(dtype=float, na_value=np.nan)
-    figures = rows[rows["t"].eq(t) & rows["status"].eq("ok") & rows["metric"].notna() & rows["value"].notna()]
-    figures = figures.assign(place=places(figures)) if len(figures) else figures.assign(place=0.0)
-    deciding = figures[figures["place"] > 0]
+    deciding = rows[rows["t"].eq(t) & rows["place"].gt(0) & rows["value"].notna()]
+    deciding = deciding[deciding["status"].eq("ok") & deciding["metric"].notna()]
     order = deciding.groupby("metric")["place"].min().sort_values(kind="stable").index
     scores = [
         scored(str(metric), deciding[deciding["metric"] == metric], labels, seeds, answered, failed)

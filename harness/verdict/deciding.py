@@ -41,9 +41,11 @@ def places(figures: pd.DataFrame) -> Reals:
 def by_estimator(figures: pd.DataFrame) -> Reals:
     """Return the places (n,) of figures whose store does not know them, by the names of measures and estimators."""
     estimators = figures["estimator"] if "estimator" in figures else pd.Series("", index=figures.index)
-    kinds = pd.DataFrame({"metric": figures["metric"].astype(object), "estimator": estimators.astype(object)})
-    codes, pairs = pd.factorize(pd.MultiIndex.from_frame(kinds))
-    return np.array([place(str(metric), str(estimator)) for metric, estimator in pairs], dtype=float)[codes]
+    metric_of, known = pd.factorize(figures["metric"].astype(object), use_na_sentinel=False)
+    kind_of, kinds = pd.factorize(estimators.astype(object), use_na_sentinel=False)
+    pairs, pair_of = np.unique(metric_of * len(kinds) + kind_of, return_inverse=True)
+    found = [place(str(known[pair // len(kinds)]), str(kinds[pair % len(kinds)])) for pair in pairs]
+    return np.array(found, dtype=float)[pair_of]
 
 
 def place(metric: str, estimator: str) -> int:

@@ -22,12 +22,12 @@ def flattered(frame: pd.DataFrame) -> dict[str, list[str]]:
     frame are told apart.
     """
     lower = [name for name, entry in CATALOGUE.items() if entry.better == "lower"]
-    rows = frame[frame["status"].eq("ok") & frame["metric"].isin(lower) & ~frame["solver"].isin(BOUNDS)]
-    rows = rows[rows["floor"].notna() & np.isfinite(rows["value"].astype(float))]
-    if rows.empty:
+    rows = frame[frame["floor"].notna() & np.isfinite(frame["value"].astype(float))]
+    rows = rows[rows["status"].eq("ok") & rows["metric"].isin(lower) & ~rows["solver"].isin(BOUNDS)]
+    undecided = places(rows) == 0
+    if not undecided.any():
         return {}
-    rows = rows[rows["t"].eq(rows.groupby(PLACE, sort=False)["t"].transform("max"))]
-    rows = rows[places(rows) == 0]
+    rows = rows[undecided & rows["t"].eq(rows.groupby(PLACE, sort=False)["t"].transform("max"))]
     keys, groups = [], []
     for key, group in rows.groupby([*PLACE, "metric", "label"], sort=False):
         keys.append((str(key[-2]), str(key[-1])))

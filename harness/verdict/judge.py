@@ -62,26 +62,34 @@ PAIRS = ["contest", "one", "other", "metric", "instances", "difference", "half",
 
 def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
     """Yield what each solver's excess over its floor is, by the measures that decide about it, in order."""
+    found = {scores.metric: excess_of(scores, contest.failed) for scores in contest.scores}
     for label in range(len(contest.labels)):
         own = [scores for scores in contest.scores if scores.measured[label] and contest.answered[label].any()]
         own.sort(key=lambda scores: not scores.floored[label])
         for scores in (own[number] for number in one_of_a_kind([scores.metric for scores in own])):
-            excess = np.where(contest.failed[label], np.nan, scores.excess[label])[None]
-            scale = float(own_scale(scores.noises[label]))
-            values = differences(excess, np.zeros_like(excess), scale)
-            (count, mean, half, p, _) = (float(each[0]) for each in compared(values))
+            excesses, scales, values, tested = found[scores.metric]
+            excess, scale = excesses[label], float(scales[label])
+            (count, mean, half, p, _) = (float(each[label]) for each in tested)
             centre, error = math.inf, math.nan
             if not np.isinf(excess).any():
                 centre = float(unscaled(mean, scale))
-                spread = float(np.nanstd(values, ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+                spread = float(np.nanstd(values[label], ddof=1)) / math.sqrt(count) if count > 1 else math.inf
                 error = math.hypot(scale, centre) * spread
             if not scores.drawn[label] and count > 1:
-                p = of_stated(excess[0], scores.errors[label], mean, p)
-            exact = bool(np.all(np.nan_to_num(values) == 0))
+                p = of_stated(excess, scores.errors[label], mean, p)
+            exact = bool(np.all(np.nan_to_num(values[label]) == 0))
             yield (
                 place, contest.labels[label], scores.metric, count, mean, half,
                 p if scores.floored[label] else np.nan, exact, centre, error, bool(scores.floored[label]),
             )  # fmt: skip
+
+
+def excess_of(scores: Scores, failed: Flags) -> tuple[Reals, Reals, Reals, tuple[Reals, ...]]:
+    """Return excesses of answers (solvers, instances), their scales (solvers,), g of the former, and its tests."""
+    excess = np.where(failed, np.nan, scores.excess)
+    scale = own_scale(scores.noises)
+    values = differences(excess, np.zeros_like(excess), scale[:, None])
+    return excess, scale, values, compared(values)
 
 
 def of_stated(excess: Reals, errors: Reals, mean: float, p: float) -> float:
@@ -152,14 +160,20 @@ def among(rows: pd.DataFrame, columns: list[str], others: pd.DataFrame, theirs: 
     return np.asarray(pd.MultiIndex.from_frame(rows[columns]).isin(pd.MultiIndex.from_frame(others[theirs])))
 
 
-def outcomes(pairs: pd.DataFrame) -> pd.DataFrame:
+def outcomes(pairs: pd.DataFrame, *, each_problem: bool = False) -> pd.DataFrame:
     """Return one row a problem and pair, all comparisons corrected for their number, with its ``outcome`` for ``one``.
+
+    They are corrected together or, with ``each_problem``, those of each problem for themselves.
 
     It is "better", "worse", "tie", "same" (the same figures throughout, no comparison at all) or "cannot tell" (one
     instance). With it stand the measure that told it, or the first, and its ``instances``, ``difference``, ``half``,
     ``effect``.
     """
-    adjusted = corrected(pairs["p"].where(~pairs["same"]).to_numpy(dtype=float))
+    p = pairs["p"].where(~pairs["same"]).to_numpy(dtype=float)
+    family = pairs["contest"].to_numpy() if each_problem else np.zeros(len(pairs), dtype=int)
+    adjusted = np.full_like(p, np.nan)
+    for own in (family == number for number in np.unique(family)):
+        adjusted[own] = corrected(p[own])
     told = adjusted < LEVEL
     better = told & (pairs["difference"] < 0).to_numpy() & pairs["one_may"].to_numpy(dtype=bool)
     worse = told & (pairs["difference"] > 0).to_numpy() & pairs["other_may"].to_numpy(dtype=bool)
@@ -183,7 +197,9 @@ def outcomes(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Return one row a solver and problem; see :class:`Judged`."""
-    of_solver = dict(list(states.groupby(["contest", "label"], sort=False)))
+    of_solver: dict[tuple[int, str], list[dict[Any, Any]]] = {}
+    for state in states.to_dict("records"):
+        of_solver.setdefault((state["contest"], state["label"]), []).append(state)
     ranks = ranked(pairs)
     table: list[dict[str, Any]] = []
     for place, contest in enumerate(held):
@@ -195,7 +211,7 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
             row |= {"rank": ranks.get((place, label), alone)}
             row |= {"answered": int(answered.sum()), "asked": int((answered | contest.failed[number]).sum())}
             row |= {"seconds": float(np.median(seconds)) if len(seconds) else np.nan}
-            table.append(row | standing(of_solver.get((place, label))))
+            table.append(row | standing(of_solver.get((place, label), [])))
     columns = ["contest", "label", "solver", "rank", "answered", "asked", "seconds"]
     found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "state"])
     return found.assign(leads=(found["rank"] == 1) & found["state"].isin(["above", "at"]))
@@ -204,24 +220,22 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
 def ranked(pairs: pd.DataFrame) -> dict[tuple[int, str], float]:
     """Return the rank of every solver that shares two instances or more with another, by contest and label."""
     ranks: dict[tuple[int, str], float] = {}
-    for _, of_contest in pairs.groupby("contest", sort=False):
-        for row in outcomes(of_contest).to_dict("records"):
-            if row["instances"] < 2:
-                continue
-            for side, lost in (("one", "worse"), ("other", "better")):
-                key = (int(row["contest"]), str(row[side]))
-                ranks[key] = ranks.get(key, 1.0) + (row["outcome"] == lost)
+    for row in outcomes(pairs, each_problem=True).to_dict("records"):
+        if row["instances"] < 2:
+            continue
+        for side, lost in (("one", "worse"), ("other", "better")):
+            key = (int(row["contest"]), str(row[side]))
+            ranks[key] = ranks.get(key, 1.0) + (row["outcome"] == lost)
     return ranks
 
 
-def standing(rows: pd.DataFrame | None) -> dict[str, Any]:
+def standing(rows: Sequence[dict[Any, Any]]) -> dict[str, Any]:
     """Return a solver's excess and state: by the first measure that tells it from its floor, else by the first."""
-    if rows is None:
+    if not rows:
         return {"metric": None, "excess": np.nan, "error": np.nan, "state": "none"}
-    told = rows[rows["told"]]
-    above = told[told["mean"] > 0]
-    decides = above if len(above) else told
-    row = (decides if len(decides) else rows).iloc[0]
+    told = [row for row in rows if row["told"]]
+    above = [row for row in told if row["mean"] > 0]
+    row = (above or told or rows)[0]
     known = row["floored"] and row["count"] > 1
-    state = ("above" if len(above) else "below" if len(told) else "at") if known else ""
+    state = ("above" if above else "below" if told else "at") if known else ""
     return {"metric": row["metric"], "excess": row["excess"], "error": row["error"], "state": state}

@@ -1,8 +1,8 @@
 """Paired tests over few instances, with power at three and five: Student's t, Benjamini and Hochberg's correction.
 
 Where two solvers are the same law, the difference of their excesses on an instance is as likely d as -d, and Student's
-test of a mean of zero (scipy.stats.ttest_1samp) keeps its level for symmetric laws of one hump, whatever their tails;
-signed ranks can never reject below six instances. Of several comparisons at once those count that Benjamini and
+test of a mean of zero (scipy.stats.mstats.ttest_1samp) keeps its level for symmetric laws of one hump, whatever their
+tails; signed ranks can never reject below six instances. Of several comparisons at once those count that Benjamini and
 Hochberg (1995, J. R. Statist. Soc. B 57) keep (scipy.stats.false_discovery_control): of those called, 5 % are false on
 average, and where all laws are the same, any is called in 5 % of cases.
 """
@@ -10,7 +10,6 @@ average, and where all laws are the same, any is called in 5 % of cases.
 from __future__ import annotations
 
 import math
-import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -29,22 +28,22 @@ def compared(differences: Reals) -> tuple[Reals, Reals, Reals, Reals, Reals]:
     NaN is no difference. A row of zeros has p = 1, one of less than two differences no p-value (NaN) and an infinite
     half-width. An effect is a mean in standard deviations.
     """
-    known = ~np.isnan(differences)
-    counts = known.sum(axis=1)
-    means, halves, p, effects = (np.full(len(differences), fill) for fill in (math.nan, math.inf, math.nan, math.nan))
-    for count in np.unique(counts[counts > 0]):
-        rows = np.flatnonzero(counts == count)
-        values = differences[rows][known[rows]].reshape(len(rows), count)
-        means[rows] = values.mean(axis=1)
-        if count == 1:
-            continue
-        deviations = values.std(axis=1, ddof=1)
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of the same difference on every instance: no deviation
-            p[rows] = np.where(np.all(values == 0, axis=1), 1.0, stats.ttest_1samp(values, 0.0, axis=1).pvalue)
-            effects[rows] = np.where(means[rows] == 0, 0.0, np.abs(means[rows]) / deviations)
-        halves[rows] = stats.t.ppf(1 - LEVEL / 2, count - 1) * deviations / math.sqrt(count)
-    return counts.astype(float), means, halves, p, effects
+    values = np.ma.masked_array(differences, np.isnan(differences))
+    counts = np.asarray(values.count(axis=1)).astype(float)
+    halves, p, effects = (np.full(len(differences), fill) for fill in (math.inf, math.nan, math.nan))
+    means = np.ma.filled(values.mean(axis=1), math.nan)
+    rows = np.flatnonzero(counts > 1)
+    if len(rows):
+        several, mean, root = values[rows], means[rows], np.sqrt(counts[rows])
+        deviations = np.ma.filled(several.std(axis=1, ddof=1), math.nan)
+        zero = np.asarray((several == 0).all(axis=1))
+        # The same difference on every instance has no deviation, and no p-value of SciPy's.
+        found = np.ma.filled(stats.mstats.ttest_1samp(several, 0.0, axis=1).pvalue, 0.0)
+        p[rows] = np.where(zero, 1.0, found)
+        with np.errstate(all="ignore"):
+            effects[rows] = np.where(mean == 0, 0.0, np.abs(mean) / deviations)
+        halves[rows] = stats.t.ppf(1 - LEVEL / 2, counts[rows] - 1) * deviations / root
+    return counts, means, halves, p, effects
 
 
 def corrected(p: Reals) -> Reals:

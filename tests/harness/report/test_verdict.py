@@ -16,6 +16,7 @@ FLOOR = np.array([0.0, 0.1, -0.1, 0.05, -0.05])
 NEAR = FLOOR + np.array([1.0, 1.1, 0.9, 1.2, 1.0])
 FAR = FLOOR + np.array([3.0, 3.4, 2.7, 3.5, 3.1])
 EXACT = FLOOR + np.array([0.02, -0.03, 0.01, 0.03, -0.02])
+ALIKE = np.array([0.3, 0.2, -0.1, 0.25, -0.15])
 BELOW = FLOOR - np.array([1.0, 1.1, 0.9, 1.2, 1.0])
 
 
@@ -80,6 +81,21 @@ def test_it_is_printed_with_the_sentence_last(capsys):
     assert len(lines) <= 60
     assert max(len(line.rstrip()) for line in lines) <= 118
     assert " ".join(" ".join(lines).split()).endswith(found.sentence)
+
+
+def test_a_narrow_terminal_is_told_no_less(monkeypatch, capsys):
+    """In 80 columns: a line a solver, labels whole, and what few seeds do not tell below the table."""
+    solvers = {f"euler-maruyama particles={10**number}": NEAR * (1 + number) for number in range(5)}
+    found = verdict(problems(solvers | {"near": NEAR + ALIKE}, 3), "near")
+    monkeypatch.setattr("harness.report.verdict_printed.WIDTH", 80)
+    print_verdict(found)
+    lines = capsys.readouterr().out.rstrip().splitlines()
+    assert len(lines) <= 42
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert sum(line.startswith("euler-maruyama particles=10000  ") for line in lines) == 3
+    untold = found.against[0][-1]
+    assert untold.startswith("5 seeds; about")
+    assert f"{untold}: euler-maruyama particles=1" in [line.rstrip() for line in lines]
 
 
 def test_the_page_begins_with_it(realistic):
