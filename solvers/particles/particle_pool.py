@@ -71,17 +71,39 @@ def stratified_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tens
     """
     mean, covariance = law.moments()
     points = law.sample(CANDIDATES * n, generator)
-    count, cells = len(points), 1
-    ranks = points.argsort(0).argsort(0)
-    order = torch.arange(count)
-    while cells < n:
-        axis = (cells.bit_length() - 1) % law.dim
-        cell = torch.arange(count) * cells // count
-        order = order[(cell * count + ranks[order, axis]).argsort()]
-        cells *= 2
+    order = order_by_cells(points, n)
     chosen = torch.randint(CANDIDATES, (n,), generator=generator) + CANDIDATES * torch.arange(n)
     own = points[order[chosen]][torch.randperm(n, generator=generator)]
     return matched(own[None], mean, factor_of(covariance)[None])[0]
+
+
+def order_by_cells(points: torch.Tensor, cells: int) -> torch.Tensor:
+    """Return an order (n,) of the points (n, D) in which neighbours in it are neighbours in space.
+
+    They are cut in halves of equal numbers, across one coordinate after the other, until there are as many ``cells``.
+    """
+    count, found = len(points), 1
+    ranks = points.argsort(0).argsort(0)
+    order = torch.arange(count)
+    while found < cells:
+        axis = (found.bit_length() - 1) % points.shape[1]
+        cell = torch.arange(count) * found // count
+        order = order[(cell * count + ranks[order, axis]).argsort()]
+        found *= 2
+    return order
+
+
+def stratified_batches(pool: torch.Tensor, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield for ever which of a pool's points (n, D) a batch consists of, (size,): one from each of as many cells.
+
+    None comes twice before the pool is used up. Points stay where they are, other than in ``even_batches``.
+    """
+    count = len(pool) // size
+    cells = order_by_cells(pool, size)[: size * count].view(size, count)
+    while True:
+        turns = torch.rand(size, count, generator=generator).argsort(1)
+        for own in cells.gather(1, turns).T:
+            yield own[torch.randperm(size, generator=generator)]
 
 
 def even_batches(

@@ -89,10 +89,10 @@ class DualNetwork:
         form = flat[self.perceptron.size :].view(self.dim, self.dim) if self.quadratic else None
         return DualWeights(self.perceptron.layers(flat), form)
 
-    def initial(self, generator: torch.Generator) -> torch.Tensor:
-        """Return random parameters (size,), float64, at which g = 1."""
+    def initial(self, generator: torch.Generator, sharpness: float = 1.0) -> torch.Tensor:
+        """Return random parameters (size,), float64, at which g = 1; ``sharpness`` is the perceptron's."""
         flat = torch.zeros(self.size, dtype=torch.float64)
-        flat[: self.perceptron.size] = self.perceptron.initial(generator)
+        flat[: self.perceptron.size] = self.perceptron.initial(generator, sharpness)
         self.perceptron.layers(flat)[-1][1].fill_(FIRST[self.output])
         return flat
 

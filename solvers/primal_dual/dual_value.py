@@ -11,11 +11,17 @@ POINTS_AT_ONCE = 512
 
 
 def dual_value(
-    network: DualNetwork, weights: DualWeights, terms: StepTerms, z: torch.Tensor, reference: torch.Tensor
+    network: DualNetwork,
+    weights: DualWeights,
+    terms: StepTerms,
+    z: torch.Tensor,
+    reference: torch.Tensor,
+    log_density: torch.Tensor | None = None,
 ) -> tuple[float, float]:
     """Return E_ρ[U'(h)] - E_γ[P(h)/γ], at most ∫U(ρ) but for noise, and |E_γ[w(h)g]/E_ρ[w(h)] - 1|.
 
-    ``z`` (n, D) are draws of ρ and ``reference`` (m, D) draws of γ, in the coordinates of γ. The second is 0 where no
+    ``z`` (n, D) are draws of ρ and ``reference`` (m, D) draws of γ, in the coordinates of the dual; γ is the law that
+    the ``log_density`` (m,) of the latter is of, or without one that of the step's terms. The second is 0 where no
     multiple of h has a greater value: for an entropy it is by how much ∫h differs from 1.
     """
     energy = terms.energy
@@ -29,6 +35,8 @@ def dual_value(
         return log_h.double(), log_g.double()
 
     (log_h, _), (other_h, other_g) = logarithms(z), logarithms(reference)
+    if log_density is not None:
+        other_g = other_h + energy.log_peak - log_density
     value = energy.of_law(log_h).mean() - energy.of_reference(other_h, other_g).mean()
     residual = (energy.weight(other_h) * other_g.exp()).mean() / energy.weight(log_h).mean() - 1
     return float(value), abs(float(residual))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from problems.flow import Entropy, GradientFlow
 from problems.interactions import Interaction
 from problems.laws import Density, Gaussian, Law
 from solvers.maps import InvertibleMap
-from solvers.particles.particle_pool import CANDIDATES, spread_draws, stratified_draws
+from solvers.particles.particle_pool import CANDIDATES, spread_draws, stratified_batches, stratified_draws
 from solvers.primal_dual.affine_step import best_affine
 from solvers.primal_dual.dual_value import dual_value
 from solvers.primal_dual.judging import HeldOut, free_energy_values, judge_of
@@ -24,7 +24,7 @@ from solvers.primal_dual.saddle_point import SaddlePoint, StepTerms
 from solvers.primal_dual.settings import PrimalDualSettings
 from solvers.primal_dual.step_maps import Frame, InteractionMap, whole_affine
 from solvers.primal_dual.step_scale import LOOKED_AT, SMALLEST_STEP, size_of_step, slopes_at
-from solvers.primal_dual.training import Judge, even_parts, train, train_dual
+from solvers.primal_dual.training import Judge, Points, by_turns, even_parts, train, train_dual
 from solvers.primal_dual.variational import VariationalEnergy
 from solvers.solver import Diverged
 from solvers.threads import Run
@@ -49,8 +49,8 @@ def even_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
 class FlowState:
     """A flow state holds the particles of a flow, the networks of its next step, its maps and traces so far.
 
-    ``pool`` (n, D) are the particles that are trained on, ``fresh`` others, which no training sees and which carry the
-    density; float64, on the CPU.
+    ``pool`` (n, D) are the particles that are trained on, ``fresh`` others, which no training sees. The latter carry
+    the density, and the former, too, where it is the reference of the dual; float64, on the CPU.
     """
 
     def __init__(
@@ -65,9 +65,12 @@ class FlowState:
         self.pool = even_draws(flow.initial, settings.pool_size, generator)
         self.fresh = even_draws(flow.initial, min(JUDGED, settings.pool_size), generator)
         self.log_density: torch.Tensor | None = None
+        self.pool_log_density: torch.Tensor | None = None
         if settings.density:
             assert isinstance(flow.initial, Density)
             self.log_density = flow.initial.log_prob(self.fresh)
+            if settings.reference == "carried":
+                self.pool_log_density = flow.initial.log_prob(self.pool)
         draws_of_reference = min(REFERENCE_DRAWS, settings.pool_size)
         draws = reference_draws(flow.dim, settings.reference == "box", draws_of_reference, generator)
         dtype = settings.torch_dtype
@@ -77,7 +80,10 @@ class FlowState:
         self.saddle = SaddlePoint(
             self.network,
             self.dual,
-            (self.network.initial(generator).to(device, dtype), self.dual.initial(generator).to(device, dtype)),
+            (
+                self.network.initial(generator, settings.sharpness).to(device, dtype),
+                self.dual.initial(generator, settings.sharpness).to(device, dtype),
+            ),
             settings.batch_size,
             run,
         )
@@ -108,11 +114,11 @@ class FlowState:
         if not learnt_before:
             self.network.start_at(self.saddle.map_parameters, whitening, frame)
         terms = self._terms(frame, reference, inside)
-        pool = frame.coordinates(self.pool).to(self.device, settings.torch_dtype)
+        batches = self._batches(terms, frame)
         if terms.energy is not None and not self.counts:
-            train_dual(self.saddle, terms, settings, pool, self.reference_batches, self.generator)
+            train_dual(self.saddle, terms, settings, *batches)
         judge = self._judge(frame, whitening, inside)
-        trained = train(self.saddle, terms, settings, pool, self.reference_batches, self.generator, judge)
+        trained = train(self.saddle, terms, settings, *batches, judge)
         self.evaluations += trained.iterations * settings.batch_size + 2 * LOOKED_AT
         if trained.parameters is None:
             between: InvertibleMap = whitening.affine
@@ -148,7 +154,11 @@ class FlowState:
             self.log_density = self.log_density - log_det
         else:
             self.fresh = step.push(self.fresh)
-        self.pool = step.push(self.pool)
+        if self.pool_log_density is not None:
+            self.pool, log_det = step.forward(self.pool)
+            self.pool_log_density = self.pool_log_density - log_det
+        else:
+            self.pool = step.push(self.pool)
         bad = int((~torch.isfinite(self.pool)).any(1).sum())
         if bad:
             raise Diverged(f"{bad} of {len(self.pool)} particles are not finite")
@@ -194,8 +204,7 @@ class FlowState:
         self.network.begin(SMALLEST_STEP)
         self.network.start_at(self.saddle.map_parameters, still, frame)
         terms = self._terms(frame, reference, None)
-        pool = frame.coordinates(self.pool).to(self.device, self.settings.torch_dtype)
-        train_dual(self.saddle, terms, self.settings, pool, self.reference_batches, self.generator)
+        train_dual(self.saddle, terms, self.settings, *self._batches(terms, frame))
         self.internal_value = self._dual_value(terms, reference.coordinates(self.pool))[0]
 
     def _pressure(self) -> float:
@@ -217,9 +226,13 @@ class FlowState:
 
         return judge_of(law, whitening.affine, maps_of, self.flow, interaction, self._step_size)
 
-    def _dual_value(self, terms: StepTerms, z: torch.Tensor) -> tuple[float, float]:
-        own = z.to(self.reference_pool)
-        return dual_value(self.dual, self.saddle.averaged_dual, terms, own, self.reference_pool)
+    def _dual_value(
+        self, terms: StepTerms, z: torch.Tensor, log_density: torch.Tensor | None = None
+    ) -> tuple[float, float]:
+        own, weights = z.to(self.reference_pool), self.saddle.averaged_dual
+        if self.settings.reference == "carried":
+            return dual_value(self.dual, weights, terms, own, own, log_density)
+        return dual_value(self.dual, weights, terms, own, self.reference_pool)
 
     def _reference(self, whitening: Frame) -> Reference:
         if self.settings.reference == "box":
@@ -250,6 +263,17 @@ class FlowState:
             reference.box,
         )
 
+    def _batches(self, terms: StepTerms, frame: Frame) -> tuple[Iterator[Points], Iterator[torch.Tensor] | None]:
+        """Return endless batches of particles, in coordinates of ``frame``, and of draws of the reference law."""
+        pool = frame.coordinates(self.pool).to(self.device, self.settings.torch_dtype)
+        size, source = self.settings.batch_size, self.generator
+        if self.pool_log_density is None or terms.energy is None:
+            own = by_turns(even_parts(pool, size, source), source)
+            return ((points, None) for points in own), by_turns(self.reference_batches, source)
+        relative = (self.pool_log_density - frame.affine.log_det - terms.energy.log_peak).to(pool)
+        rows = stratified_batches(self.pool, size, source)
+        return ((pool[row], relative[row]) for row in rows), None
+
     def _note_dual(self, terms: StepTerms, frame: Frame, reference: Reference, between: InvertibleMap) -> None:
         """Note how far the dual is from the energy that it stands for, and how far ∫h from 1, at the law of T_θ."""
         internal = self.flow.energy.internal
@@ -260,8 +284,8 @@ class FlowState:
             self.internal_value = value
         else:
             mapped, log_det = between.forward(self.fresh)
-            value, residual = self._dual_value(terms, reference.coordinates(mapped))
             log_density = self.log_density - log_det
+            value, residual = self._dual_value(terms, reference.coordinates(mapped), log_density)
             gap = float((internal.energy(log_density).mean() - value) / internal.pressure(log_density).mean())
             if math.isfinite(gap):
                 self._note("dual_gap", gap)
@@ -273,6 +297,7 @@ class FlowState:
             "pool": self.pool,
             "fresh": self.fresh,
             "log_density": self.log_density,
+            "pool_log_density": self.pool_log_density,
             "generator": self.generator.get_state(),
             "map": self.saddle.map_parameters,
             "dual": self.saddle.dual_parameters,
@@ -286,6 +311,7 @@ class FlowState:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go to where another one was when it gave this ``state``."""
         self.pool, self.fresh, self.log_density = state["pool"], state["fresh"], state["log_density"]
+        self.pool_log_density = state["pool_log_density"]
         self.generator.set_state(state["generator"])
         self.saddle.map_parameters.copy_(state["map"])
         self.saddle.dual_parameters.copy_(state["dual"])

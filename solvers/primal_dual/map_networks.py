@@ -18,7 +18,7 @@ from problems.linear_algebra import symmetrised
 from solvers.networks.convex_derivatives import Tape, derivatives, fold, pullback, pullback_of_fold
 from solvers.networks.convex_network import STRONG_CONVEXITY, Architecture
 from solvers.primal_dual.perceptron import Pass, Perceptron
-from solvers.primal_dual.step_maps import ConvexGradient, Frame, ResidualMap, SmoothMap
+from solvers.primal_dual.step_maps import ConvexGradient, Frame, ResidualMap, SmoothMap, log_det
 
 
 class MapPass(Protocol):
@@ -26,6 +26,9 @@ class MapPass(Protocol):
 
     def forward(self, prepared: Any, y: torch.Tensor) -> torch.Tensor:
         """Return the value o (points, D) at ``y`` (points, D)."""
+
+    def log_det(self, prepared: Any) -> torch.Tensor:
+        """Return log det ∂o/∂y (points,) where points went forward last, NaN where the determinant is not positive."""
 
     def backward(self, prepared: Any, bar: torch.Tensor) -> None:
         """Write the derivatives of Σ ⟨``bar`` (points, D), o⟩ by what is ``prepared`` into the pass's own slope."""
@@ -38,8 +41,8 @@ class MapNetwork(Protocol):
     slope_size: int
     rates: torch.Tensor | None
 
-    def initial(self, generator: torch.Generator) -> torch.Tensor:
-        """Return parameters (size,), float64, of the identity."""
+    def initial(self, generator: torch.Generator, sharpness: float = 1.0) -> torch.Tensor:
+        """Return parameters (size,), float64, of the identity, with first units as sharp as a perceptron's may be."""
 
     def frame(self, frame: Frame) -> Frame:
         """Return the frame that the network works in, given one that whitens the law before and after the start."""
@@ -76,8 +79,9 @@ class ResidualNetwork(MapNetwork):
         self.size = self.slope_size = self.perceptron.size
         self.scale = 1.0
 
-    def initial(self, generator: torch.Generator) -> torch.Tensor:
-        return self.perceptron.initial(generator)
+    def initial(self, generator: torch.Generator, sharpness: float = 1.0) -> torch.Tensor:
+        """Return parameters (size,), float64, of the identity; ``sharpness`` is the perceptron's."""
+        return self.perceptron.initial(generator, sharpness)
 
     def frame(self, frame: Frame) -> Frame:
         """Return the frame itself: the start is then the identity."""
@@ -118,6 +122,11 @@ class _ResidualPass:
     def forward(self, prepared: Any, y: torch.Tensor) -> torch.Tensor:
         return torch.add(y, self.inner.forward(prepared, y), alpha=self.network.scale, out=self.value)
 
+    def log_det(self, prepared: Any) -> torch.Tensor:
+        jacobian = self.inner.jacobian(prepared).mul(self.network.scale)
+        jacobian.diagonal(dim1=1, dim2=2).add_(1)
+        return log_det(jacobian)
+
     def backward(self, prepared: Any, bar: torch.Tensor) -> None:
         self.inner.backward(prepared, bar.mul_(self.network.scale), self.slopes, False)
 
@@ -131,7 +140,8 @@ class ConvexNetwork(MapNetwork):
         self.rates: torch.Tensor | None = self.architecture.rates()
         self.slope_size = fold(self.architecture.weights(torch.zeros(self.size))).size
 
-    def initial(self, generator: torch.Generator) -> torch.Tensor:
+    def initial(self, generator: torch.Generator, sharpness: float = 1.0) -> torch.Tensor:
+        """Return parameters (size,), float64, of the identity; units are as sharp as the network's own."""
         weights = self.architecture.identity(1.0, generator)
         return torch.cat([part.flatten() for part in weights.parts()])
 
@@ -180,10 +190,15 @@ class _ConvexPass:
     def __init__(self, points: int, dim: int, slope: torch.Tensor) -> None:
         self.no_bar, self.into = slope.new_zeros(1, points, dim, dim), slope
         self.tape: Tape | None = None
+        self.hessian = slope.new_empty(0)
 
     def forward(self, prepared: Any, y: torch.Tensor) -> torch.Tensor:
-        value, _, self.tape = derivatives(prepared, y[None])
+        value, hessian, self.tape = derivatives(prepared, y[None])
+        self.hessian = hessian[0]
         return value[0]
+
+    def log_det(self, prepared: Any) -> torch.Tensor:
+        return log_det(self.hessian)
 
     def backward(self, prepared: Any, bar: torch.Tensor) -> None:
         assert self.tape is not None

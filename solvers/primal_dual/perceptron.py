@@ -21,6 +21,8 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """Weights (in, out) and biases (out,) of each layer."""
 
 LEAKAGE = 0.25
+# Where ridges of a first layer go through, in standard deviations of its inputs.
+HALF_WIDTH = 2.0
 
 
 def _silu(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
@@ -85,12 +87,21 @@ class Perceptron:
             place += after
         return layers
 
-    def initial(self, generator: torch.Generator) -> torch.Tensor:
-        """Return random parameters (size,), float64, for inputs of order 1; those of the last layer are 0."""
+    def initial(self, generator: torch.Generator, sharpness: float = 1.0) -> torch.Tensor:
+        """Return random parameters (size,), float64, for inputs of order 1; those of the last layer are 0.
+
+        With a ``sharpness`` s > 1 units of the first layer are ridges of slopes from 1 to s^(1/D), evenly in the
+        logarithm, through points spread evenly over a cube of half width 2: sharper ones would leave gaps.
+        """
         flat = torch.zeros(self.size, dtype=torch.float64)
-        for weight, bias in self.layers(flat)[:-1]:
+        for number, (weight, bias) in enumerate(self.layers(flat)[:-1]):
             weight.normal_(0, 1 / math.sqrt(len(weight)), generator=generator)
             bias.uniform_(-1, 1, generator=generator)
+            if number == 0 and sharpness > 1:
+                share = torch.rand(weight.shape[1], generator=generator, dtype=torch.float64)
+                weight.mul_(sharpness ** (share / len(weight)) / weight.norm(dim=0))
+                middles = torch.empty_like(weight).uniform_(-HALF_WIDTH, HALF_WIDTH, generator=generator)
+                bias.copy_(-(weight * middles).sum(0))
         return flat
 
     def jacobian(self, layers: Layers, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,6 +134,14 @@ class Pass:
                 self.activate(self.values[number], self.slopes[number], self.one)
                 self.inputs.append(self.values[number])
         return self.values[-1]
+
+    def jacobian(self, layers: Layers) -> torch.Tensor:
+        """Return the transposed Jacobian (points, in, out) at the points that went forward last."""
+        (first, _), *others = layers
+        turned = first.expand(len(self.inputs[0]), *first.shape)
+        for (weight, _), slope in zip(others, self.slopes, strict=True):
+            turned = torch.matmul(slope[:, None] * turned, weight)
+        return turned
 
     def backward(self, layers: Layers, bar: torch.Tensor, into: Layers | None, to_input: bool) -> torch.Tensor:
         """Write the derivatives by the parameters ``into`` layers, and return that by the input, (points, in).

@@ -38,9 +38,11 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     gradient of an input-convex network of ``depth`` layers with quadratic forms of ``rank``; or "affine". ``order`` 2
     replaces the step by its implicit midpoint rule. The dual is h = γg, of a perceptron of ``dual_depth`` layers of
     ``dual_width`` units, with a quadratic form added if ``dual_quadratic``, and g made positive by ``output``
-    (``solvers.primal_dual.dual_network``). γ, the ``reference``, is "gaussian", with the moments of the law, or "box",
-    uniform on a cube ``box_scale`` times as wide as the particles. Activations are "silu", "tanh", "softplus", "celu"
-    or "prelu". The ``interaction`` is taken "inside" the step, by two independent halves of a batch, or before it by an
+    (``solvers.primal_dual.dual_network``). γ, the ``reference``, is "carried", the law of T(x) itself by the density
+    that particles carry, "gaussian", with the moments of the law, or "box", uniform on a cube ``box_scale`` times as
+    wide as the particles (``solvers.primal_dual.references``). Units of first layers are up to ``sharpness`` steeper on
+    the line than the law is wide, its D-th root in D dimensions. Activations are "silu", "tanh", "softplus", "celu" or
+    "prelu". The ``interaction`` is taken "inside" the step, by two independent halves of a batch, or before it by an
     explicit step, "forward-backward".
 
     A step is trained for ``iterations`` of ``inner_updates`` of the dual and one of the map, each iteration on another
@@ -55,10 +57,11 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     iterations keeps the start, and no map is kept that does not gain. ``patience = 0`` takes every map as it comes out.
     Without a density the answer consists of the particles of the pool.
 
-    The published runs have map and dual of 64 units, depth 2, ``patience = 0``, ``decay = False``,
-    ``dual_quadratic = False``, ``start = "previous"``, no density and, for Ornstein-Uhlenbeck flows, activation
-    "prelu", output "square", rates 5e-3, 500 iterations; for mixtures "sigmoid" and 1e-3; for porous media
-    ``reference = "box"``, ``map = "affine"`` (what their map of one hidden layer is), a "celu" dual of width 16, 1e-3.
+    The published runs have map and dual of 64 units, depth 2, ``reference = "gaussian"``, ``sharpness = 1``,
+    ``patience = 0``, ``decay = False``, ``dual_quadratic = False``, ``start = "previous"``, no density and, for
+    Ornstein-Uhlenbeck flows, activation "prelu", output "square", rates 5e-3, 500 iterations; for mixtures "sigmoid"
+    and 1e-3; for porous media ``reference = "box"``, ``map = "affine"`` (what their map of one hidden layer is), a
+    "celu" dual of width 16, 1e-3.
 
     Diagnostics: ``dual_gap``, the largest difference between ∫U by the carried density and by the dual, in units of the
     mean pressure, not below 0 but for the noise of draws; ``dual_residual``, how far h is from the total it should be;
@@ -70,6 +73,7 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     """
 
     name: ClassVar[str] = "primal-dual-jko"
+    version: ClassVar[int] = 2
     internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (Entropy, PowerEntropy, None)
     interacts: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
@@ -109,7 +113,8 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
         flow, counts = problem.flow, step_counts(problem.flow.times, self.step_size)
         kept = None
         if checkpoint is not None:
-            kept = Checkpoint(checkpoint, f"{self!r} in dimension {flow.dim} to {flow.times}")
+            run_of = f"{self!r} version {self.version} in dimension {flow.dim} to {flow.times}"
+            kept = Checkpoint(checkpoint, run_of)
         estimates: list[Estimate] = []
         with torch.no_grad(), workers() as run:
             state = FlowState(self, flow, generator, device, run)

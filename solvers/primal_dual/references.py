@@ -1,5 +1,10 @@
 """The reference law γ of a step and its coordinates z, in which it is the same law in every step.
 
+*carried*: the law of T(x) itself, for T as it is when an update is made. Particles carry log ρ_k, and the density there
+is ρ_k/det ∇T. The dual is then a mean over particles of U'(h) - P(h)/ρ, each of which is largest at h = ρ: the best h
+is the best at every particle, no noise is left at it, and no mass of γ lies where the law has none. The dual network is
+g of h = γ₀g with γ₀ the Gaussian law below.
+
 *gaussian*: the moments of ρ_k, moved by the affine map that a step starts from: z is standard normal, and g is nearly 1
 where the law is nearly Gaussian. The variance of what it estimates is that of (h/γ)², a few per cent in any dimension.
 *box*: uniform on the cube of half width ``box_scale`` · max|x| about the origin, as published. The share of it where h

@@ -33,6 +33,8 @@ BLOCK = 512
 FELT = 256
 # What averages over late updates forget in each; the map follows the average of the dual, which has less noise.
 FORGETTING, DUAL_FORGETTING = 0.05, 0.02
+# The largest log h/ρ that counts as it is: beyond it h falls no faster, so that no particle outweighs a batch.
+LARGEST_EXCESS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class Block:
         self.map_slope = like.new_zeros(network.slope_size)
         self.through = network.passes(points, self.map_slope)
         self.joined = like.new_empty(2 * points, dual.dim)
-        self.value = like.new_empty(0)
+        self.value = self.log_density = like.new_empty(0)
         self.bar = like.new_empty(2 * points)
         self.dual_slope = like.new_zeros(dual.size)
         self.dual_slopes = dual.weights(self.dual_slope)
@@ -110,18 +112,54 @@ class SaddlePoint:
         parts: tuple[torch.Tensor, ...] = batch.split(self.counts)
         return parts
 
-    def push(self, terms: StepTerms, y: torch.Tensor) -> None:
-        """Move the points ``y`` (B, D) by the map as it is: what follows is at these, until the map has changed."""
+    def push(self, terms: StepTerms, y: torch.Tensor, log_density: torch.Tensor | None = None) -> None:
+        """Move the points ``y`` (B, D) by the map as it is: what follows is at these, until the map has changed.
+
+        ``log_density`` (B,), relative to γ₀, is that of the law of the coordinates o at o = y, where it is carried.
+        """
         self.prepared = self.network.prepare(self.map_parameters)
         self.points = self.split(y)
+        carried = None if log_density is None else self.split(log_density)
 
-        def move(part: tuple[Block, torch.Tensor]) -> None:
-            block, own = part
+        def move(numbered: tuple[int, tuple[Block, torch.Tensor]]) -> None:
+            number, (block, own) = numbered
             block.value = block.through.forward(self.prepared, own)
             if terms.energy is not None:
                 block.joined[: len(own)] = terms.dual_coordinates(block.value)
+                if carried is not None:
+                    block.log_density = carried[number] - block.through.log_det(self.prepared)
 
-        self.run(move, zip(self.blocks, self.points, strict=True))
+        self.run(move, list(enumerate(zip(self.blocks, self.points, strict=True))))
+
+    def fit_dual(self, terms: StepTerms, rate: float) -> torch.Tensor:
+        """Take a step of Adam up the objective in h, γ the law of the points pushed, whose density they carry.
+
+        Each point then counts U'(h) - P(h)/ρ, which is largest at h = ρ: at the best h nothing depends on the draws.
+        Points where the map folds don't count. Returns a number that is finite if the derivatives are.
+        """
+        assert terms.energy is not None
+        energy, weights, output, share = terms.energy, self.dual_weights, self.dual.output, 1 / self.batch_size
+
+        def differentiate(block: Block) -> None:
+            z = block.joined[: len(block.value)]
+            log_g, rise = positive(output, block.alone.forward(weights, z))
+            log_h = log_g + terms.log_reference(z)
+            excess = (log_h - block.log_density).clamp_(max=LARGEST_EXCESS).expm1_().nan_to_num_(0.0)
+            bar = rise.mul_(excess).mul_(share)
+            if energy.exponent != 1:
+                bar.mul_(energy.weight(log_h))
+            block.alone.backward(weights, bar, block.dual_slopes)
+
+        self.run(differentiate, self.blocks)
+        return self._step_dual(rate)
+
+    def _step_dual(self, rate: float) -> torch.Tensor:
+        """Take a step of Adam along what the blocks found, and return the sum of its derivatives."""
+        slope = self.blocks[0].dual_slope
+        for block in self.blocks[1:]:
+            slope.add_(block.dual_slope)
+        self.dual_adam.step(slope, rate)
+        return slope.sum()
 
     def update_dual(self, terms: StepTerms, reference: torch.Tensor, rate: float) -> torch.Tensor:
         """Take a step of Adam up the objective in h, at the points pushed and at draws ``reference`` (B, D) of γ.
@@ -145,11 +183,7 @@ class SaddlePoint:
             block.both.backward(weights, block.bar, block.dual_slopes)
 
         self.run(differentiate, zip(self.blocks, self.split(reference), strict=True))
-        slope = self.blocks[0].dual_slope
-        for block in self.blocks[1:]:
-            slope.add_(block.dual_slope)
-        self.dual_adam.step(slope, rate)
-        return slope.sum()
+        return self._step_dual(rate)
 
     def update_map(self, terms: StepTerms, rate: float) -> torch.Tensor:
         """Take a step of Adam down the objective in T at the points pushed, once for each ``push``.

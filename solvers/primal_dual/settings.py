@@ -15,7 +15,7 @@ from solvers.primal_dual.perceptron import ACTIVATIONS
 
 IMPLICITNESS = {1: 1.0, 2: 0.5}
 MAPS = ("residual", "icnn", "affine")
-REFERENCES = ("gaussian", "box")
+REFERENCES = ("carried", "gaussian", "box")
 SPLITTINGS = ("inside", "forward-backward")
 STARTS = ("affine", "previous")
 
@@ -38,16 +38,17 @@ class PrimalDualSettings:
     output: str = "softplus"
     dual_width: int = 64
     dual_depth: int = 2
-    dual_activation: str = "silu"
+    dual_activation: str = "tanh"
     dual_quadratic: bool = True
-    reference: str = "gaussian"
+    sharpness: float = 8.0
+    reference: str = "carried"
     box_scale: float = 1.5
     interaction: str = "inside"
     iterations: int = 200
     inner_updates: int = 3
     batch_size: int = 1024
-    learning_rate: float = 2e-2
-    dual_learning_rate: float = 4e-2
+    learning_rate: float = 5e-3
+    dual_learning_rate: float = 1e-2
     decay: bool = True
     start: str = "affine"
     patience: int = 2
@@ -62,7 +63,7 @@ class PrimalDualSettings:
             learning_rate=self.learning_rate,
             dual_learning_rate=self.dual_learning_rate,
         )
-        require_number(self.name, at_least=1, box_scale=self.box_scale)
+        require_number(self.name, at_least=1, box_scale=self.box_scale, sharpness=self.sharpness)
         require_counts(
             self.name,
             width=self.width,
@@ -93,6 +94,11 @@ class PrimalDualSettings:
             )
         if self.patience and not self.density:
             raise ValueError(f"{self.name}: patience must be 0 without a density to judge by, got {self.patience}")
+        if self.reference == "carried" and not self.density:
+            raise ValueError(
+                f"{self.name}: reference 'carried' is the law's own density, which density = false leaves out: "
+                "'gaussian' and 'box' do without"
+            )
 
     @property
     def implicitness(self) -> float:

@@ -23,6 +23,9 @@ JUDGEMENTS = 10
 SIGNIFICANT = 3.0
 UPDATES_BETWEEN_CHECKS = 25
 
+Points = tuple[torch.Tensor, torch.Tensor | None]
+"""Coordinates y (B, D) of particles and, where it is carried, the log-density (B,) of their law in them."""
+
 Judge = Callable[[torch.Tensor], tuple[float, float]]
 """Gives by how much the objective at the map of these parameters is below that at the start, and its standard error."""
 
@@ -40,22 +43,20 @@ def train_dual(
     saddle: SaddlePoint,
     terms: StepTerms,
     settings: PrimalDualSettings,
-    pool: torch.Tensor,
-    reference: Sequence[torch.Tensor],
-    generator: torch.Generator,
+    own: Iterator[Points],
+    others: Iterator[torch.Tensor] | None,
 ) -> None:
     """Train the dual alone for as many updates as a step has iterations, at the map as it is.
 
-    ``pool`` (n, D) are coordinates y of particles and ``reference`` batches (B, D) of draws of the reference law.
+    ``own`` gives batches of particles and ``others`` (B, D) of draws of the reference law; without these it is the law
+    of the particles themselves, whose density they carry.
     Raises ``Diverged`` where derivatives are not finite.
     """
-    own = by_turns(even_parts(pool, settings.batch_size, generator), generator)
-    others = by_turns(reference, generator)
     saddle.dual_adam.restart()
     for update in range(settings.iterations):
         share = cosine(update / settings.iterations) if settings.decay else 1.0
-        saddle.push(terms, next(own))
-        found = saddle.update_dual(terms, next(others), share * settings.dual_learning_rate)
+        saddle.push(terms, *next(own))
+        found = update_dual(saddle, terms, others, share * settings.dual_learning_rate)
         if update % UPDATES_BETWEEN_CHECKS == 0 or update == settings.iterations - 1:
             require_finite(found, update + 1, "dual network")
     saddle.dual_adam.settle()
@@ -65,9 +66,8 @@ def train(
     saddle: SaddlePoint,
     terms: StepTerms,
     settings: PrimalDualSettings,
-    pool: torch.Tensor,
-    reference: Sequence[torch.Tensor],
-    generator: torch.Generator,
+    own: Iterator[Points],
+    others: Iterator[torch.Tensor] | None,
     judge: Judge | None,
 ) -> Trained:
     """Train both networks for a step on ``pool`` (n, D); what is asked for and raised is as for ``train_dual``.
@@ -75,17 +75,15 @@ def train(
     All updates of an iteration are at the same particles, as in the released runs of the method: the map stays where it
     is while the dual moves, so that they go through it once. The draws of the reference law are others in each.
     """
-    own = by_turns(even_parts(pool, settings.batch_size, generator), generator)
-    others = by_turns(reference, generator)
     saddle.dual_adam.restart()
     saddle.map_adam.restart()
     best, best_gain = None, 0.0
     for iteration in range(1, settings.iterations + 1):
         share = cosine((iteration - 1) / settings.iterations) if settings.decay else 1.0
-        saddle.push(terms, next(own))
+        saddle.push(terms, *next(own))
         if terms.energy is not None:
             for _ in range(settings.inner_updates):
-                found = saddle.update_dual(terms, next(others), share * settings.dual_learning_rate)
+                found = update_dual(saddle, terms, others, share * settings.dual_learning_rate)
         moved = saddle.update_map(terms, share * settings.learning_rate)
         if iteration % UPDATES_BETWEEN_CHECKS == 0 or iteration == settings.iterations:
             if terms.energy is not None:
@@ -106,6 +104,13 @@ def train(
     if best is not None:
         saddle.map_parameters.copy_(best)
     return Trained(iteration, best, best_gain)
+
+
+def update_dual(
+    saddle: SaddlePoint, terms: StepTerms, others: Iterator[torch.Tensor] | None, rate: float
+) -> torch.Tensor:
+    """Update the dual at the points pushed, with the next draws of ``others`` or the density of the points."""
+    return saddle.fit_dual(terms, rate) if others is None else saddle.update_dual(terms, next(others), rate)
 
 
 def even_parts(pool: torch.Tensor, size: int, generator: torch.Generator) -> Sequence[torch.Tensor]:

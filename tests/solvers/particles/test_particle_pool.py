@@ -1,10 +1,11 @@
 import math
+from itertools import islice
 
 import torch
 
 from problems.laws import Gaussian
 from seeding import generator
-from solvers.particles.particle_pool import Batches, matched, spread_draws
+from solvers.particles.particle_pool import Batches, matched, spread_draws, stratified_batches
 
 
 def covariance(points: torch.Tensor) -> torch.Tensor:
@@ -71,3 +72,18 @@ def test_batches_use_up_the_pool_and_have_its_moments():
     whole = torch.empty(1, 100, 2, dtype=torch.float64)
     Batches([pool], 100, [generator(9)]).draw([0], whole)
     torch.testing.assert_close(whole[0].sort(0).values, pool.sort(0).values)
+
+
+def test_stratified_batches_use_up_the_pool_and_are_even():
+    """On the line a batch has one point from each of as many cells; in the plane halves of it meet half of the pool."""
+    pool = torch.randn(256, 1, dtype=torch.float64, generator=generator(3))
+    rank = pool[:, 0].argsort().argsort()
+    rows = list(islice(stratified_batches(pool, 32, generator(4)), 8))
+    assert torch.equal(torch.cat(rows).sort().values, torch.arange(256))
+    for row in rows:
+        assert torch.equal((rank[row] // 8).sort().values, torch.arange(32))
+        assert not torch.equal(rank[row], rank[row].sort().values)
+    plane = torch.randn(300, 2, dtype=torch.float64, generator=generator(5))
+    for row in islice(stratified_batches(plane, 20, generator(6)), 15):
+        below = (plane[row] < plane.median(0).values).double().mean(0)
+        assert bool(((below - 0.5).abs() <= 0.15).all())

@@ -48,6 +48,17 @@ def test_perceptrons_have_the_derivatives_of_automatic_differentiation(activatio
         torch.testing.assert_close(perceptron.jacobian(layers, x)[1], torch.stack(columns, 1))
 
 
+def test_first_units_are_as_sharp_as_asked():
+    for dim, sharpness in ((1, 8.0), (3, 8.0), (2, 1.5)):
+        perceptron = Perceptron((dim, 200, 5, 1), "silu")
+        weight, bias = perceptron.layers(perceptron.initial(generator(), sharpness))[0]
+        slopes = weight.norm(dim=0)
+        low, high = float(slopes.min()), float(slopes.max())
+        assert 1 <= low < high <= sharpness ** (1 / dim)
+        assert high / low > 0.8 * sharpness ** (1 / dim)
+        assert float((bias / slopes).abs().max()) <= 2 * math.sqrt(dim)
+
+
 @pytest.mark.parametrize("output", FIRST)
 def test_dual_networks_are_positive_and_have_the_right_derivatives(output):
     network = DualNetwork(3, 5, 2, "silu", output)
@@ -102,6 +113,11 @@ def test_maps_have_the_jacobians_inverses_and_derivatives_of_their_networks(kind
     torch.testing.assert_close(jacobian, numeric, rtol=1e-6, atol=1e-7)
     back, log_det = step.inverse(mapped)
     torch.testing.assert_close(back, x)
+    if implicitness == 1:
+        carried = network.passes(9, torch.zeros(network.slope_size, dtype=torch.float64))
+        prepared = network.prepare(flat)
+        carried.forward(prepared, frame.coordinates(x))
+        torch.testing.assert_close(carried.log_det(prepared) + frame.affine.log_det, log_det)
     torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian)[1])
     # The derivative by the parameters, along a random direction.
     y, bar, along = frame.coordinates(x), random(9, dim, seed=5), random(network.size, seed=6)
