@@ -135,7 +135,7 @@ class SaddlePoint:
         """Take a step of Adam up the objective in h, γ the law of the points pushed, whose density they carry.
 
         Each point then counts U'(h) - P(h)/ρ, which is largest at h = ρ: at the best h nothing depends on the draws.
-        Points where the map folds don't count. Returns a number that is finite if the derivatives are.
+        Points where the map folds don't count. Returns a number, of shape (), that is finite if the derivatives are.
         """
         assert terms.energy is not None
         energy, weights, output, share = terms.energy, self.dual_weights, self.dual.output, 1 / self.batch_size

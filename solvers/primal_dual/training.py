@@ -109,7 +109,10 @@ def train(
 def update_dual(
     saddle: SaddlePoint, terms: StepTerms, others: Iterator[torch.Tensor] | None, rate: float
 ) -> torch.Tensor:
-    """Update the dual at the points pushed, with the next draws of ``others`` or the density of the points."""
+    """Update the dual at the points pushed, with the next draws of ``others`` (n, D) or the density of the points.
+
+    Returns a number, of shape (), that is finite if the derivatives are.
+    """
     return saddle.fit_dual(terms, rate) if others is None else saddle.update_dual(terms, next(others), rate)
 
 
