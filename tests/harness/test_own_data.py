@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     for name, columns in (("mine", ("height", "weight")), ("yours", ("a", "b", "c"))):
         features = numpy_generator(0).normal(size=(120, len(columns)))
-        labels = np.where(features[:, 0] + numpy_generator(1).logistic(size=120) > 0, 1, -1)
+        labels = np.where(features[:, 0] + 0.2 * numpy_generator(1).logistic(size=120) > 0, 1, -1)
         with gzip.open(path / f"{name}.csv.gz", "wt") as file:
             file.write(",".join([*columns, "label"]) + "\n")
             file.writelines(

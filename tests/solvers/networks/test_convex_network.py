@@ -99,7 +99,7 @@ def test_convexity(architecture, seed):
 
 
 def test_projection_is_what_keeps_networks_convex():
-    # With negative weights let through, a Hessian is indefinite: the test above can fail. 97 % of such networks have one.
+    # With negative weights let through 97 % of these networks have an indefinite Hessian: the test above can fail.
     architecture = Architecture(3, 8, 3, 2)
     flat = torch.randn(40 * architecture.size, dtype=torch.float64, generator=generator(0))
     _, second, _ = derivatives(fold(architecture.weights(3 * flat)), points(architecture, 40, 0, batch=20))
