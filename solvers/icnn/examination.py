@@ -24,6 +24,8 @@ from solvers.networks.convex_network import Weights
 from solvers.threads import Run
 
 EXAMINED_AT_ONCE = 512
+# Points in each of the sums that tell a derivative's error: 8192 make 64 of them, and Student's t is near normal.
+SUMMED_AT_ONCE = 128
 # Widths, in their own, to which particles are spread where a step may have no minimum.
 WIDTHS = (64.0, 256.0, 1024.0)
 
@@ -120,8 +122,9 @@ def slopes_of_units(
     Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors.
     """
     folded = fold(weights)
-    found = torch.stack(run(partial(_slopes, folded, mapping, objective), _pieces(points, log_density)))
-    sizes = found.new_tensor([len(x) for x, _ in _pieces(points, log_density)])[:, None]
+    pieces = _pieces(points, log_density, SUMMED_AT_ONCE)
+    found = torch.stack(run(partial(_slopes, folded, mapping, objective), pieces))
+    sizes = found.new_tensor([len(x) for x, _ in pieces])[:, None]
     mean = found.sum(0) / len(points)
     spread = ((found - mean * sizes).square() / sizes).sum(0) / (len(sizes) - 1)
     return mean, (spread / len(points)).sqrt()
@@ -141,9 +144,11 @@ def _slopes(
     return total.output[0]
 
 
-def _pieces(points: torch.Tensor, log_density: torch.Tensor | None) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    parts = points.split(EXAMINED_AT_ONCE)
-    densities = [None] * len(parts) if log_density is None else log_density.split(EXAMINED_AT_ONCE)
+def _pieces(
+    points: torch.Tensor, log_density: torch.Tensor | None, size: int = EXAMINED_AT_ONCE
+) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    parts = points.split(size)
+    densities = [None] * len(parts) if log_density is None else log_density.split(size)
     return list(zip(parts, densities, strict=True))
 
 

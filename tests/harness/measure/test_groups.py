@@ -116,11 +116,13 @@ def test_errors_of_chains_that_do_not_cross(repetitions):
     """Chains stay in the mode that they started near: the shares of modes are theirs, not those of 800 draws."""
     problem = GaussianMixtureFlow(instance="random").build(2, 0, fixed_generator(0))
     solver = MALA(particles=800, chains=40, warmup=40, thinning=5)
-    found = []
+    found, alone = [], []
     for seed in range(repetitions):
         answer = solver.solve(problem, generator(200 + seed), CPU).estimates[0]
-        found.append(ModeWeights()(Subject(answer, problem.truth(4.0), problem, 4.0), 800, generator(seed)))
-    alone = Subject(Particles(answer.points), problem.truth(4.0), problem, 4.0)
-    assert found[-1].standard_error > 2 * ModeWeights()(alone, 800, generator(0)).standard_error
+        for estimate, figures in ((answer, found), (Particles(answer.points), alone)):
+            figures.append(ModeWeights()(Subject(estimate, problem.truth(4.0), problem, 4.0), 800, generator(seed)))
+    # 3.4 times over 24 runs, with a deviation of 1 in each.
+    stated, as_if_independent = (np.mean([each.standard_error for each in figures]) for figures in (found, alone))
+    assert stated > 1.8 * as_if_independent
     ratio = np.std([each.value for each in found], ddof=1) / np.mean([each.standard_error for each in found])
     assert ratio < 1.1 * (1 + spread_error(repetitions))

@@ -49,6 +49,20 @@ def test_standard_error_covers_a_law_that_is_not_gaussian(repetitions):
     assert spread / stated == pytest.approx(1, abs=0.1 + spread_error(repetitions))
 
 
+@repetitions(100, 2000)
+def test_standard_error_knows_that_both_halves_share_draws(repetitions):
+    """A Gaussian is its own proposal but for the fit: the jackknife of what is quadratic is √2 too large, no less."""
+    law = gaussian(3)
+    found = [
+        log_normaliser(law.log_prob, law.sample(800, generator(seed)), generator(100_000 + seed))
+        for seed in range(repetitions)
+    ]
+    values = np.array([each.log_value for each in found])
+    stated = np.mean([each.standard_error for each in found])
+    assert abs(values.mean()) < mean_error(values)
+    assert 0.6 / (1 + spread_error(repetitions)) < values.std(ddof=1) / stated < 1 + spread_error(repetitions)
+
+
 @repetitions(60, 1000)
 def test_standard_error_knows_of_a_chain(repetitions):
     """Draws of a chain with autocorrelation .95^k on a t law's radius: the spread of repetitions within 25 %."""

