@@ -24,8 +24,8 @@ from solvers.networks.convex_network import Weights
 from solvers.threads import Run
 
 EXAMINED_AT_ONCE = 512
-# Points in each of the sums that tell a derivative's error: 8192 make 64 of them, and Student's t is near normal.
-SUMMED_AT_ONCE = 128
+# Sums that tell a derivative's error, at least: Student's t is then near normal.
+SUMS = 64
 # Widths, in their own, to which particles are spread where a step may have no minimum.
 WIDTHS = (64.0, 256.0, 1024.0)
 
@@ -122,7 +122,7 @@ def slopes_of_units(
     Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors.
     """
     folded = fold(weights)
-    pieces = _pieces(points, log_density, SUMMED_AT_ONCE)
+    pieces = _pieces(points, log_density, min(EXAMINED_AT_ONCE, -(-len(points) // SUMS)))
     found = torch.stack(run(partial(_slopes, folded, mapping, objective), pieces))
     sizes = found.new_tensor([len(x) for x, _ in pieces])[:, None]
     mean = found.sum(0) / len(points)

@@ -376,7 +376,7 @@ def test_a_gradient_of_the_wrong_shape_is_refused():
 
 def test_training_that_diverges_says_where():
     problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
-    solver = ICNNJKO(step_size=0.1, iterations=50, batch_size=64, width=32, pool_size=256, learning_rate=1e30)
+    solver = ICNNJKO(step_size=0.1, iterations=50, batch_size=64, width=32, pool_size=4096, learning_rate=1e30)
     with pytest.raises(Diverged, match=r"step 1 of 1 \(t = 0.1\): iteration \d+: "):
         solved(solver, problem)
 
