@@ -81,12 +81,12 @@ def page(
     labels = apart(frame)
     frame = relabelled(frame, labels)
     judged = judge(frame)
-    work = work_tables(frame, judged)
     traces, projections = (None if table is None else relabelled(table, labels) for table in (traces, projections))
     published = published_figures.load()
     rows = summary.summarise(frame, published)
     others = summary.unmatched(rows, published)
     cells = summary.cells(frame)
+    work = work_tables(cells, judged)
     short = summary.short_titles(rows)
     problems = []
     plots = []

@@ -14,10 +14,10 @@ from harness.verdict.judge import Judged
 AXES = {cost: axis for cost, (_, axis) in COSTS.items()}
 
 
-def work_tables(frame: pd.DataFrame, judged: Judged) -> dict[str, pd.DataFrame]:
-    """Return, for each cost that the frame knows, its table (``harness.report.work_precision``), by column."""
-    known = precision(frame, judged)
-    return {cost: at_cost(frame, known, cost) for cost in COSTS if cost in frame}
+def work_tables(cells: pd.DataFrame, judged: Judged) -> dict[str, pd.DataFrame]:
+    """Return, for each cost that the ``cells`` know (a row a run), its table (``harness.report.work_precision``)."""
+    known = precision(cells, judged)
+    return {cost: at_cost(cells, known, cost) for cost in COSTS if cost in cells}
 
 
 def work_data(

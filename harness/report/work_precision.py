@@ -41,7 +41,7 @@ def work_and_precision(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     method, ``above`` says whether the ``excess`` is told from 0, and ``front`` whether no other solver is both cheaper
     and closer. Rows without a cost are left out. The labels of the frame are told apart.
     """
-    return at_cost(frame, precision(frame, judge(frame)), cost)
+    return at_cost(summary.cells(frame), precision(frame, judge(frame)), cost)
 
 
 def precision(frame: pd.DataFrame, judged: Judged) -> pd.DataFrame:
@@ -52,9 +52,12 @@ def precision(frame: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def at_cost(frame: pd.DataFrame, table: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """Return the table of :func:`precision` with a cost and, by it, the front; see :func:`work_and_precision`."""
-    ok = frame[frame["status"] == "ok"].drop_duplicates(["key", "label"])
+def at_cost(cells: pd.DataFrame, table: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """Return the table of :func:`precision` with a cost and, by it, the front; see :func:`work_and_precision`.
+
+    ``cells`` has a row a run (``summary.cells``).
+    """
+    ok = cells[cells["status"] == "ok"]
     costs = ok.groupby([*summary.PROBLEM, "size", "label"], sort=False)[cost].median()
     table = table.merge(costs.rename("cost").astype(float).reset_index(), on=[*summary.PROBLEM, "size", "label"])
     table = table[table["cost"] > 0].reset_index(drop=True)
@@ -99,11 +102,11 @@ def on_front(cost: Reals, error: Reals) -> Flags:
 def draw_work_and_precision(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for every problem, deciding measure and cost that is known of two solvers."""
     titles = summary.titles(frame)
-    known = precision(frame, judge(frame))
+    known, cells = precision(frame, judge(frame)), summary.cells(frame)
     for cost, (name, axis) in COSTS.items():
         if cost not in frame:
             continue
-        table = at_cost(frame, known, cost)
+        table = at_cost(cells, known, cost)
         for key, rows in table.groupby([*summary.PROBLEM, "metric"], sort=False):
             problem, settings, metric = (str(part) for part in list[Any](key))
             if rows["label"].nunique() < 2:
