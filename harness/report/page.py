@@ -25,9 +25,19 @@ from harness.report.energy import energy_data
 from harness.report.plots import plot_data
 from harness.report.runs import run_details, run_rows
 from harness.report.side_by_side import side_by_side
-from harness.report.verdict import AGAINST, verdict
+from harness.report.verdict import AGAINST, verdict_of
+from harness.report.work_data import work_data, work_tables
+from harness.verdict.judge import judge
 
-SCRIPTS = ("drawing.js", "plots.js", "draws_and_steps.js", "line_densities.js", "plane_densities.js", "energy.js")
+SCRIPTS = (
+    "drawing.js",
+    "plots.js",
+    "draws_and_steps.js",
+    "line_densities.js",
+    "plane_densities.js",
+    "energy.js",
+    "work.js",
+)
 NAMESPACES = re.compile(r"http://www\.w3\.org/(?:2000/svg|2000/xmlns/|1999/xhtml|1999/xlink|XML/1998/namespace)")
 ADDRESS = re.compile(r"https?://(?=\S)")
 
@@ -70,12 +80,13 @@ def page(
     frame = summary.plain_text(frame)
     labels = apart(frame)
     frame = relabelled(frame, labels)
-    judged = verdict(frame)
+    judged = judge(frame)
     traces, projections = (None if table is None else relabelled(table, labels) for table in (traces, projections))
     published = published_figures.load()
     rows = summary.summarise(frame, published)
     others = summary.unmatched(rows, published)
     cells = summary.cells(frame)
+    work = work_tables(cells, judged)
     short = summary.short_titles(rows)
     problems = []
     plots = []
@@ -85,9 +96,10 @@ def page(
         plot = plot_data(ours, theirs, frame, key, name)
         plot |= draws_and_steps_data(traces, projections, key, plot["labels"], data)
         plot["energy"] = energy_data(frame, traces, key, plot["labels"])
+        plot["work"] = work_data(work, key, plot["labels"])
         plots.append(plot)
         shown = {"short": short[key], "has_draws": bool(plot["draws"]), "has_steps": bool(plot["steps"])}
-        shown |= {f"has_{name}": bool(plot[name]) for name in ("densities", "planes", "energy")}
+        shown |= {f"has_{name}": bool(plot[name]) for name in ("densities", "planes", "energy", "work")}
         problems.append(problem_tables(ours, theirs, name, f"problem-{place}") | shown)
     listed = run_rows(cells, frame)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -96,7 +108,7 @@ def page(
         title=title or f"{overview(cells)['suite']} · wgfbench",
         description=description,
         overview=overview(cells),
-        verdict=judged,
+        verdict=verdict_of(frame, judged),
         verdict_columns=AGAINST,
         problems=problems,
         compared=side_by_side(rows, others, published),

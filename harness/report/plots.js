@@ -121,8 +121,10 @@
         }
         if (series.size.length) {
           found.push({
-            key, x: series[axis], y: series.median, mode: series.size.length > 1 ? "lines+markers" : "markers",
-            line: { color: colour, width: first ? 2 : 1.2 },
+            key, x: series[axis], y: series.median,
+            // Dimensions are no budget: what a solver gets for more work is joined in the plot of work and precision.
+            mode: first && series.size.length > 1 ? "lines+markers" : "markers",
+            line: { color: colour, width: 2 },
             marker: { color: colour, size: 8, symbol: marks[series.label % marks.length][0], line: { color: colours.paper, width: 0.8 } },
             error_y: spread(series, "q25", "q75", "median", colour),
             text: series.size.map((value, index) => hover(series, index, label)), hovertemplate: "%{text}<extra></extra>",

@@ -66,7 +66,11 @@ def verdict(frame: pd.DataFrame, baseline: str | None = None) -> VerdictTable:
     Raises ``UsageError`` for a baseline that is not there.
     """
     frame = told_apart(summary.plain_text(frame))
-    judged = judge(frame)
+    return verdict_of(frame, judge(frame), baseline)
+
+
+def verdict_of(frame: pd.DataFrame, judged: Judged, baseline: str | None = None) -> VerdictTable:
+    """Return the verdict of a frame that has been judged, its labels told apart; otherwise as :func:`verdict`."""
     label = baseline_of(judged, baseline)
     table = against(judged, label) if label else None
     titles = summary.short_titles(frame)

@@ -41,13 +41,24 @@ def work_and_precision(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     method, ``above`` says whether the ``excess`` is told from 0, and ``front`` whether no other solver is both cheaper
     and closer. Rows without a cost are left out. The labels of the frame are told apart.
     """
-    judged = judge(frame)
-    ok = frame[frame["status"] == "ok"].drop_duplicates(["key", "label"])
-    costs = ok.groupby([*summary.PROBLEM, "size", "label"], sort=False)[cost].median()
-    lines = {label: line_of(solver, settings) for label, solver, settings in methods(ok)}
+    return at_cost(summary.cells(frame), precision(frame, judge(frame)), cost)
+
+
+def precision(frame: pd.DataFrame, judged: Judged) -> pd.DataFrame:
+    """Return the table of :func:`work_and_precision` without its costs, of a frame that has been judged."""
+    lines = {label: line_of(solver, settings) for label, solver, settings in methods(frame[frame["status"] == "ok"])}
     rows = [row | {"line": lines[row["label"]]} for row in answered(judged)]
     columns = [*summary.PROBLEM, "size", "t", "metric", "label", "line", "excess", "error", "above"]
-    table = pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def at_cost(cells: pd.DataFrame, table: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """Return the table of :func:`precision` with a cost and, by it, the front; see :func:`work_and_precision`.
+
+    ``cells`` has a row a run (``summary.cells``).
+    """
+    ok = cells[cells["status"] == "ok"]
+    costs = ok.groupby([*summary.PROBLEM, "size", "label"], sort=False)[cost].median()
     table = table.merge(costs.rename("cost").astype(float).reset_index(), on=[*summary.PROBLEM, "size", "label"])
     table = table[table["cost"] > 0].reset_index(drop=True)
     front = pd.Series(False, index=table.index)
@@ -91,10 +102,11 @@ def on_front(cost: Reals, error: Reals) -> Flags:
 def draw_work_and_precision(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for every problem, deciding measure and cost that is known of two solvers."""
     titles = summary.titles(frame)
+    known, cells = precision(frame, judge(frame)), summary.cells(frame)
     for cost, (name, axis) in COSTS.items():
         if cost not in frame:
             continue
-        table = work_and_precision(frame, cost)
+        table = at_cost(cells, known, cost)
         for key, rows in table.groupby([*summary.PROBLEM, "metric"], sort=False):
             problem, settings, metric = (str(part) for part in list[Any](key))
             if rows["label"].nunique() < 2:

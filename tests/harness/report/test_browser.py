@@ -102,7 +102,7 @@ def test_legend_toggles_both_plots(opened):
 
     def shown():
         script = (
-            "return Array.from(arguments[0].querySelectorAll('.plot'), plot => plot.data.filter(trace =>"
+            "return Array.from(arguments[0].querySelectorAll('.plots .plot'), plot => plot.data.filter(trace =>"
             " trace.key === 'solver euler-maruyama particles=1000').every(trace => trace.visible))"
         )
         return opened.execute_script(script, section)
@@ -117,7 +117,7 @@ def test_legend_toggles_both_plots(opened):
     def alone(driver):
         # On a busy machine the clicks of a double one may come too far apart: they are two then, and change nothing.
         ActionChains(driver).double_click(button).perform()
-        items = section.find_elements(By.CSS_SELECTOR, ".legend button")
+        items = section.find_elements(By.CSS_SELECTOR, ".plots .legend button")
         pressed = [item.get_attribute("aria-pressed") for item in items]
         return pressed == ["true"] + ["false"] * (len(pressed) - 1)
 
@@ -436,6 +436,86 @@ def test_energies_and_their_decay(browser, over_time):
     assert axis == "log"
     assert "above F = 0.25, the exact energy at the last time" in box.find_element(By.TAG_NAME, "figcaption").text
     assert silent(browser)
+
+
+def test_work_and_precision(opened):
+    box = in_view(opened, "work")
+    cost, _, size = box.find_elements(By.TAG_NAME, "select")
+    assert [option.text for option in Select(cost).options] == [
+        "seconds of solving", "gradient evaluations", "peak memory in bytes"
+    ]  # fmt: skip
+    Select(size).select_by_visible_text("D = 4")
+    script = (
+        "const plot = arguments[0].querySelector('.plot'); const bands = plot._fullLayout.shapes;"
+        "return {traces: plot.data.map(t => [t.name, t.x, t.y, t.marker?.symbol]), types: [plot._fullLayout.xaxis.type,"
+        " plot._fullLayout.yaxis.type], band: [bands[0].y0, bands[0].y1], low: 10 ** plot._fullLayout.yaxis.range[0]}"
+    )
+    found = opened.execute_script(script, box)
+    assert found["types"] == ["log", "log"]
+    points = {name: (x, y, symbol) for name, x, y, symbol in found["traces"] if symbol}
+    assert set(points) == {
+        *(f"euler-maruyama particles={n}" for n in (1000, 10000, 50000)), "gaussian-jko order=1", "gaussian-jko order=2"
+    }  # fmt: skip
+    # What is not told from exact draws is an open mark within the band at the foot, and its budgets are joined.
+    (_, costs, heights, _) = next(trace for trace in found["traces"] if trace[0] == "budgets")
+    assert costs == sorted(costs)
+    assert len(costs) == 3
+    bottom, edge = found["band"]
+    assert found["low"] == pytest.approx(bottom)
+    exact = [points[f"euler-maruyama particles={n}"] for n in (1000, 10000, 50000)]
+    assert all(symbol.endswith("-open") and bottom < y[0] < edge for _, y, symbol in exact)
+    assert sorted(heights) == sorted(y[0] for _, y, _ in exact)
+    _, (height,), symbol = points["gaussian-jko order=1"]
+    assert height > edge
+    assert not symbol.endswith("-open")
+    (_, front, _, _) = next(trace for trace in found["traces"] if trace[0] == "front")
+    assert front == sorted(front)
+    assert front[0] == min(x[0] for x, _, _ in points.values())
+    Select(cost).select_by_visible_text("peak memory in bytes")
+    assert max(x[0] for _, x, _, symbol in opened.execute_script(script, box)["traces"] if symbol) > 1e8
+    box.find_element(By.CSS_SELECTOR, ".legend button").click()
+    assert len([each for each in opened.execute_script(script, box)["traces"] if each[3]]) == 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1400])
+def test_nothing_overlaps_and_tables_say_that_they_scroll(browser, path, scheme, width):
+    """The verdict comes first; what is wider than its place scrolls there, with a shadow where it goes on."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        open_page(browser, path)
+        in_view(browser, "work")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.execute_script("return document.querySelector('main section').id") == "verdict"
+        assert overlaps(browser, "#verdict .scroll .figures") == []
+        assert overlaps(browser, ".problem .scroll .figures") == []
+        box = browser.find_element(By.CSS_SELECTOR, "#verdict .scroll")
+        script = (
+            "const box = arguments[0];return [box.scrollWidth > box.clientWidth, getComputedStyle(box).backgroundImage]"
+        )
+        scrolls, shadow = browser.execute_script(script, box)
+        assert scrolls or width > 420
+        assert "gradient" in shadow
+        assert silent(browser)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def overlaps(browser, table):
+    """Return the texts of cells whose text goes beyond the cell."""
+    script = """
+        return Array.from(document.querySelectorAll(arguments[0] + ' :is(th, td)')).filter((cell) => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          const [text, own] = [range.getBoundingClientRect(), cell.getBoundingClientRect()];
+          return text.width > 0 && (text.left < own.left - 1 || text.right > own.right + 1);
+        }).map((cell) => cell.textContent);
+    """
+    return browser.execute_script(script, table)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
