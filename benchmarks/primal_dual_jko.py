@@ -44,7 +44,14 @@ class Settings(PrimalDualSettings):
 def trainer(problem: Problem, width: int, batch: int) -> Callable[[int], object]:
     """Return a function that trains for a number of iterations, as the solver does."""
     dim, generator = problem.flow.dim, stream("solver")
-    settings = Settings(width=width, dual_width=width, batch_size=batch, dual_quadratic=False)
+    settings = Settings(
+        width=width,
+        dual_width=width,
+        dual_activation="silu",
+        batch_size=batch,
+        dual_quadratic=False,
+        reference="gaussian",
+    )
     network, dual = settings.map_network(dim), settings.dual_network(dim)
     pool = spread_draws(problem.flow.initial, 32_768, generator).float()
     reference = reference_draws(dim, False, 32_768, generator).float()

@@ -36,7 +36,7 @@ def dual_value(
 
     (log_h, _), (other_h, other_g) = logarithms(z), logarithms(reference)
     if log_density is not None:
-        other_g = other_h + energy.log_peak - log_density
+        other_g = other_h + energy.log_peak - log_density.to(other_h)
     value = energy.of_law(log_h).mean() - energy.of_reference(other_h, other_g).mean()
     residual = (energy.weight(other_h) * other_g.exp()).mean() / energy.weight(log_h).mean() - 1
     return float(value), abs(float(residual))

@@ -32,8 +32,8 @@ def _silu(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
 
 
 def _tanh(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:
-    a.tanh_()
-    torch.addcmul(one, a, a, value=-1, out=slope)
+    a.mul_(2).sigmoid_().mul_(2).sub_(1)  # several times as fast as tanh
+    torch.mul(a, a, out=slope).neg_().add_(1)
 
 
 def _softplus(a: torch.Tensor, slope: torch.Tensor, one: torch.Tensor) -> None:

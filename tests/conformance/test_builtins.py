@@ -22,7 +22,8 @@ from harness.measure import CATALOGUE
 TRAINED = {
     "icnn-jko": '{"iterations": 300, "width": 16, "batch_size": 256, "pool_size": 4096, "step_size": 0.1}',
     "primal-dual-jko": (
-        '{"iterations": 20, "width": 8, "dual_width": 8, "batch_size": 64, "pool_size": 1024, "step_size": 0.1}'
+        '{"iterations": 20, "width": 8, "dual_width": 8, "batch_size": 64, "pool_size": 1024, "step_size": 0.1, '
+        '"learning_rate": 0.02, "dual_learning_rate": 0.04}'
     ),
     "proximal-recursion": '{"particles": 300, "step_size": 0.005}',
     "dual-jko": '{"basis": "gaussian", "kernels": 100, "kernel_variance": 1.0, "samples": 4000}',
