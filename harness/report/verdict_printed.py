@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.verdict import AGAINST, TableEntry, VerdictTable
+from harness.report.verdict import AGAINST, Entry, VerdictTable
 
 WIDTH = 118
 COLUMN = 26
@@ -71,7 +71,7 @@ def of_problems(found: VerdictTable, places: Sequence[int]) -> Table:
     return table
 
 
-def cell(entry: TableEntry | None) -> Text:
+def cell(entry: Entry | None) -> Text:
     """Return what is printed for a solver on a problem: bold where it leads, dim where it is below its floor."""
     if entry is None:
         return Text("")

@@ -77,6 +77,7 @@ class ResidualNetwork(MapNetwork):
         self.scale = 1.0
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:
+        """Return parameters (size,), float64, of the identity."""
         return self.perceptron.initial(generator)
 
     def frame(self, frame: Frame) -> Frame:
@@ -132,6 +133,7 @@ class ConvexNetwork(MapNetwork):
         self.slope_size = fold(self.architecture.weights(torch.zeros(self.size))).size
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:
+        """Return parameters (size,), float64, of the identity."""
         weights = self.architecture.identity(1.0, generator)
         return torch.cat([part.flatten() for part in weights.parts()])
 
