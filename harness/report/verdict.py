@@ -24,7 +24,7 @@ MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
 
 
 @dataclass(frozen=True)
-class TableEntry:
+class Entry:
     """What stands in a table for a solver on a problem: its excess, its state, rank and cost; ``leads`` is bold."""
 
     excess: str
@@ -49,7 +49,7 @@ class VerdictTable:
     """
 
     columns: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, tuple[TableEntry | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[Entry | None, ...]], ...]
     legend: str
     baseline: str | None
     against: tuple[tuple[str, ...], ...]
@@ -76,7 +76,7 @@ def verdict_of(frame: pd.DataFrame, judged: Judged, baseline: str | None = None)
     titles = summary.short_titles(frame)
     marks = {metric: MARKS[place % len(MARKS)] for place, metric in enumerate(used(judged))}
     many = len(marks) > 1
-    entries: dict[str, dict[int, TableEntry]] = {}
+    entries: dict[str, dict[int, Entry]] = {}
     for row in judged.standings.to_dict("records"):
         mark = marks.get(row["metric"], "") if many else ""
         entries.setdefault(row["label"], {})[row["contest"]] = entry(row, mark)
@@ -115,11 +115,11 @@ def heading(contest: Contest, titles: dict[tuple[str, str], str]) -> tuple[str, 
     return titles[contest.problem, contest.problem_settings], where
 
 
-def entry(row: dict[Any, Any], mark: str) -> TableEntry:
+def entry(row: dict[Any, Any], mark: str) -> Entry:
     """Return what stands in the table for one row of standings."""
     known = not pd.isna(row["excess"])
     error = "" if not known or not np.isfinite(row["error"]) else f" ± {significant(row['error'], 1)}"
-    return TableEntry(
+    return Entry(
         excess=f"{significant(row['excess'], 2)}{error}{mark}" if known else "–",
         state=STATES[row["state"]],
         rank="" if pd.isna(row["rank"]) else str(int(row["rank"])),

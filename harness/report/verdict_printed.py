@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.verdict import AGAINST, TableEntry, VerdictTable
+from harness.report.verdict import AGAINST, Entry, VerdictTable
 
 WIDTH = 118
 GAP = 2
@@ -101,7 +101,7 @@ def aligned(found: VerdictTable, place: int) -> Column:
     return Column(heading, texts, max(min(len(heading), HEADING), *map(len, texts.values())))
 
 
-def rank(entry: TableEntry) -> str:
+def rank(entry: Entry) -> str:
     """Return the rank of a solver as it is printed."""
     return f"#{entry.rank}" if entry.rank else ""
 
