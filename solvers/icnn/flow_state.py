@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
 from typing import Any
@@ -30,7 +30,7 @@ from problems.laws import Density
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_map import AffineMap
 from solvers.icnn.affine_start import start_at
-from solvers.icnn.affine_step import best_affine_step
+from solvers.icnn.affine_step import AVERAGED, best_affine_step
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.examination import (
     MapWithJacobian,
@@ -43,10 +43,12 @@ from solvers.icnn.examination import (
     slopes_of_units,
     values_of,
 )
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.free_energy import free_energy
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat
 from solvers.icnn.pairs import sums_over_pairs
 from solvers.icnn.parameter_gradients import pushed_with_density
+from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.ridges import lay_ridges
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme
@@ -236,14 +238,29 @@ class FlowState:
         except Diverged as error:
             self.failure = str(error)
 
-    def objectives(self, scheme: StepScheme) -> tuple[StepObjective, Iterator[StepObjective]]:
+    def objectives(self, scheme: StepScheme, run: Run) -> tuple[StepObjective, Iterator[StepObjective]]:
         """Return the next step's objective for diagnostics, and an endless iterator of those for its training."""
         if self.minibatch is None or not isinstance(self.potential, FiniteSum):
-            whole = self._objective(self.potential, scheme)
+            whole = self._weighted(self._objective(self.potential, scheme), scheme, run)
             return whole, repeat(whole)
         examined_by = next(self.potential.minibatches(self.examined_cases, self.generator))
         estimates = self.potential.minibatches(self.minibatch, self.generator)
-        return self._objective(examined_by, scheme), (self._objective(each, scheme) for each in estimates)
+        whole = self._weighted(self._objective(examined_by, scheme), scheme, run)
+        return whole, (replace(self._objective(each, scheme), weight=whole.weight) for each in estimates)
+
+    def _weighted(self, objective: StepObjective, scheme: StepScheme, run: Run) -> StepObjective:
+        """Return the objective of a fitted step with its weight; where that is not found, the flow fails."""
+        if not scheme.fitted:
+            return objective
+        averages = ParticleAverages(self.pool[:AVERAGED].double(), objective, run)
+        try:
+            curvature = averages.curvature()
+        except Diverged as error:
+            self.failure = str(error)
+            return objective
+        self.evaluations += averages.evaluations
+        weight = FittedWeight.of(curvature, objective.step_size, self.pool.device)
+        return replace(objective, weight=weight)
 
     @property
     def _sampled(self) -> bool:

@@ -8,11 +8,10 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
 for other energies with U(ρ)/ρ at ρ = ρ_k(x)/det ∇T(x) in the place of β⁻¹ log ρ, or without it, and for interactions
 with ½ E W(T(x)-T(y)) (``solvers.icnn.step_objective``): particles carry log ρ_k along, and ∫ρᵐ is the mean of ρᵐ⁻¹ at
 them. ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
-2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.icnn.step_objective``. It is for steps
-that are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next
-stretches it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a
-quadratic skip connection to the output, which makes affine maps exact and the identity the start of training, and a
-pool of particles that every map is applied to once.
+2021). ``order=2`` replaces the step by an exponentially fitted one, a JKO step in a metric of its own and an
+extrapolation, which damps what is stiff (``solvers.icnn.fitted_weight``). What differs from the published method:
+derivatives in closed form, a quadratic skip connection to the output, which makes affine maps exact and the identity
+the start of training, and a pool of particles that every map is applied to once.
 """
 
 from __future__ import annotations
@@ -76,6 +75,11 @@ class ICNNJKO(ICNNSettings, Solver):
 
     On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn.descent``; ``cuda_graph = False``
     is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
+
+    Steps of ``order`` 2 are fitted to the mean curvature of V and W on the particles, by ``second_order = "fitted"``;
+    with "midpoint" they are those of the implicit midpoint, which are for steps shorter than 2 over the largest
+    curvature of V: longer ones overshoot, one map squeezes the law, the next stretches it again, and networks learn
+    that badly.
 
     ``output_solve`` ends each step by a solve for the output weights, exact for the hidden units at hand, see
     ``solvers.icnn.output_steps``: in one and two dimensions on a grid that moves with the law, in more on the

@@ -14,7 +14,7 @@ from solvers.icnn.step_objective import StepScheme
 from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature import PRECONDITIONERS
 
-IMPLICITNESS = {1: 1.0, 2: 0.5}
+SECOND_ORDER = ("fitted", "midpoint")
 STARTS = ("previous", "affine")
 
 
@@ -40,6 +40,7 @@ class ICNNSettings:
     pool_size: int = 32_768
     minibatch: int | None = None
     start: str = "previous"
+    second_order: str = "fitted"
     output_solve: bool | None = None
     preconditioner: str = "identity"
     dtype: str = "float32"
@@ -60,7 +61,8 @@ class ICNNSettings:
         )
         if self.minibatch is not None:
             require_counts(self.name, minibatch=self.minibatch)
-        require_choice(self.name, "order", self.order, tuple(IMPLICITNESS))
+        require_choice(self.name, "order", self.order, (1, 2))
+        require_choice(self.name, "second_order", self.second_order, SECOND_ORDER)
         require_choice(self.name, "start", self.start, STARTS)
         require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
@@ -74,7 +76,8 @@ class ICNNSettings:
     @property
     def scheme(self) -> StepScheme:
         """The scheme of a step in time."""
-        return StepScheme(self.step_size, IMPLICITNESS[self.order], self.start == "affine")
+        midpoint, fitted = (self.order == 2 and self.second_order == each for each in ("midpoint", "fitted"))
+        return StepScheme(self.step_size, 0.5 if midpoint else 1.0, self.start == "affine", fitted)
 
     @property
     def schedule(self) -> Schedule:
