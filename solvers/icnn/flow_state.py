@@ -31,6 +31,7 @@ from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_map import AffineMap
 from solvers.icnn.affine_start import start_at
 from solvers.icnn.affine_step import AVERAGED, best_affine_step
+from solvers.icnn.candidates import put_units, searched
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.examination import (
     MapWithJacobian,
@@ -333,7 +334,24 @@ class FlowState:
             # Where units as they were gain as well, they learn better than ridges do.
             set_flat(weights, before)
             return True
-        return bool(gaining.any())
+        return bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run)
+
+    def _found_units(
+        self, weights: Weights, mapping: MapWithJacobian, objective: StepObjective, schedule: Schedule, run: Run
+    ) -> bool:
+        """Look for units that lower the objective at a map, and return whether there are any, which the network gets.
+
+        They take the places of those that have no output weight, every second at most.
+        """
+        if not weights.couplings:
+            return False
+        density = self._carried(self.fresh_density)
+        found = searched(mapping, self.fresh, objective, self.sharpness, self.generator, run, density)
+        self.evaluations += len(self.fresh)
+        chosen = found.gaining(self._shrinkage(schedule), WORTH_TRAINING / math.sqrt(self.effective))
+        places = torch.nonzero(weights.output[0] == 0)[::2, 0][: len(chosen)]
+        put_units(weights, places, found, chosen[: len(places)])
+        return len(chosen) > 0
 
     def judged(self, weights: Weights, objective: StepObjective, run: Run) -> torch.Tensor:
         """Return the objective, less that of the identity, at some of the fresh particles, shape (k,)."""
