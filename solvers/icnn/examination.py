@@ -63,7 +63,7 @@ def values_of(
         x, density = piece
         return objective.values(x, *mapping(x), density)
 
-    return torch.cat(run(value, _pieces(points, log_density)))
+    return torch.cat(run(value, pieces(points, log_density)))
 
 
 def examined(
@@ -83,7 +83,7 @@ def examined(
         return objective.values(x, mapped, hessian, density), mapped_bar.sum(0), moment
 
     centre = points.mean(0)
-    gains, forces, moments = zip(*run(examine, _pieces(points, log_density)), strict=True)
+    gains, forces, moments = zip(*run(examine, pieces(points, log_density)), strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
     residual = max(float(force.norm()), float(symmetrised(moment).norm()))
     return torch.cat(gains), objective.step_size * residual
@@ -120,8 +120,8 @@ def slopes_of_units(
     Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors.
     """
     folded = fold(weights)
-    found = torch.stack(run(partial(_slopes, folded, mapping, objective), _pieces(points, log_density)))
-    sizes = found.new_tensor([len(x) for x, _ in _pieces(points, log_density)])[:, None]
+    found = torch.stack(run(partial(_slopes, folded, mapping, objective), pieces(points, log_density)))
+    sizes = found.new_tensor([len(x) for x, _ in pieces(points, log_density)])[:, None]
     mean = found.sum(0) / len(points)
     spread = ((found - mean * sizes).square() / sizes).sum(0) / (len(sizes) - 1)
     return mean, (spread / len(points)).sqrt()
@@ -141,7 +141,8 @@ def _slopes(
     return total.output[0]
 
 
-def _pieces(points: torch.Tensor, log_density: torch.Tensor | None) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+def pieces(points: torch.Tensor, log_density: torch.Tensor | None) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Return points (n, D) with their log-densities (n,), if any, in the pieces that are worked on at a time."""
     parts = points.split(EXAMINED_AT_ONCE)
     densities = [None] * len(parts) if log_density is None else log_density.split(EXAMINED_AT_ONCE)
     return list(zip(parts, densities, strict=True))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -25,7 +25,8 @@ from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import start_at
-from solvers.icnn.affine_step import best_affine_step
+from solvers.icnn.affine_step import AVERAGED, best_affine_step
+from solvers.icnn.candidates import put_units, searched
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.examination import (
     MapWithJacobian,
@@ -38,9 +39,11 @@ from solvers.icnn.examination import (
     slopes_of_units,
     values_of,
 )
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.free_energy import free_energy
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat, set_flat
 from solvers.icnn.pairs import sums_over_pairs
+from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.population import EXAMINED, HELD, Population, entropic
 from solvers.icnn.positive_map import PositiveMap
 from solvers.icnn.ridges import lay_ridges
@@ -191,14 +194,29 @@ class FlowState:
         except Diverged as error:
             self.failure = str(error)
 
-    def objectives(self, scheme: StepScheme) -> tuple[StepObjective, Iterator[StepObjective]]:
+    def objectives(self, scheme: StepScheme, run: Run) -> tuple[StepObjective, Iterator[StepObjective]]:
         """Return the next step's objective for diagnostics, and an endless iterator of those for its training."""
         if self.minibatch is None or not isinstance(self.potential, FiniteSum):
-            whole = self._objective(self.potential, scheme)
+            whole = self._weighted(self._objective(self.potential, scheme), scheme, run)
             return whole, repeat(whole)
         examined_by = next(self.potential.minibatches(self.examined_cases, self.generator))
         estimates = self.potential.minibatches(self.minibatch, self.generator)
-        return self._objective(examined_by, scheme), (self._objective(each, scheme) for each in estimates)
+        whole = self._weighted(self._objective(examined_by, scheme), scheme, run)
+        return whole, (replace(self._objective(each, scheme), weight=whole.weight) for each in estimates)
+
+    def _weighted(self, objective: StepObjective, scheme: StepScheme, run: Run) -> StepObjective:
+        """Return the objective of a fitted step with its weight; where that is not found, the flow fails."""
+        if not scheme.fitted:
+            return objective
+        averages = ParticleAverages(self.particles.pool[:AVERAGED].double(), objective, run)
+        try:
+            curvature = averages.curvature()
+        except Diverged as error:
+            self.failure = str(error)
+            return objective
+        self.evaluations += averages.evaluations
+        weight = FittedWeight.of(curvature, objective.step_size, self.particles.pool.device)
+        return replace(objective, weight=weight)
 
     @property
     def _sampled(self) -> bool:
@@ -271,7 +289,24 @@ class FlowState:
             # Where units as they were gain as well, they learn better than ridges do.
             set_flat(weights, before)
             return True
-        return bool(gaining.any())
+        return bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run)
+
+    def _found_units(
+        self, weights: Weights, mapping: MapWithJacobian, objective: StepObjective, schedule: Schedule, run: Run
+    ) -> bool:
+        """Look for units that lower the objective at a map, and return whether there are any, which the network gets.
+
+        They take the places of those that have no output weight, every second at most.
+        """
+        if not weights.couplings:
+            return False
+        fresh, density = self.particles.fresh, self._carried(self.particles.fresh_density)
+        found = searched(mapping, fresh, objective, self.sharpness, self.generator, run, density)
+        self.evaluations += len(fresh)
+        chosen = found.gaining(self._shrinkage(schedule), WORTH_TRAINING / math.sqrt(self.effective))
+        places = torch.nonzero(weights.output[0] == 0)[::2, 0][: len(chosen)]
+        put_units(weights, places, found, chosen[: len(places)])
+        return len(chosen) > 0
 
     def fresh_values(self, weights: Weights, objective: StepObjective, run: Run) -> torch.Tensor:
         """Return the objective, less that of the identity, at some of the fresh particles, shape (k,)."""
