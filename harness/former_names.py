@@ -146,10 +146,8 @@ SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 class Former:
     """The former ``name`` of a component, and the old names of its settings, which ``settings`` maps new ones to.
 
-    ``fixed`` are old settings that the new component has for good, or settings that count although they are the default
-    now. ``unnamed`` are settings of now that say what was done then without being asked, and don't count. The entry
-    holds on the ``problems`` of these names (``None``: on all), for settings, by their new names, that are as in
-    ``where`` (``None``: absent, too).
+    ``fixed`` are old settings that the new component has for good. The entry holds on the ``problems`` of these names
+    (``None``: on all), for settings, by their new names, that are as in ``where`` (``None``: absent, too).
     """
 
     name: str
@@ -157,7 +155,6 @@ class Former:
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] | None = None
     where: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    unnamed: frozenset[str] = frozenset()
 
     def holds(self, settings: Mapping[str, Any], problem: str | None) -> bool:
         """Return whether this is what a component with these settings was called, on the problem of that old name."""
@@ -179,16 +176,7 @@ FORMERLY: Mapping[tuple[str, str], tuple[Former, ...]] = {
         Former("gaussian-jko", problems=POSTERIORS),
         Former("gaussian-jko", where={"scheme": "forward-backward"}),
     ),
-    # Steps of order 2 were those of the implicit midpoint; fitted ones are other cells. Those of order 1 are the same.
-    ("solver", "icnn-jko"): (
-        Former(
-            "icnn-jko",
-            {"preconditioner": "metric"},
-            fixed={"second_order": "fitted"},
-            where={"order": 2, "second_order": "fitted"},
-        ),
-        Former("icnn-jko", {"preconditioner": "metric"}, unnamed=frozenset({"second_order"})),
-    ),
+    ("solver", "icnn-jko"): (Former("icnn-jko", {"preconditioner": "metric"}),),
     ("solver", "mala"): (Former("mala", {"preconditioner": "metric"}),),
     ("solver", "svgd"): (Former("svgd", {"minibatch": "batch_size", "preconditioner": "metric"}),),
 }

@@ -6,9 +6,7 @@ that it had there, so that figures stored then stay the figures of the same cell
 - a setting or a component that has another name since counts under its old one (``FORMERLY``);
 - a setting that has gone counts with the value that was its default: what the code now does without asking;
 - a setting that is new counts only where it differs from its default. Who changes that default later raises the
-  component's ``version``;
-- where a new setting's default is not what was done before, an entry of ``FORMERLY`` says so: cells that do something
-  else now have other keys, the rest keep theirs, and no ``version`` is raised.
+  component's ``version``.
 
 Components that are not in the table, those of plug-ins and later ones, count as they are.
 """
@@ -33,7 +31,7 @@ def former(
     table = SETTINGS.get(kind, {}).get(entry.name)
     if table is None:
         return entry.name, dict(settings)
-    called = {entry.settings.get(key, key): key for key in settings if key not in entry.unnamed}
+    called = {entry.settings.get(key, key): key for key in settings}
     new = called.keys() - table.keys()
     defaults = default_settings(target) if new else {}
     counting = {old: settings[key] for old, key in called.items() if old in table or settings[key] != defaults[key]}

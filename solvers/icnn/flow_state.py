@@ -4,9 +4,10 @@ Before every step coordinates are chosen anew in which the particles have the me
 of energy by which forces and pressure are of order 1 (``solvers.icnn.units``): a flow that is moved, turned or in other
 units of length or time is followed alike. A step begins at the best affine map (``solvers.icnn.affine_step``), or at
 the map of the step before where that is better, and hidden units are trained where particles that no training has seen
-say that one of them would lower the objective (``solvers.icnn.examination``), and by more than their noise. Afterwards
-the same particles say whether the trained map is better than the affine one; if not, the step is affine. The steps of a
-Gaussian law in a quadratic potential are, and nothing is trained.
+say that one of them would lower the objective (``solvers.icnn.examination``), and by more than their noise: of the
+network's own or of hundreds of others (``solvers.icnn.candidates``), which then take the places of idle ones.
+Afterwards the same particles say whether the trained map is better than the affine one; if not, the step is affine. The
+steps of a Gaussian law in a quadratic potential are, and nothing is trained.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ NOISE = 3.0
 # in 200 steps: the errors are from 16 sums.
 WORTH_TRAINING = 5.0
 BETTER = 2.0
+
+# Of a network's units, how many at most that have no output weight are laid anew where the residual of a step says so:
+# those of an affine step, and those of a bent one, where units as they were learn better than many new ones.
+LAID, GROWN = 1 / 2, 1 / 8
 
 
 @dataclass(eq=False)
@@ -276,6 +281,8 @@ class FlowState:
             before = self._values(map_of(weights), objective, run)
             if not float(before.mean()) < float(self._values(best, objective, run).mean()):
                 start_at(weights, *self.best)
+            else:
+                self._found_units(weights, map_of(weights), objective, schedule, run, GROWN)
             # What is left of a law that units have bent is less in every step than can be told from noise in one.
             return True
         start_at(weights, *self.best)
@@ -289,14 +296,20 @@ class FlowState:
             # Where units as they were gain as well, they learn better than ridges do.
             set_flat(weights, before)
             return True
-        return bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run)
+        return bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run, LAID)
 
     def _found_units(
-        self, weights: Weights, mapping: MapWithJacobian, objective: StepObjective, schedule: Schedule, run: Run
+        self,
+        weights: Weights,
+        mapping: MapWithJacobian,
+        objective: StepObjective,
+        schedule: Schedule,
+        run: Run,
+        share: float,
     ) -> bool:
         """Look for units that lower the objective at a map, and return whether there are any, which the network gets.
 
-        They take the places of those that have no output weight, every second at most.
+        They take the places of units that have no output weight, of at most a ``share`` of the network.
         """
         if not weights.couplings:
             return False
@@ -304,7 +317,8 @@ class FlowState:
         found = searched(mapping, fresh, objective, self.sharpness, self.generator, run, density)
         self.evaluations += len(fresh)
         chosen = found.gaining(self._shrinkage(schedule), WORTH_TRAINING / math.sqrt(self.effective))
-        places = torch.nonzero(weights.output[0] == 0)[::2, 0][: len(chosen)]
+        places = torch.nonzero(weights.output[0] == 0)[:, 0][: math.ceil(share * len(weights.output[0]))]
+        places = places[: len(chosen)]
         put_units(weights, places, found, chosen[: len(places)])
         return len(chosen) > 0
 

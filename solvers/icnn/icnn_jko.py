@@ -54,8 +54,9 @@ class ICNNJKO(ICNNSettings, Solver):
 
     A step starts at the best affine map (``solvers.icnn.affine_step``), or at the map of the step before where that is
     better on 8,192 particles that no training sees; with ``start = "affine"`` always at the affine one. It is trained
-    where these particles tell that a hidden unit would lower the objective (``solvers.icnn.examination``), and stays
-    affine if the trained map is no better on them. The steps of Gaussian laws in quadratic potentials are exact, and
+    where these particles tell that a hidden unit would lower the objective (``solvers.icnn.examination``), one of the
+    network's or of hundreds that are drawn about all of them (``solvers.icnn.candidates``), and stays affine if the
+    trained map is no better on them. The steps of Gaussian laws in quadratic potentials are exact, and
     nothing is trained.
 
     The networks have ``depth`` layers of ``width`` units with quadratic forms of ``rank``, which begin up to
@@ -107,7 +108,7 @@ class ICNNJKO(ICNNSettings, Solver):
     """
 
     name: ClassVar[str] = "icnn-jko"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True

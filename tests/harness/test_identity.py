@@ -112,19 +112,6 @@ def test_a_method_that_came_to_be_two_has_the_old_key_once(problem: str) -> None
     assert former("solver", "gaussian-jko", then, exact.solver.target, problem) == ("gaussian-jko", then)
 
 
-def test_fitted_steps_are_other_cells_than_midpoints_and_steps_of_order_one_the_same() -> None:
-    def counted(**settings: Any) -> dict[str, Any]:
-        return dict(json.loads(component("solver", "icnn-jko", settings).formerly()[1]))
-
-    table = SETTINGS["solver"]["icnn-jko"]
-    assert counted() == table
-    assert counted(order=2, second_order="midpoint") == table | {"order": 2}
-    assert counted(order=2) == table | {"order": 2, "second_order": "fitted"}
-    # Settings as stores have them that were written when order 2 was the midpoint.
-    then = table | {"order": 2}
-    assert former("solver", "icnn-jko", then, "solvers.icnn.icnn_jko:ICNNJKO") == ("icnn-jko", then)
-
-
 def test_a_problem_with_a_new_name_keeps_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     before = of(component("solver", "laplace", {}))
     monkeypatch.setattr(harness.identity, "FORMERLY", {("problem", "mixture"): (Former("gaussian-mixture"),)})

@@ -248,7 +248,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, order):
     while True:
         attempts += 1
         try:
-            answer = solver.solve(cut_after(45), generator(), CPU, folder)
+            answer = solver.solve(cut_after(65), generator(), CPU, folder)
             break
         except Cut:
             continue
