@@ -29,6 +29,9 @@ LEAST_TOLERANCE = 1e-12
 SHRINK, GROW = 0.2, 4.0
 # Of √tolerance, what a single step may make.
 SHARE = 0.2
+# An estimate that falls by a lesser power of the size than this is noise: errors fall by 2 and 3. And how much noise
+# varies.
+NOISY, ROOM = 1.5, 1.5
 # Shares of the horizon: of the first step that is tried, and of the shortest.
 FIRST, SHORTEST = 0.25, 1e-9
 
@@ -38,7 +41,11 @@ class AdaptiveSteps(Generic[S]):
 
     Both take a state and a size and return a state, or raise ``Diverged``. ``distance`` is √SymKL of two states' laws,
     inf where there is none. ``sizes`` and ``orders`` of the steps taken are kept, how many were ``rejected``, and
-    ``error``, the sum of the estimates of √SymKL.
+    ``error``, the sum of the estimates of √SymKL. No step is shorter than the share ``shortest`` of the horizon.
+
+    Where steps are ``noisy``, two tries of one size differ, and shorter ones hardly less: an estimate that falls, from
+    that of the try before, by less than the power ``NOISY`` of the size is ``noise``, and up to ``ROOM`` times as much
+    is allowed from then on.
     """
 
     def __init__(
@@ -48,9 +55,13 @@ class AdaptiveSteps(Generic[S]):
         distance: Callable[[S, S], float],
         tolerance: float,
         horizon: float,
+        *,
+        shortest: float = SHORTEST,
+        noisy: bool = False,
     ) -> None:
         self.first, self.second, self.distance = first, second, distance
         self.allowed, self.horizon = SHARE * math.sqrt(tolerance), horizon
+        self.shortest, self.noisy, self.noise = shortest * horizon, noisy, 0.0
         self.size, self.opening = FIRST * horizon, horizon
         self.sizes, self.orders = list[float](), list[int]()
         self.rejected, self.error = 0, 0.0
@@ -60,7 +71,7 @@ class AdaptiveSteps(Generic[S]):
 
         Raises ``Diverged`` where no step is short enough.
         """
-        now, first = start, True
+        now, first, longer = start, True, (1.0, math.inf)
         # Observations stir a law up: after them steps begin as they began after those before.
         self.size = min(self.size, GROW * self.opening)
         while now < stop:
@@ -69,18 +80,21 @@ class AdaptiveSteps(Generic[S]):
             size = left if self.size >= left * (1 - 1e-9) else min(self.size, 0.5 * left)
             trial = self._tried(state, size)
             error, order = (math.inf, 1) if trial is None else trial[1:]
+            if self.noisy and self.allowed < error and longer[1] * (size / longer[0]) ** NOISY < error < math.inf:
+                self.noise = max(self.noise, error)
+                self.allowed = max(self.allowed, ROOM * error)
             share = self.allowed / max(error, 1e-300)
             factor = min(GROW, max(SHRINK, CAUTION * share ** (1 / (order + 1))))
             if trial is None or error > self.allowed:
                 self.rejected += 1
-                self.size = min(CAUTION, factor) * size
-                if self.size < SHORTEST * self.horizon:
+                self.size, longer = min(CAUTION, factor) * size, (size, error)
+                if self.size < self.shortest:
                     raise Diverged(
                         f"no step from t = {now:g} is within the tolerance (error {error:.3g} in the root of SymKL at "
                         f"size {size:.3g}): a larger tolerance may help"
                     )
                 continue
-            state, now = trial[0], stop if size == left else now + size
+            state, now, longer = trial[0], stop if size == left else now + size, (1.0, math.inf)
             self.size = factor * size if size == self.size else max(self.size, factor * size)
             if first:
                 self.opening, first = size, False
@@ -122,17 +136,17 @@ class Stepping(Named, Protocol):
     @property
     def step_size(self) -> float | Literal["auto"]: ...
 
-    @property
-    def tolerance(self) -> float: ...
 
+def require_steps(settings: Stepping, tolerance: str = "tolerance") -> None:
+    """Raise ``ValueError`` unless the step size is "auto", with a tolerance and no order chosen, or a number > 0.
 
-def require_steps(settings: Stepping) -> None:
-    """Raise ``ValueError`` unless the step size is "auto", with a tolerance and no order chosen, or a number > 0."""
+    ``tolerance`` is the setting's name.
+    """
     if settings.step_size == "auto":
-        require_number(settings.name, at_least=LEAST_TOLERANCE, tolerance=settings.tolerance)
+        require_number(settings.name, at_least=LEAST_TOLERANCE, **{tolerance: getattr(settings, tolerance)})
         require_default(settings, ("order", "second_order"), "step_size 'auto' chooses the order of every step")
         return
     if isinstance(settings.step_size, str):
         raise ValueError(f"{settings.name}: step_size must be a number > 0 or 'auto', got {settings.step_size!r}")
     require_positive(settings.name, step_size=settings.step_size)
-    require_default(settings, ("tolerance",), "it is that of step_size 'auto'")
+    require_default(settings, (tolerance,), "it is that of step_size 'auto'")

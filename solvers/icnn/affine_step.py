@@ -2,7 +2,8 @@
 
 For an entropy it is the step among affine maps of ``solvers.gaussian.flow_among_gaussians``, with averages over the
 particles: exact after one iteration where V is quadratic, whatever the condition. A step that looks at a share θ of
-itself, x_θ = (1-θ)x + θT, is one of θh to x_θ and goes on to T = x + θ⁻¹(x_θ - x).
+itself, x_θ = (1-θ)x + θT, is one of θh to x_θ and goes on to T = x + θ⁻¹(x_θ - x). A fitted one is a step of h in the
+coordinates Θ^{-½}x, and goes on to T = x + Θ⁻¹(x_Θ - x).
 
 For other energies, over maps x ↦ Sx + b, S = KKᵀ + εI, the objective of ``solvers.icnn.step_objective`` has one
 determinant for all particles and the derivatives
@@ -62,25 +63,30 @@ def best_affine_step(objective: StepObjective, points: torch.Tensor, log_density
 def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run) -> AffineStep:
     """Return the best affine map of ``points`` (n, D) under an entropy; raises as ``best_affine_step`` does."""
     assert isinstance(objective.internal, Entropy)
-    beta, theta = objective.internal.inverse_temperature, objective.implicitness
-    x = points.double()
+    beta, theta, weight = objective.internal.inverse_temperature, objective.implicitness, objective.weight
+    x = points.double() if weight is None else points.double() @ weight.inverse_root
     mean = x.mean(0)
     covariance = symmetrised((x - mean).T @ (x - mean) / len(x))
     if len(x) > AVERAGED:
         (x,) = matched(x[None, :AVERAGED], mean[None, None], torch.linalg.cholesky(covariance)[None])
     mean, covariance = mean.cpu(), covariance.cpu()
-    averages, h = ParticleAverages(x, objective, run), theta * objective.step_size
+    averages = ParticleAverages(x, objective, run, None if weight is None else weight.root)
+    h = theta * objective.step_size
     identity = torch.eye(len(mean), dtype=mean.dtype)
     try:
         moved, matrix, _ = implicit_map((mean, covariance), averages, beta, h)
     except NotConvex as error:
         raise Diverged(f"no minimum is found ({error})") from error
     matrix = identity if matrix is None else matrix
-    whole = symmetrised(identity + (matrix - identity) / theta)
+    change, moved = (matrix - identity) / theta, (moved - matrix @ mean) / theta
+    if weight is not None:
+        back = weight.inverse_root.cpu()
+        change, moved = back @ change @ back, back @ moved
+    whole = symmetrised(identity + change)
     least = float(torch.linalg.eigvalsh(whole)[0])
     if not least > STRONG_CONVEXITY:
         raise Diverged(f"the best affine map folds the law over (its least eigenvalue is {least:.3g}): lower step_size")
-    return AffineStep(whole, (moved - matrix @ mean) / theta, averages.evaluations)
+    return AffineStep(whole, moved, averages.evaluations)
 
 
 def affine_step(
@@ -107,6 +113,8 @@ def affine_step(
         mapped = x @ matrix + shift
         place, between = objective.intermediate(x, mapped, matrix)
         log_det = torch.linalg.slogdet(between).logabsdet
+        if objective.weight is not None:
+            log_det = log_det + objective.weight.log_det
         energy, slope = objective.potential.value(place), (mapped - x) / h + objective.potential_gradient(place)
         if objective.interaction is not None and masses is not None:
             others = objective.interaction.mean_value(place, place, masses, own=True)
@@ -122,7 +130,8 @@ def affine_step(
         else:
             pressure = objective.pressure(density[:1]).mean()
             energy = energy - pressure * log_det
-        values = (mapped - x).square().sum(1) / (2 * h) + energy / theta
+        slope = objective.weighted(slope)
+        values = objective.distances(mapped - x) + energy / theta
         value = values.mean() if masses is None else masses @ values
         moment = slope.T @ x / len(x) if masses is None else (slope * masses[:, None]).T @ x
         turn = moment - pressure * torch.linalg.inv(between)

@@ -178,7 +178,9 @@ class RecordedIteration:
 
 
 def same(left: StepObjective, right: StepObjective) -> bool:
-    """Return whether two objectives have the very same potential and interaction objects and equal numbers."""
+    """Return whether two objectives have the very same potential, interaction and weight and equal numbers."""
     numbers = [(each.internal, each.step_size, each.implicitness) for each in (left, right)]
-    objects = left.potential is right.potential and left.interaction is right.interaction
+    objects = (
+        left.potential is right.potential and left.interaction is right.interaction and left.weight is right.weight
+    )
     return objects and numbers[0] == numbers[1]

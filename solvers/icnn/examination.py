@@ -65,7 +65,7 @@ def values_of(
         x, density = piece
         return objective.values(x, *mapping(x), density)
 
-    return torch.cat(run(value, _pieces(points, log_density)))
+    return torch.cat(run(value, pieces(points, log_density)))
 
 
 def examined(
@@ -85,7 +85,7 @@ def examined(
         return objective.values(x, mapped, hessian, density), mapped_bar.sum(0), moment
 
     centre = points.mean(0)
-    gains, forces, moments = zip(*run(examine, _pieces(points, log_density)), strict=True)
+    gains, forces, moments = zip(*run(examine, pieces(points, log_density)), strict=True)
     force, moment = sum(forces) / len(points), sum(moments) / len(points)
     residual = max(float(force.norm()), float(symmetrised(moment).norm()))
     return torch.cat(gains), objective.step_size * residual
@@ -122,9 +122,9 @@ def slopes_of_units(
     Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors.
     """
     folded = fold(weights)
-    pieces = _pieces(points, log_density, min(EXAMINED_AT_ONCE, -(-len(points) // SUMS)))
-    found = torch.stack(run(partial(_slopes, folded, mapping, objective), pieces))
-    sizes = found.new_tensor([len(x) for x, _ in pieces])[:, None]
+    parts = pieces(points, log_density, min(EXAMINED_AT_ONCE, -(-len(points) // SUMS)))
+    found = torch.stack(run(partial(_slopes, folded, mapping, objective), parts))
+    sizes = found.new_tensor([len(x) for x, _ in parts])[:, None]
     mean = found.sum(0) / len(points)
     spread = ((found - mean * sizes).square() / sizes).sum(0) / (len(sizes) - 1)
     return mean, (spread / len(points)).sqrt()
@@ -144,9 +144,10 @@ def _slopes(
     return total.output[0]
 
 
-def _pieces(
+def pieces(
     points: torch.Tensor, log_density: torch.Tensor | None, size: int = EXAMINED_AT_ONCE
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Return points (n, D) with their log-densities (n,), if any, in the pieces that are worked on at a time."""
     parts = points.split(size)
     densities = [None] * len(parts) if log_density is None else log_density.split(size)
     return list(zip(parts, densities, strict=True))

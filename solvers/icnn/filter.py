@@ -15,6 +15,7 @@ Metropolis-Hastings chain with independent proposals from ρ_0, pushed forward, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,8 @@ from problems.flow import GradientFlow
 from problems.laws import Density
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
 from solvers.filtering import Propagation, equal_steps
+from solvers.icnn.chosen_steps import ChosenSteps
+from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
 from solvers.maps import InvertibleMap
@@ -84,7 +87,6 @@ class NetworkSteps(Propagation):
         assert isinstance(flow.initial, Density)
         self.initial, self.settings = flow.initial, settings
         self.steps = JointSteps(settings, [flow], [generator], device, run)
-        (self.state,) = self.steps.states
         # Systematic draws of points in order are the more even ones.
         if flow.dim == 1:
             self.state.particles.sort()
@@ -93,13 +95,20 @@ class NetworkSteps(Propagation):
         # pool alone, which is the more even sample.
         self.fresh = Particles(self.state.points()[1])
 
+        auto = settings.step_size == "auto"
+        self.chosen = ChosenSteps(settings, self.steps, generator) if auto else None
+
+    @property
+    def state(self) -> FlowState:
+        """The state of the flow."""
+        return self.steps.states[0]
+
     def start(self) -> FilteredPushforward:
         points, _ = self.state.points()
         return FilteredPushforward(self.initial, (), points, torch.full((len(points),), 1 / len(points)).double().log())
 
     def advance(self, estimate: FilteredPushforward, start: float, stop: float) -> FilteredPushforward:  # type: ignore[override]
-        maps, before = self.state.maps, len(self.state.maps)
-        count, step_size = equal_steps(stop - start, self.settings.step_size)
+        before = len(self.state.maps)
         weights = estimate.log_weights.exp()
         share = float(1 / (weights.square().sum() * len(weights)))
         self.least_share = min(self.least_share, share)
@@ -115,14 +124,25 @@ class NetworkSteps(Propagation):
             raise Diverged(f"at t = {start:g} the likelihood is zero at all {len(fresh)} fresh particles")
         effective = float(1 / (log_weights.exp().square().sum() * len(log_weights)))
         self.state.replace_particles(self.drawn(points, weights), self.drawn(fresh, log_weights.exp()), effective)
-        scheme = replace(self.settings.scheme, step_size=step_size)
+        if self.chosen is not None:
+            self.chosen.advance(estimate, start, stop)
+        else:
+            self.take(start, stop)
+        maps = self.state.maps[before:]
+        for step in maps:
+            points, fresh = step.push(points), step.push(fresh)
+        self.fresh = Particles(fresh, log_weights)
+        return FilteredPushforward(estimate, tuple(maps), points, estimate.log_weights)
+
+    def take(self, start: float, stop: float) -> None:
+        """Take equal steps; raises ``Diverged`` where one fails."""
+        assert self.settings.step_size != "auto"
+        count, step_size = equal_steps(stop - start, self.settings.step_size)
+        scheme = self.settings.scheme_of(step_size, self.settings.order)
         for step in range(1, count + 1):
             self.steps.take(scheme, f"step {step} of {count} to t = {stop:g}")
             if self.state.failure is not None:
                 raise Diverged(self.state.failure)
-            points, fresh = maps[-1].push(points), maps[-1].push(fresh)
-        self.fresh = Particles(fresh, log_weights)
-        return FilteredPushforward(estimate, tuple(maps[before:]), points, estimate.log_weights)
 
     def drawn(self, points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return as many of ``points`` (n, D), drawn by ``weights`` (n,), in random order, shape (n, D).
@@ -136,7 +156,8 @@ class NetworkSteps(Propagation):
         return Cost(gradient_evaluations=self.state.evaluations)
 
     def diagnostics(self) -> dict[str, float | int | str]:
-        return {**self.state.diagnostics(), "smallest_particle_share": self.least_share}
+        chosen = {} if self.chosen is None else self.chosen.diagnostics()
+        return {**self.state.diagnostics(), "smallest_particle_share": self.least_share, **chosen}
 
-    def traces(self) -> dict[str, list[float]]:
-        return self.state.traces
+    def traces(self) -> Mapping[str, Sequence[float]]:
+        return self.state.traces if self.chosen is None else {**self.state.traces, **self.chosen.traces()}

@@ -4,16 +4,17 @@ Before every step coordinates are chosen anew in which the particles have the me
 of energy by which forces and pressure are of order 1 (``solvers.icnn.units``): a flow that is moved, turned or in other
 units of length or time is followed alike. A step begins at the best affine map (``solvers.icnn.affine_step``), or at
 the map of the step before where that is better, and hidden units are trained where particles that no training has seen
-say that one of them would lower the objective (``solvers.icnn.examination``), and by more than their noise. Afterwards
-the same particles say whether the trained map is better than the affine one; if not, the step is affine. The steps of a
-Gaussian law in a quadratic potential are, and nothing is trained.
+say that one of them would lower the objective (``solvers.icnn.examination``), and by more than their noise: of the
+network's own or of hundreds of others (``solvers.icnn.candidates``), which then take the places of idle ones.
+Afterwards the same particles say whether the trained map is better than the affine one; if not, the step is affine. The
+steps of a Gaussian law in a quadratic potential are, and nothing is trained.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -25,7 +26,8 @@ from problems.flow import GradientFlow
 from problems.laws import Density
 from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import start_at
-from solvers.icnn.affine_step import best_affine_step
+from solvers.icnn.affine_step import AVERAGED, best_affine_step
+from solvers.icnn.candidates import put_units, searched
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.examination import (
     MapWithJacobian,
@@ -38,9 +40,11 @@ from solvers.icnn.examination import (
     slopes_of_units,
     values_of,
 )
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.free_energy import free_energy
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat, set_flat
 from solvers.icnn.pairs import sums_over_pairs
+from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.population import EXAMINED, HELD, Population, entropic
 from solvers.icnn.positive_map import PositiveMap
 from solvers.icnn.ridges import lay_ridges
@@ -75,6 +79,10 @@ NOISE = 3.0
 # in 6000 steps: the errors are from 64 sums.
 WORTH_TRAINING = 5.0
 BETTER = 2.0
+
+# Of a network's units, how many at most that have no output weight are laid anew where the residual of a step says so:
+# those of an affine step, and those of a bent one, where units as they were learn better than many new ones.
+LAID, GROWN = 1 / 2, 1 / 8
 
 
 @dataclass(eq=False)
@@ -191,14 +199,29 @@ class FlowState:
         except Diverged as error:
             self.failure = str(error)
 
-    def objectives(self, scheme: StepScheme) -> tuple[StepObjective, Iterator[StepObjective]]:
+    def objectives(self, scheme: StepScheme, run: Run) -> tuple[StepObjective, Iterator[StepObjective]]:
         """Return the next step's objective for diagnostics, and an endless iterator of those for its training."""
         if self.minibatch is None or not isinstance(self.potential, FiniteSum):
-            whole = self._objective(self.potential, scheme)
+            whole = self._weighted(self._objective(self.potential, scheme), scheme, run)
             return whole, repeat(whole)
         examined_by = next(self.potential.minibatches(self.examined_cases, self.generator))
         estimates = self.potential.minibatches(self.minibatch, self.generator)
-        return self._objective(examined_by, scheme), (self._objective(each, scheme) for each in estimates)
+        whole = self._weighted(self._objective(examined_by, scheme), scheme, run)
+        return whole, (replace(self._objective(each, scheme), weight=whole.weight) for each in estimates)
+
+    def _weighted(self, objective: StepObjective, scheme: StepScheme, run: Run) -> StepObjective:
+        """Return the objective of a fitted step with its weight; where that is not found, the flow fails."""
+        if not scheme.fitted:
+            return objective
+        averages = ParticleAverages(self.particles.pool[:AVERAGED].double(), objective, run)
+        try:
+            curvature = averages.curvature()
+        except Diverged as error:
+            self.failure = str(error)
+            return objective
+        self.evaluations += averages.evaluations
+        weight = FittedWeight.of(curvature, objective.step_size, self.particles.pool.device)
+        return replace(objective, weight=weight)
 
     @property
     def _sampled(self) -> bool:
@@ -258,6 +281,8 @@ class FlowState:
             before = self._values(map_of(weights), objective, run)
             if not float(before.mean()) < float(self._values(best, objective, run).mean()):
                 start_at(weights, *self.best)
+            else:
+                self._found_units(weights, map_of(weights), objective, schedule, run, GROWN)
             # What is left of a law that units have bent is less in every step than can be told from noise in one.
             return True
         start_at(weights, *self.best)
@@ -271,7 +296,31 @@ class FlowState:
             # Where units as they were gain as well, they learn better than ridges do.
             set_flat(weights, before)
             return True
-        return bool(gaining.any())
+        return bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run, LAID)
+
+    def _found_units(
+        self,
+        weights: Weights,
+        mapping: MapWithJacobian,
+        objective: StepObjective,
+        schedule: Schedule,
+        run: Run,
+        share: float,
+    ) -> bool:
+        """Look for units that lower the objective at a map, and return whether there are any, which the network gets.
+
+        They take the places of units that have no output weight, of at most a ``share`` of the network.
+        """
+        if not weights.couplings:
+            return False
+        fresh, density = self.particles.fresh, self._carried(self.particles.fresh_density)
+        found = searched(mapping, fresh, objective, self.sharpness, self.generator, run, density)
+        self.evaluations += len(fresh)
+        chosen = found.gaining(self._shrinkage(schedule), WORTH_TRAINING / math.sqrt(self.effective))
+        places = torch.nonzero(weights.output[0] == 0)[:, 0][: math.ceil(share * len(weights.output[0]))]
+        places = places[: len(chosen)]
+        put_units(weights, places, found, chosen[: len(places)])
+        return len(chosen) > 0
 
     def fresh_values(self, weights: Weights, objective: StepObjective, run: Run) -> torch.Tensor:
         """Return the objective, less that of the identity, at some of the fresh particles, shape (k,)."""

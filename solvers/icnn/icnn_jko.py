@@ -8,29 +8,30 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
 for other energies with U(ρ)/ρ at ρ = ρ_k(x)/det ∇T(x) in the place of β⁻¹ log ρ, or without it, and for interactions
 with ½ E W(T(x)-T(y)) (``solvers.icnn.step_objective``): particles carry log ρ_k along, and ∫ρᵐ is the mean of ρᵐ⁻¹ at
 them. ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
-2021). ``order=2`` replaces the step by its implicit midpoint rule, see ``solvers.icnn.step_objective``. It is for steps
-that are shorter than 2 over the largest curvature of V; longer ones overshoot: one map squeezes the law, the next
-stretches it again, and networks learn that badly. What differs from the published method: derivatives in closed form, a
-quadratic skip connection to the output, which makes affine maps exact and the identity the start of training, and a
-pool of particles that every map is applied to once.
+2021). ``order=2`` replaces the step by an exponentially fitted one, a JKO step in a metric of its own and an
+extrapolation, which damps what is stiff (``solvers.icnn.fitted_weight``). What differs from the published method:
+derivatives in closed form, a quadratic skip connection to the output, which makes affine maps exact and the identity
+the start of training, and a pool of particles that every map is applied to once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from problems.flow import Entropy, InternalEnergy, PowerEntropy
+from problems.flow import Entropy, GradientFlow, InternalEnergy, PowerEntropy
 from problems.laws import Density
 from problems.potentials import FiniteSum
 from problems.problem import Problem
 from solvers.checkpoint import Checkpoint
+from solvers.estimates import DensityEstimate
 from solvers.filtering import assimilate
 from solvers.icnn.batch_run import follow
+from solvers.icnn.chosen_steps import ChosenSteps
 from solvers.icnn.filter import NetworkSteps
 from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
@@ -53,8 +54,9 @@ class ICNNJKO(ICNNSettings, Solver):
 
     A step starts at the best affine map (``solvers.icnn.affine_step``), or at the map of the step before where that is
     better on 8,192 particles that no training sees; with ``start = "affine"`` always at the affine one. It is trained
-    where these particles tell that a hidden unit would lower the objective (``solvers.icnn.examination``), and stays
-    affine if the trained map is no better on them. The steps of Gaussian laws in quadratic potentials are exact, and
+    where these particles tell that a hidden unit would lower the objective (``solvers.icnn.examination``), one of the
+    network's or of hundreds that are drawn about all of them (``solvers.icnn.candidates``), and stays affine if the
+    trained map is no better on them. The steps of Gaussian laws in quadratic potentials are exact, and
     nothing is trained.
 
     The networks have ``depth`` layers of ``width`` units with quadratic forms of ``rank``, which begin up to
@@ -76,6 +78,17 @@ class ICNNJKO(ICNNSettings, Solver):
 
     On a GPU an iteration is recorded as a CUDA graph and replayed, see ``solvers.icnn.descent``; ``cuda_graph = False``
     is for potentials whose gradients cannot be, because they wait for the device. The law found is the same.
+
+    Steps of ``order`` 2 are fitted to the mean curvature of V and W on the particles, by ``second_order = "fitted"``;
+    with "midpoint" they are those of the implicit midpoint, which are for steps shorter than 2 over the largest
+    curvature of V: longer ones overshoot, one map squeezes the law, the next stretches it again, and networks learn
+    that badly.
+
+    With ``step_size = "auto"`` the size and order of each step are chosen by an estimate of its error, for a SymKL of
+    about ``symkl_tolerance`` or less to the exact law, down to what the noise of training leaves: ``noise_symkl`` is
+    then above 0 (``solvers.adaptive_steps`` has the other diagnostics). Every step is trained as a whole and as two
+    halves, which are the result. The traces have ``step_size`` and ``step_order`` as well, no checkpoint is kept, and
+    the free energy must be an entropy and a potential.
 
     ``output_solve`` ends each step by a solve for the output weights, exact for the hidden units at hand, see
     ``solvers.icnn.output_steps``: in one and two dimensions on a grid that moves with the law, in more on the
@@ -103,18 +116,25 @@ class ICNNJKO(ICNNSettings, Solver):
     interacts: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1, 2)
 
+    @property
+    def order_in_time(self) -> int | None:
+        return None if self.step_size == "auto" else self.order
+
     def check_times(self, times: Sequence[float]) -> None:
-        step_counts(times, self.step_size)
+        if self.step_size != "auto":
+            step_counts(times, self.step_size)
 
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
         internal = flow.energy.internal
-        plain = isinstance(internal, Entropy) and flow.energy.interaction is None and not self.output_solve
+        plain = alone(flow) and not self.output_solve
         if not isinstance(flow.initial, Density) and (plain or internal is not None):
             return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
         if internal is not None and (why := internal.without_step(flow.dim)) is not None:
             return why
         if not plain:
+            if self.step_size == "auto" and not alone(flow):
+                return "steps are chosen only where the free energy is an entropy and a potential"
             given = "an interaction" if flow.energy.interaction is not None else f"the internal energy {internal!r}"
             if problem.observations is not None:
                 return f"observations need an Entropy alone, not {given}"
@@ -135,6 +155,9 @@ class ICNNJKO(ICNNSettings, Solver):
         if problem.observations is not None:
             with torch.no_grad(), workers() as run:
                 return assimilate(NetworkSteps(self, problem.flow, generator, device, run), problem, generator)
+        if self.step_size == "auto":
+            with torch.no_grad(), workers() as run:
+                return self._chosen(JointSteps(self, [problem.flow], [generator], device, run), generator)
         (solution,) = self.solve_batch([problem], [generator], device, checkpoint)
         if isinstance(solution, Diverged):
             raise solution
@@ -156,7 +179,7 @@ class ICNNJKO(ICNNSettings, Solver):
         Raises ``ForeignCheckpoint`` for the folder of another run, and ``ValueError`` for problems of several
         dimensions or times.
         """
-        if any(problem.observations is not None for problem in problems):
+        if self.step_size == "auto" or any(problem.observations is not None for problem in problems):
             return [self._alone(*one, device, None) for one in zip(problems, generators, strict=True)]
         if len(problems) > 1 and device.type == "cpu" and not batches_are_alike():
             warn_of_batches(self.name)
@@ -165,6 +188,7 @@ class ICNNJKO(ICNNSettings, Solver):
                 self._alone(problem, generator, device, folder)
                 for problem, generator, folder in zip(problems, generators, folders, strict=True)
             ]
+        assert self.step_size != "auto"
         flows = [problem.flow for problem in problems]
         if len({(flow.dim, flow.times) for flow in flows}) != 1:
             raise ValueError(f"{self.name}: problems solved together must have the same dimension and times")
@@ -177,8 +201,29 @@ class ICNNJKO(ICNNSettings, Solver):
             kept = Checkpoint(checkpoint, identity)
         with torch.no_grad(), workers() as run:
             steps = JointSteps(self, flows, generators, device, run)
-            earlier = follow(steps, self.scheme, counts[-1], kept)
+            earlier = follow(steps, self.scheme_of(self.step_size, self.order), counts[-1], kept)
         return [solution_of(state, counts, earlier) for state in steps.states]
+
+    def _chosen(self, steps: JointSteps, generator: torch.Generator) -> Solution:
+        """Return the solution of one flow by steps that choose their sizes."""
+        (state,) = steps.states
+        flow, counts, now = state.flow, list[int](), 0.0
+        assert isinstance(flow.initial, Density)
+        if state.failure is not None:
+            raise Diverged(state.failure)
+        chosen = ChosenSteps(self, steps, generator)
+        for time in flow.times:
+            law = pushed_law(flow.initial, tuple(steps.states[0].maps))
+            assert isinstance(law, Density | DensityEstimate)
+            state, now = chosen.advance(law, now, time), time
+            counts.append(len(state.maps))
+        found = solution_of(state, counts, 0.0)
+        assert isinstance(found, Solution)
+        return replace(
+            found,
+            diagnostics={**found.diagnostics, **chosen.diagnostics()},
+            traces={**found.traces, **chosen.traces()},
+        )
 
     def _alone(
         self, problem: Problem, generator: torch.Generator, device: torch.device, checkpoint: Path | None
@@ -187,6 +232,11 @@ class ICNNJKO(ICNNSettings, Solver):
             return self.solve(problem, generator, device, checkpoint)
         except Diverged as error:
             return error
+
+
+def alone(flow: GradientFlow) -> bool:
+    """Return whether the free energy is an entropy and a potential."""
+    return isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
 
 
 def solution_of(state: FlowState, counts: Sequence[int], earlier: float) -> Solution | Diverged:

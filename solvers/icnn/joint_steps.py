@@ -75,7 +75,8 @@ class JointSteps:
         for state in states:
             state.initialise(scheme)
         going = [network for network, state in enumerate(states) if state.failure is None]
-        objectives = {network: states[network].objectives(scheme) for network in going}
+        objectives = {network: states[network].objectives(scheme, run) for network in going}
+        going = [network for network in going if states[network].failure is None]
         learning = [
             network
             for network in going

@@ -7,7 +7,8 @@ the derivative of M_θ by w_j and G_j that of T, its derivatives are, at log ρ_
 
     E[T̄·G_j - p tr(M⁻¹B_j)],    E[G_i·G_j/h + θ(p' tr(M⁻¹B_i) tr(M⁻¹B_j) + p tr(M⁻¹B_i M⁻¹B_j))] + those of V, W,
 
-p' the derivative in log ρ. Those of V and W, given by gradients alone, are left out of the Hessian.
+p' the derivative in log ρ; for a fitted step G_i·ΘG_j, and M = Θ⁻¹ - I + ∇T without θ. Those of V and W, given by
+gradients alone, are left out of the Hessian.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from problems.energies import PowerEntropy
 from solvers.icnn.parameter_gradients import block_points, pushed_with_density
-from solvers.icnn.step_objective import StepObjective, log_dets
+from solvers.icnn.step_objective import StepObjective
 from solvers.icnn.units import Frame
 from solvers.networks.convex_derivatives import Folded, Tape, derivatives
 from solvers.networks.convex_network import Architecture, Weights
@@ -128,11 +129,11 @@ class OutputObjective:
             return float("inf")
         energy = own.potential.value(place)
         if own.internal is not None:
-            energy = energy + own.internal.energy(nodes.log_density - log_dets(factor))
+            energy = energy + own.internal.energy(nodes.log_density - own.log_dets(factor))
         if own.interaction is not None:
             others = own.interaction.mean_value(place, place, nodes.masses, own=True)
             energy = energy + 0.5 * (1 - nodes.masses) * others
-        values = (mapped - x).square().sum(1) / (2 * own.step_size) + energy / own.implicitness
+        values = own.distances(mapped - x) + energy / own.implicitness
         total = float((nodes.masses * values).sum())
         return total if total == total else float("inf")
 
@@ -151,7 +152,7 @@ class OutputObjective:
         slope = own.potential_gradient(place)
         if own.interaction is not None:
             slope = slope + own.interaction.mean_gradient(place, place, nodes.masses)
-        return (mapped - nodes.points) / own.step_size + slope, hessian
+        return own.weighted((mapped - nodes.points) / own.step_size + slope), hessian
 
     def standard_errors(self, w: torch.Tensor) -> torch.Tensor:
         """Return those of the derivatives in the f_j at w, (W,), were the nodes independent draws."""
@@ -176,7 +177,8 @@ class OutputObjective:
         gradient = torch.einsum("n,nd,ndk->k", masses, along[block], first)
         curvature = gradient.new_zeros(len(gradient), len(gradient))
         if curved:
-            rows = (first * (masses / own.step_size).sqrt()[:, None, None]).flatten(0, 1)
+            moved = first if own.weight is None else torch.einsum("ij,njk->nik", own.weight.root, first)
+            rows = (moved * (masses / own.step_size).sqrt()[:, None, None]).flatten(0, 1)
             curvature = rows.T @ rows
         if own.internal is None:
             return gradient, curvature
@@ -187,7 +189,7 @@ class OutputObjective:
         # L⁻¹ B L⁻ᵀ of every B.
         inner = torch.einsum("nij,njlk,nml->nimk", root, second, root)
         traces = inner.diagonal(dim1=1, dim2=2).sum(2)
-        pressure = own.pressure(nodes.log_density[block] - log_dets(factor))
+        pressure = own.pressure(nodes.log_density[block] - own.log_dets(factor))
         gradient = gradient - (masses * pressure) @ traces
         if curved:
             rows = (inner * (theta * masses * pressure).sqrt()[:, None, None, None]).flatten(0, 2)
@@ -208,7 +210,7 @@ class OutputObjective:
         if own.internal is not None:
             _, matrix = own.intermediate(x, mapped=x, hessian=hessian[block])
             factor, _ = torch.linalg.cholesky_ex(matrix)
-            pressure = own.pressure(nodes.log_density[block] - log_dets(factor))
+            pressure = own.pressure(nodes.log_density[block] - own.log_dets(factor))
             parts = parts - pressure[:, None] * torch.einsum("nij,nijk->nk", torch.cholesky_inverse(factor), second)
         return parts
 

@@ -96,8 +96,8 @@ def gradients_at_once(batch: Batch) -> torch.Tensor:
     mapped, hessian, tape = derivatives(folded, batch.points)
     fields = None
     if batch.interacting:
-        places = batch.objectives[0].intermediate_places(batch.points, mapped)
-        fields = torch.stack([own.field(at) for own, at in zip(batch.objectives, places, strict=True)])
+        pairs = zip(batch.objectives, batch.points, mapped, strict=True)
+        fields = torch.stack([own.field(own.intermediate_places(x, y)) for own, x, y in pairs])
     bars = derivatives_of(batch.objectives, batch.points, mapped, hessian, batch.carried, fields)
     slope = batch.points.new_zeros(folded.size)
     pullback(folded, tape, *bars, folded.like(slope))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from problems.devices import DTYPES
 from problems.validation import require_choice, require_counts, require_number, require_positive
+from solvers.adaptive_steps import require_steps
 from solvers.icnn.descent import Schedule
 from solvers.icnn.step_objective import StepScheme
 from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature import PRECONDITIONERS
 
-IMPLICITNESS = {1: 1.0, 2: 0.5}
+SECOND_ORDER = ("fitted", "midpoint")
 STARTS = ("previous", "affine")
 
 
@@ -26,7 +27,7 @@ class ICNNSettings:
     """
 
     name: ClassVar[str]
-    step_size: float = 0.05
+    step_size: float | Literal["auto"] = 0.05
     order: int = 1
     iterations: int = 500
     batch_size: int = 1024
@@ -40,13 +41,15 @@ class ICNNSettings:
     pool_size: int = 32_768
     minibatch: int | None = None
     start: str = "previous"
+    second_order: str = "fitted"
+    symkl_tolerance: float = 1e-3
     output_solve: bool | None = None
     preconditioner: str = "identity"
     dtype: str = "float32"
     cuda_graph: bool = True
 
     def __post_init__(self) -> None:
-        require_positive(self.name, step_size=self.step_size, learning_rate=self.learning_rate)
+        require_positive(self.name, learning_rate=self.learning_rate)
         require_number(self.name, at_least=1, sharpness=self.sharpness)
         require_number(self.name, at_least=0, tolerance=self.tolerance, shrinkage=self.shrinkage)
         require_counts(
@@ -60,21 +63,23 @@ class ICNNSettings:
         )
         if self.minibatch is not None:
             require_counts(self.name, minibatch=self.minibatch)
-        require_choice(self.name, "order", self.order, tuple(IMPLICITNESS))
+        require_choice(self.name, "order", self.order, (1, 2))
+        require_choice(self.name, "second_order", self.second_order, SECOND_ORDER)
         require_choice(self.name, "start", self.start, STARTS)
         require_choice(self.name, "preconditioner", self.preconditioner, PRECONDITIONERS)
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
         require_choice(self.name, "cuda_graph", self.cuda_graph, (False, True))
         require_choice(self.name, "output_solve", self.output_solve, (None, False, True))
+        require_steps(self, "symkl_tolerance")
         if self.batch_size > self.pool_size:
             raise ValueError(
                 f"{self.name}: batch_size must be at most pool_size {self.pool_size}, got {self.batch_size}"
             )
 
-    @property
-    def scheme(self) -> StepScheme:
-        """The scheme of a step in time."""
-        return StepScheme(self.step_size, IMPLICITNESS[self.order], self.start == "affine")
+    def scheme_of(self, step_size: float, order: int) -> StepScheme:
+        """Return the scheme of a step in time, of a size and an order."""
+        midpoint, fitted = (order == 2 and self.second_order == each for each in ("midpoint", "fitted"))
+        return StepScheme(step_size, 0.5 if midpoint else 1.0, self.start == "affine", fitted)
 
     @property
     def schedule(self) -> Schedule:

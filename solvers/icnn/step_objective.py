@@ -6,7 +6,8 @@ With θ = 1 for the scheme of order one and θ = ½ for that of order two, the s
     x_θ = (1-θ)x + θT(x),    M_θ = (1-θ)I + θ∇T(x),    log ρ_θ = log ρ_k(x) - log det M_θ.
 
 θ = 1 is the JKO step written in its optimal map (Mokrov et al., NeurIPS 2021; Benamou, Carlier, Mérigot, Oudet, Numer.
-Math. 134, 2016); θ = ½ is its implicit midpoint rule. Since U/ρ as a function of log ρ has the derivative P/ρ, P the
+Math. 134, 2016); θ = ½ is its implicit midpoint rule. The exponentially fitted step has a matrix Θ in the place of θ
+(``solvers.icnn.fitted_weight``). Since U/ρ as a function of log ρ has the derivative P/ρ, P the
 pressure, the objective's derivatives in T and ∇T are in both
 
     T̄ = (T(x)-x)/h + ∇V(x_θ) + E_y ∇W(x_θ - y_θ),    H̄ = -(P/ρ)(ρ_θ) M_θ⁻¹,
@@ -26,31 +27,36 @@ import torch
 from problems.energies import Entropy, InternalEnergy
 from problems.interactions import Interaction
 from problems.potentials import Potential
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.pairs import field, mean_values
 
 
 @dataclass(frozen=True)
 class StepScheme:
-    """A step scheme says how a step is taken: h, θ, and whether training starts at the best affine map or the last."""
+    """A step scheme says how a step is taken: h, θ, and whether training starts at the best affine map or the last.
+
+    A ``fitted`` step has a weight Θ of its own, found anew in every step, in the place of θ.
+    """
 
     step_size: float
     implicitness: float
     affine_start: bool
-
-    def objective(self, potential: Potential, internal: InternalEnergy | None) -> StepObjective:
-        """Return the objective of a step in ``potential`` with the given internal energy and no interaction."""
-        return StepObjective(potential, internal, self.step_size, self.implicitness)
+    fitted: bool = False
 
 
 @dataclass(frozen=True)
 class StepObjective:
-    """The objective of one JKO step; ``internal`` is U, ``implicitness`` θ and ``interaction`` W."""
+    """The objective of one JKO step; ``internal`` is U, ``implicitness`` θ and ``interaction`` W.
+
+    With a ``weight`` Θ the step is a fitted one, and ``implicitness`` is 1.
+    """
 
     potential: Potential
     internal: InternalEnergy | None
     step_size: float
     implicitness: float
     interaction: Interaction | None = None
+    weight: FittedWeight | None = None
 
     @property
     def carries(self) -> bool:
@@ -88,7 +94,7 @@ class StepObjective:
         if indefinite:
             return f"∇T is not positive definite at {indefinite} of {len(x)} points"
         if log_density is not None:
-            bad = int((~torch.isfinite(self.pressure(log_density - log_dets(factor)))).sum())
+            bad = int((~torch.isfinite(self.pressure(log_density - self.log_dets(factor)))).sum())
             if bad:
                 return f"the pressure of the internal energy is not finite at {bad} of {len(x)} points"
         return "the gradient of the objective is not finite"
@@ -103,7 +109,7 @@ class StepObjective:
         """
         place, matrix = self.intermediate(x, mapped, hessian)
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        log_det = torch.where(failed == 0, log_dets(factor), torch.nan)
+        log_det = torch.where(failed == 0, self.log_dets(factor), torch.nan)
         energy = self.potential.value(place) - self.potential.value(x)
         if isinstance(self.internal, Entropy):
             energy = energy - log_det / self.internal.inverse_temperature
@@ -112,13 +118,31 @@ class StepObjective:
             energy = energy + self.internal.energy(log_density - log_det) - self.internal.energy(log_density)
         if self.interaction is not None:
             energy = energy + 0.5 * (mean_values(self.interaction, place) - mean_values(self.interaction, x))
-        values: torch.Tensor = (mapped - x).square().sum(1) / (2 * self.step_size) + energy / self.implicitness
+        values: torch.Tensor = self.distances(mapped - x) + energy / self.implicitness
         return values
+
+    def distances(self, moved: torch.Tensor) -> torch.Tensor:
+        """Return the part of the objective that is the distance, of points that T has ``moved`` (n, D), shape (n,)."""
+        square = moved.square() if self.weight is None else moved * self.weight.applied(moved)
+        return square.sum(1) / (2 * self.step_size)
+
+    def weighted(self, along: torch.Tensor) -> torch.Tensor:
+        """Return T̄ (n, D) given (T(x)-x)/h + ∇V(x_θ) + E_y ∇W(x_θ - y_θ) = ``along`` (n, D)."""
+        return along if self.weight is None else self.weight.applied(along)
+
+    def log_dets(self, factor: torch.Tensor) -> torch.Tensor:
+        """Return log det M from the Cholesky factors (n, D, D) of what ``intermediate`` gives for M, shape (n,)."""
+        return log_dets(factor) if self.weight is None else log_dets(factor) + self.weight.log_det.to(factor)
 
     def intermediate(
         self, x: torch.Tensor, mapped: torch.Tensor, hessian: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return x_θ and M_θ at ``x`` (…, D) for T(x) = ``mapped`` and ∇T(x) = ``hessian`` (…, D, D)."""
+        """Return x_θ and M_θ at ``x`` (…, D) for T(x) = ``mapped`` and ∇T(x) = ``hessian`` (…, D, D).
+
+        Of a fitted step it is Θ⁻¹ M_Θ = Θ⁻¹ - I + ∇T, which is symmetric: its inverse is what H̄ has.
+        """
+        if self.weight is not None:
+            return self.intermediate_places(x, mapped), hessian + self.weight.excess.to(hessian)
         if self.implicitness == 1:
             return mapped, hessian
         matrix = self.implicitness * hessian
@@ -127,6 +151,8 @@ class StepObjective:
 
     def intermediate_places(self, x: torch.Tensor, mapped: torch.Tensor) -> torch.Tensor:
         """Return x_θ at ``x`` (…, D) for T(x) = ``mapped`` (…, D)."""
+        if self.weight is not None:
+            return x + self.weight.applied(mapped - x)
         return mapped if self.implicitness == 1 else torch.lerp(x, mapped, self.implicitness)
 
 
@@ -149,14 +175,18 @@ def derivatives_of(
     log_density: torch.Tensor | None = None,
     fields: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return T̄ (S, n, D) and H̄ (S, n, D, D) of S objectives of one θ, each at its own ``x`` (S, n, D).
+    """Return T̄ (S, n, D) and H̄ (S, n, D, D) of S objectives of one θ, or Θ each, at their own ``x`` (S, n, D).
 
     ``mapped`` is T(x) and ``hessian`` ∇T(x); ``log_density`` log ρ_k (S, n) where an objective carries it, ``fields``
     (S, n, D) the gradients of the interactions where there are any. T̄ is NaN where ∇T is not positive definite, and
     not finite where ∇V is not. Potentials are asked one by one, all else is done at once.
     """
-    scheme = objectives[0]
-    place, matrix = scheme.intermediate(x, mapped, hessian)
+    scheme, weights = objectives[0], [own.weight for own in objectives if own.weight is not None]
+    if weights:
+        pairs = [own.intermediate(*at) for own, *at in zip(objectives, x, mapped, hessian, strict=True)]
+        place, matrix = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    else:
+        place, matrix = scheme.intermediate(x, mapped, hessian)
     slope = torch.stack([own.potential_gradient(at) for own, at in zip(objectives, place, strict=True)])
     if fields is not None:
         slope = slope + fields
@@ -166,6 +196,8 @@ def derivatives_of(
         along = moved / steps[0] + slope
     else:
         along = torch.stack([part / step for part, step in zip(moved, steps, strict=True)]).add_(slope)
+    if weights:
+        along = torch.stack([own.applied(part) for own, part in zip(weights, along, strict=True)])
     if all(own.internal is None for own in objectives):
         return along, torch.zeros_like(hessian)
     factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
@@ -181,6 +213,8 @@ def derivatives_of(
             part.div_(-beta)
         return mapped_bar, hessian_bar
     reached = -log_dets(factor).view(x.shape[:2])
+    if weights:
+        reached = reached - torch.stack([own.log_det for own in weights]).to(reached)[:, None]
     if log_density is not None:
         reached = reached + log_density
     for part, own, at in zip(hessian_bar, objectives, reached, strict=True):

@@ -85,6 +85,33 @@ def test_the_affine_start_of_a_barenblatt_step_is_the_step(dim, order):
         torch.testing.assert_close(answer.log_prob(y).exp(), exact.log_prob(y).exp(), rtol=0, atol=1e-3 * peak(exact))
 
 
+@pytest.mark.parametrize("output_solve", [False, True])
+def test_a_fitted_step_of_a_cap_is_that_of_its_radius_and_its_mean(output_solve):
+    """The radius goes to r, r(1 + θhκ) - R = θh k r^-(D+1), and on to R + (r - R)/θ, θ fitted to hκ; κ of V and W."""
+    initial, step, well, attraction = cap(2), 0.05, 12.0, 8.0
+    problem = flow_of(
+        initial,
+        PowerEntropy(2.0),
+        potential=Quadratic(well * torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)),
+        interaction=QuadraticInteraction(2, attraction),
+        times=(step,),
+    )
+    solver = replace(AFFINE, step_size=step, order=2, output_solve=output_solve)
+    (answer,) = solved(solver, problem).estimates
+    start, rate = initial.support_radius, well + attraction
+    share = 1 / (1 - math.exp(-step * rate)) - 1 / (step * rate)
+    low, high = start / 8, 8 * start
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        above = middle * (1 + share * step * rate) - start > share * step * 4 / math.pi * 2 * middle**-3
+        low, high = (low, middle) if above else (middle, high)
+    after = start + (low - start) / share
+    x = initial.sample(100, generator(1))
+    # The mean feels no attraction, but its weight is that of all.
+    mean = initial.mean * (1 - step * well / (1 + share * step * well))
+    torch.testing.assert_close(answer.push(x), mean + after / start * (x - initial.mean), rtol=0, atol=2e-4)
+
+
 def test_the_affine_start_meets_a_well_an_attraction_and_a_tilt():
     """All of ∇F is affine on a cap, and so is the step: R'(1 + aκ) - R = a k R'^-(D+1), with the sum κ of both."""
     initial, step = cap(2), 0.05

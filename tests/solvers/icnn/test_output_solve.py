@@ -13,6 +13,7 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.potentials import Flat, Potential
 from problems.problem import Problem
 from seeding import generator
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.icnn.lagrangian_nodes import lagrangian_nodes
 from solvers.icnn.output_objective import Nodes, OutputObjective
@@ -55,14 +56,16 @@ def problem_of(law, energy, potential=None, times=(0.001,)) -> Problem:
     return Problem(GradientFlow(law, FreeEnergy(potential or Flat(law.dim), energy), times), (), None, "not needed")
 
 
-def on_draws(dim: int, depth: int, run, theta: float = 1.0) -> OutputObjective:
+def on_draws(dim: int, depth: int, run, theta: float = 1.0, fitted: bool = False) -> OutputObjective:
     """Return the objective of a step of 300 draws of N(0, I), for random hidden units."""
+    rates = torch.linspace(-5, 20, dim, dtype=torch.float64)
+    weight = FittedWeight.of(rates.diag() + 2, 0.1, torch.device("cpu")) if fitted else None
     architecture = Architecture(dim, 6, depth, 2)
     weights = architecture.identity(1.0, generator(3))
     x = torch.randn(300, dim, dtype=torch.float64, generator=generator(4))
     masses = torch.rand(300, dtype=torch.float64, generator=generator(5))
     log_density = -0.5 * x.square().sum(1) - dim / 2 * math.log(2 * math.pi)
-    objective = StepObjective(Quartic(dim, -0.1), PowerEntropy(2.0, 3.0), 0.1, theta)
+    objective = StepObjective(Quartic(dim, -0.1), PowerEntropy(2.0, 3.0), 0.1, theta, None, weight)
     return OutputObjective(objective, Nodes(x, log_density, masses / masses.sum()), fold(weights), architecture, run)
 
 
@@ -72,9 +75,9 @@ def start_of(problem: OutputObjective) -> torch.Tensor:
 
 
 def test_gradient_and_curvature_are_those_of_the_value():
-    for dim, depth, theta in ((1, 2, 1.0), (2, 3, 1.0), (2, 2, 0.5), (3, 1, 1.0)):
+    for dim, depth, theta, fitted in ((1, 2, 1.0, 0), (2, 3, 1.0, 0), (2, 2, 0.5, 0), (3, 1, 1.0, 0), (2, 2, 1.0, 1)):
         with workers() as run:
-            problem = on_draws(dim, depth, run, theta)
+            problem = on_draws(dim, depth, run, theta, bool(fitted))
             flat = replace(problem, objective=replace(problem.objective, potential=Flat(dim)))
             w = start_of(problem)
             gradient, _ = problem.derivatives(w)

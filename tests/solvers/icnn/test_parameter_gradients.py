@@ -8,6 +8,7 @@ from problems.flow import Entropy, PowerEntropy
 from problems.interactions import GaussianAttraction, LogarithmicInteraction, QuarticInteraction
 from problems.potentials import MixturePotential
 from seeding import generator
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.parameter_gradients import Batch, gradients_at_once, gradients_in_blocks
 from solvers.icnn.step_objective import StepObjective
 from solvers.networks.convex_network import Architecture
@@ -29,7 +30,10 @@ def test_all_networks_at_once_have_the_derivatives_of_blocks(mixture):
     torch.testing.assert_close(at_once, in_blocks, rtol=1e-10, atol=1e-9)
 
 
-def test_networks_of_any_energies_at_once_have_the_derivatives_of_blocks_and_of_automatic_differentiation(mixture):
+@pytest.mark.parametrize("fitted", [False, True])
+def test_networks_of_any_energies_at_once_have_the_derivatives_of_blocks_and_of_automatic_differentiation(
+    mixture, fitted
+):
     architecture, potential = Architecture(2, 6, 3, 2), MixturePotential(mixture)
     energies = [
         (PowerEntropy(2.0, 0.2), LogarithmicInteraction(2)),
@@ -37,7 +41,12 @@ def test_networks_of_any_energies_at_once_have_the_derivatives_of_blocks_and_of_
         (None, GaussianAttraction(2)),
         (PowerEntropy(0.7), None),
     ]
-    objectives = [StepObjective(potential, internal, 0.1, 0.5, interaction) for internal, interaction in energies]
+    curvature = torch.tensor([[3.0, 1.0], [1.0, -2.0]], dtype=torch.float64)
+    weight = FittedWeight.of(curvature, 0.1, torch.device("cpu")) if fitted else None
+    objectives = [
+        StepObjective(potential, internal, 0.1, 1.0 if fitted else 0.5, interaction, weight)
+        for internal, interaction in energies
+    ]
     parameters = 0.5 * torch.randn(len(energies) * architecture.size, dtype=torch.float64, generator=generator(30))
     weights = architecture.weights(parameters)
     weights.project()

@@ -5,10 +5,13 @@ from problems.flow import Entropy, PowerEntropy
 from problems.interactions import GaussianAttraction, LogarithmicInteraction, QuadraticInteraction, QuarticInteraction
 from problems.potentials import MixturePotential
 from seeding import generator
+from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.pairs import GROUP, field, mean_values
 from solvers.icnn.step_objective import StepObjective, derivatives_of
 
 INTERNAL = [Entropy(2.0), PowerEntropy(2.0, 0.3), PowerEntropy(3.5), PowerEntropy(0.8), None]
+# Of a curvature that has both signs: the shares of a step of 0.1 are .83 and .32.
+WEIGHT = FittedWeight.of(torch.tensor([[25.0, 40.0], [40.0, 10.0]], dtype=torch.float64), 0.1, torch.device("cpu"))
 INTERACTIONS = [None, QuadraticInteraction(2, 0.7), QuarticInteraction(2)]
 
 
@@ -23,9 +26,9 @@ def maps(points: int) -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("interaction", INTERACTIONS, ids=repr)
 @pytest.mark.parametrize("internal", INTERNAL, ids=repr)
-@pytest.mark.parametrize("implicitness", [1.0, 0.5])
-def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitness, internal, interaction):
-    objective = StepObjective(MixturePotential(mixture, 2.0), internal, 0.1, implicitness, interaction)
+@pytest.mark.parametrize(("implicitness", "weight"), [(1.0, None), (0.5, None), (1.0, WEIGHT)])
+def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitness, weight, internal, interaction):
+    objective = StepObjective(MixturePotential(mixture, 2.0), internal, 0.1, implicitness, interaction, weight)
     x, mapped, hessian, density = maps(6)
     values = objective.values(x, mapped, hessian, density)
     reference = torch.autograd.grad(values.sum(), (mapped, hessian), materialize_grads=True)
@@ -37,9 +40,14 @@ def test_derivatives_of_the_objective_are_those_of_its_values(mixture, implicitn
         torch.testing.assert_close(derivative[0], expected, rtol=1e-10, atol=1e-10)
 
 
-def test_objectives_of_several_energies_and_steps_go_together(mixture):
+@pytest.mark.parametrize("fitted", [False, True])
+def test_objectives_of_several_energies_and_steps_go_together(mixture, fitted):
+    curvature = torch.tensor([[3.0, 1.0], [1.0, -2.0]], dtype=torch.float64)
+    weights = [FittedWeight.of(place * curvature, 0.1, torch.device("cpu")) for place in range(len(INTERNAL))]
     objectives = [
-        StepObjective(MixturePotential(mixture, 2.0), internal, 0.1 * (1 + place), 0.5)
+        StepObjective(MixturePotential(mixture, 2.0), internal, 0.1 * (1 + place), 1.0, None, weights[place])
+        if fitted
+        else StepObjective(MixturePotential(mixture, 2.0), internal, 0.1 * (1 + place), 0.5)
         for place, internal in enumerate(INTERNAL)
     ]
     x, mapped, hessian, density = (part.detach().expand(len(INTERNAL), *part.shape) for part in maps(6))
@@ -51,12 +59,26 @@ def test_objectives_of_several_energies_and_steps_go_together(mixture):
 
 
 @pytest.mark.parametrize("internal", INTERNAL, ids=repr)
-@pytest.mark.parametrize("implicitness", [1.0, 0.5])
-def test_the_identity_gains_nothing(mixture, implicitness, internal):
-    objective = StepObjective(MixturePotential(mixture), internal, 0.1, implicitness, QuarticInteraction(2))
+@pytest.mark.parametrize(("implicitness", "weight"), [(1.0, None), (0.5, None), (1.0, WEIGHT)])
+def test_the_identity_gains_nothing(mixture, implicitness, weight, internal):
+    objective = StepObjective(MixturePotential(mixture), internal, 0.1, implicitness, QuarticInteraction(2), weight)
     x, _, _, density = maps(6)
     gains = objective.values(x, x, torch.eye(2, dtype=torch.float64).repeat(6, 1, 1), density)
-    torch.testing.assert_close(gains, torch.zeros_like(gains), rtol=0, atol=1e-14)
+    # With a weight the determinant is 1 to rounding, which a density of 30 to the power 2.5 makes more of.
+    torch.testing.assert_close(gains, torch.zeros_like(gains), rtol=0, atol=1e-14 if weight is None else 1e-12)
+
+
+@pytest.mark.parametrize("internal", INTERNAL, ids=repr)
+def test_a_weight_of_one_half_is_the_midpoint(mixture, internal):
+    """But for the unit of energy: the objective of the midpoint is twice that of a fitted step."""
+    half = FittedWeight.of(torch.zeros(2, 2, dtype=torch.float64), 0.1, torch.device("cpu"))
+    x, mapped, hessian, density = (part.detach() for part in maps(6))
+    midpoint, fitted = (
+        StepObjective(MixturePotential(mixture), internal, 0.1, implicitness, QuarticInteraction(2), weight)
+        for implicitness, weight in ((0.5, None), (1.0, half))
+    )
+    expected = 0.5 * midpoint.values(x, mapped, hessian, density)
+    torch.testing.assert_close(fitted.values(x, mapped, hessian, density), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("exponent", [1.5, 3.0])
