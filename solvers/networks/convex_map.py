@@ -1,19 +1,23 @@
 """The gradient of a convex network as an invertible map, and its inverse by damped Newton.
 
 T = ∇ψ with ψ strongly convex is one to one, and T⁻¹(y) is the minimiser of ψ(x) - x·y, the point where the convex
-conjugate of ψ at y is attained. Newton's method (``solvers.networks.inversion``) has the exact Hessian.
+conjugate of ψ at y is attained. Newton's method (``solvers.networks.inversion``) has the exact Hessian; the few points
+that it does not find in curved valleys are found by trust regions (Conn, Gould, Toint, Trust-Region Methods, 2000).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 
 from solvers.maps import InvertibleMap
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient
-from solvers.networks.convex_network import Weights
+from solvers.networks.convex_network import Weights, potential
 from solvers.networks.inversion import RESIDUAL, Linearised, inverted
 from solvers.solver import Diverged
 from solvers.threads import workers
@@ -49,14 +53,42 @@ class ConvexMap(InvertibleMap):
         return torch.cat([mapped for mapped, _ in parts]), torch.cat([log_det for _, log_det in parts])
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        folded = fold(self.weights)
         with workers() as run:
-            parts = run(partial(_inverse, fold(self.weights)), self._blocks(y))
-        failed = sum(failures for _, _, failures in parts)
+            parts = run(partial(_inverse, folded), self._blocks(y))
+        x, log_det = torch.cat([x for x, _ in parts]), torch.cat([log_det for _, log_det in parts])
+        left = (torch.isnan(log_det) & torch.isfinite(y).all(1)).nonzero()[:, 0]
+        if len(left):
+            target = y[left].detach().double()
+            x[left], log_det[left] = _inverse(folded, target, lambda _: self._minima(folded, target))
+        failed = int(torch.isnan(log_det).sum())
         if failed:
             raise Diverged(
                 f"the inverse map was not found at {failed} of {len(y)} points (residual above {RESIDUAL:g})"
             )
-        return torch.cat([x for x, _, _ in parts]), torch.cat([log_det for _, log_det, _ in parts])
+        return x, log_det
+
+    def _minima(self, folded: Folded, y: torch.Tensor) -> torch.Tensor:
+        """Return about where ψ(x) - y·x is least for points ``y`` (n, D), by trust regions one after the other.
+
+        In long curved valleys the residual does not fall along Newton's directions for many short steps; this does.
+        """
+
+        def least(target: np.ndarray) -> np.ndarray:
+            def value(x: np.ndarray) -> float:
+                return float(potential(self.weights, torch.from_numpy(x)[None, None])) - float(target @ x)
+
+            def slope(x: np.ndarray) -> np.ndarray:
+                return np.asarray(gradient(folded, torch.from_numpy(x)[None, None])[0, 0].numpy() - target)
+
+            def curvature(x: np.ndarray) -> np.ndarray:
+                return np.asarray(derivatives(folded, torch.from_numpy(x)[None, None])[1][0, 0].numpy())
+
+            found = minimize(value, target, jac=slope, hess=curvature, method="trust-exact", tol=RESIDUAL)
+            return np.asarray(found.x)
+
+        with workers():
+            return torch.from_numpy(np.stack([least(each) for each in y.numpy()]))
 
     def _blocks(self, points: torch.Tensor) -> tuple[torch.Tensor, ...]:
         size = BLOCK_ENTRIES // (self.dim * self.weights.output.shape[1])
@@ -73,8 +105,10 @@ def _forward(folded: Folded, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return mapped[0], _log_det(torch.linalg.cholesky(hessian[0]))
 
 
-def _inverse(folded: Folded, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Return T⁻¹(y), log det ∇T there, and the number of points that were not found."""
+def _inverse(
+    folded: Folded, y: torch.Tensor, guess: Callable[[torch.Tensor], torch.Tensor] = lambda target: target
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return T⁻¹(y) and log det ∇T there, NaN for points that were not found from ``guess``."""
 
     def linearised(x: torch.Tensor) -> Linearised:
         mapped, hessian, _ = derivatives(folded, x[None])
@@ -85,8 +119,7 @@ def _inverse(folded: Folded, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
             lambda chosen: _log_det(factor[chosen]),
         )
 
-    found, log_dets = inverted(y, lambda target: target, linearised, MAX_ITERATIONS)
-    return found, log_dets, int(torch.isnan(log_dets).sum())
+    return inverted(y, guess, linearised, MAX_ITERATIONS)
 
 
 def _log_det(factor: torch.Tensor) -> torch.Tensor:
