@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ class AtAnObservation(NonlinearFiltering):
     """The shipped suite's times, of which the first is that of an observation."""
 
     name: ClassVar[str] = "at-an-observation"
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     times: tuple[float, ...] = (4.5, 5.0)
 
 
