@@ -76,6 +76,14 @@ def test_a_flow_that_leaves_every_box_is_said_with_its_step(order):
         ICNNJKO(step_size=0.1, order=order, **SMALL).solve(problem, generator(), CPU)
 
 
+def test_a_flow_that_leaves_every_box_has_no_step_that_is_short_enough():
+    """Chosen steps come nearer and nearer to when the law leaves, and end there."""
+    with pytest.raises(Diverged, match=r"no step from t = 0\.0\d+ is within the tolerance"):
+        ICNNJKO(step_size="auto", **SMALL).solve(
+            flow_in(Hill(), torch.eye(2, dtype=torch.float64), 1.0), generator(), CPU
+        )
+
+
 @pytest.mark.parametrize("settings", [{"order": 1}, {"order": 2}])
 def test_a_cloud_without_volume_is_refused_by_every_step(settings):
     problem = flow_in(Slope(), torch.diag(torch.tensor([1.0, 1e-30], dtype=torch.float64)), 0.1)
