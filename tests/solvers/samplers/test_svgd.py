@@ -286,7 +286,7 @@ def test_variance_collapses_in_many_dimensions():
         for dim, value in by_dimension.items():
             settings = {"particles": 500, "iterations": 400, "optimiser": "adam", "learning_rate": 0.1}
             solution = run(standard(dim, offset=1.0), kernel=kernel, **settings)
-            assert solution.diagnostics["direction_rms"] < 5e-3
+            assert solution.diagnostics["direction_rms"] < 1e-2
             variances.append(float(solution.estimates[-1].points.var(0, correction=0).mean()))
             assert variances[-1] == pytest.approx(value, abs=0.06 if dim == 2 else 0.03)
         assert all(later < earlier for earlier, later in pairwise(variances))
