@@ -29,7 +29,7 @@ MOST_ITERATIONS = 20
 SUFFICIENT = 1e-4
 SHORTEST = 2.0**-20
 # How far from the minimiser the particles may be left, by the model, in their own spread.
-DISTANCE = 1e-5
+DISTANCE = 1e-6
 # The residual of the best affine map, lengths in the spread of the particles, at which it is a minimiser as well if no
 # unit is worth its penalty.
 SETTLED = 1e-6

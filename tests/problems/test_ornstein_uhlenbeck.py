@@ -11,7 +11,7 @@ from false_alarms import sigmas
 from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, published_instance
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
-from seeding import generator
+from seeding import fixed_generator, generator
 
 CHECKS = Path(__file__).parents[2] / "../shared/published/instance_check.csv"
 
@@ -175,7 +175,9 @@ def test_random_instances_have_the_spectrum_asked_for(spectrum):
 
 @pytest.mark.parametrize("components", [1, 3])
 def test_random_initial_laws_do_not_commute_with_the_potential(components):
-    problem = random_problem(5, initial_components=components)
+    """Of one instance: of 1,200 covariances all but three have more than .05, and the least .03."""
+    family = OrnsteinUhlenbeck(instance="random", inverse_temperature=0.7, initial_components=components)
+    problem = family.build(5, 0, fixed_generator(0))
     precision = problem.flow.potential.precision
     initial = problem.flow.initial
     assert isinstance(initial, Gaussian if components == 1 else GaussianMixture)
@@ -183,7 +185,7 @@ def test_random_initial_laws_do_not_commute_with_the_potential(components):
     assert len(covariances) == components
     for covariance in covariances:
         commutator = precision @ covariance - covariance @ precision
-        assert float(commutator.norm()) > 1e-3 * float(precision.norm() * covariance.norm())  # .05 is usual
+        assert float(commutator.norm()) > 0.05 * float(precision.norm() * covariance.norm())
 
 
 @pytest.mark.parametrize("dim", [2, 16, 64])

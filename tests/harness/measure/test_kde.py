@@ -8,13 +8,14 @@ from scipy import stats
 from false_alarms import FALSE_ALARM, sigmas
 from harness.measure import kde
 from harness.measure.kde import KernelDensity, SingularPoints
-from seeding import generator
+from seeding import fixed_generator, generator
 
 
 def skewed(n, dim, seed):
     """Correlated, skewed points of unequal scales, away from the origin."""
     source = generator(seed)
-    mixing = torch.randn(dim, dim, generator=source, dtype=torch.float64) + 2 * torch.eye(dim)
+    # Not redrawn: how near it is to singular decides what rounding leaves, here and in SciPy.
+    mixing = torch.randn(dim, dim, generator=fixed_generator(seed), dtype=torch.float64) + 2 * torch.eye(dim)
     mixing = torch.logspace(-2, 2, dim, dtype=torch.float64)[:, None] * mixing
     white = torch.randn(n, dim, generator=source, dtype=torch.float64)
     return (white + 0.3 * white.square()) @ mixing.T + 50.0
@@ -49,7 +50,7 @@ def test_agrees_with_scipy(dim, weighted):
     ours = KernelDensity(points, log_weights if weighted else None)
     assert ours.bandwidth == pytest.approx(reference.factor, rel=1e-12)
     np.testing.assert_allclose(ours.kernel_cholesky @ ours.kernel_cholesky.T, reference.covariance, rtol=1e-10)
-    np.testing.assert_allclose(ours.log_prob(queries), reference.logpdf(queries.numpy().T), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(ours.log_prob(queries), reference.logpdf(queries.numpy().T), rtol=0, atol=1e-10)
 
 
 def test_right_at_every_distance():

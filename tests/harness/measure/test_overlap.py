@@ -119,7 +119,9 @@ def test_particles_are_judged_by_kernels_on_line_and_plane_only():
         particles = Particles(truth.sample(400, generator(1)))
         figure = measured(L1(), particles, truth, 500)
         assert figure.estimator == by
-        assert 0.02 < figure.value < 0.5
+        # On the line one set has .094 with a deviation of .024, over 60 of them.
+        sets = [Particles(truth.sample(400, generator(10 + each))) for each in range(10)]
+        assert 0.05 < np.mean([measured(L1(), each, truth, 500).value for each in sets]) < 0.5
         weighted = Particles(particles.points, torch.zeros(400, dtype=torch.float64))
         assert measured(L1(), weighted, truth, 500).value == pytest.approx(figure.value, abs=0.1)
     why = L1().unsuited(subject(Particles(ball(3).sample(50, generator(2))), ball(3)))

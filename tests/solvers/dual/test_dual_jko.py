@@ -79,9 +79,9 @@ def test_entropic_regularisation_converges_too():
         found = [solver.solve(problem, generator(seed), CPU).estimates[0] for seed in range(runs)]
         return np.exp(np.mean([math.log(symkl_to(exact, each, problem)) for each in found]))
 
-    errors = [error(0.3, 1), error(0.03, 9), error(0.003, 9)]
+    errors = [error(0.3, 1), error(0.03, 30), error(0.003, 30)]
     # Logarithms are -5.1, -8.6 and -11.1 with deviations of .04, .3 and 1.2 a run over 12 seeds, of draws at the last.
-    assert errors[0] > 4 * errors[1] > 6 * errors[2]
+    assert errors[0] > 4 * errors[1] > 16 * errors[2]
     assert errors[2] < 1e-3
 
 

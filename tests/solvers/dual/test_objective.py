@@ -57,9 +57,9 @@ def test_value_is_the_formula_and_gradient_its_finite_difference(regularisation)
             return objective(objective.values(coefficients))[0]
 
         for direction in normals(8, 20, seed=6).numpy():
-            step = 1e-5 * direction
-            difference = (value_at(at + step) - value_at(at - step)) / 2e-5
-            assert gradient @ direction == pytest.approx(difference, rel=1e-6, abs=1e-8)
+            step = 1e-4 * direction
+            near, far = (value_at(at + k * step) - value_at(at - k * step) for k in (1, 2))
+            assert gradient @ direction == pytest.approx((8 * near - far) / 12e-4, rel=1e-6)
 
 
 def test_gradient_does_not_miss_rows_that_are_left_out():
@@ -113,7 +113,7 @@ def test_exponential_is_continued_smoothly():
 def test_mass_is_conserved_at_the_minimum(regularisation):
     with workers() as run:
         objective = objective_of(run, regularisation)
-        optimum = objective.minimise(objective.start(objective.balanced), Stopping(1e-6, 2000))
-    assert optimum.stopped == "" or "RELATIVE REDUCTION OF F" in optimum.stopped  # rounding may end it first
+        optimum = objective.minimise(objective.start(objective.balanced), Stopping(1e-6, 2000, least_fall=0.0))
+    assert optimum.stopped == ""
     assert float(optimum.weights.mean()) == pytest.approx(1, abs=2e-6)
     assert float(optimum.weights.max()) < 3000

@@ -92,7 +92,7 @@ def test_gradient_and_curvature_are_those_of_the_value():
 
 
 def test_the_solve_ends_where_no_weight_gains():
-    """The derivatives by Q and m vanish, by f_j > 0 in proportion to f_j, and by f_j = 0 they are not below 0."""
+    """The derivatives by Q and m vanish, by f_j > 0 as well, and by f_j = 0 they are not below 0."""
     for dim in (1, 2):
         with workers() as run:
             problem = on_draws(dim, 2, run)
@@ -102,8 +102,7 @@ def test_the_solve_ends_where_no_weight_gains():
         outputs, slopes = found.w[:6], gradient[:6] + penalty
         assert found.gain > 0.01
         assert bool((outputs >= 0).all())
-        assert float((outputs * slopes).abs().sum()) < 1e-4
-        assert float(slopes[outputs > 0.01].abs().sum()) < 1e-3
+        assert float(slopes[outputs > 0].abs().sum()) < 1e-3
         assert float(slopes.min()) > -1e-4
         assert float(gradient[6:].norm()) < 1e-4
 

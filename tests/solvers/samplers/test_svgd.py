@@ -279,16 +279,17 @@ def test_published_adagrad_keeps_jittering():
 
 
 def test_variance_collapses_in_many_dimensions():
-    """The bias that the module states: the mean variance of 500 particles for N(0, I), to .03, in the plane to .06."""
+    """The bias that the module states: the mean variance of 500 particles for N(0, I), to 0.03."""
     stated = {"rbf": {2: 0.97, 10: 0.60, 50: 0.11}, "imq": {2: 0.99, 50: 0.78}}
     for kernel, by_dimension in stated.items():
         variances = []
         for dim, value in by_dimension.items():
-            settings = {"particles": 500, "iterations": 400, "optimiser": "adam", "learning_rate": 0.1}
+            settings = {"particles": 500, "optimiser": "adam", "learning_rate": 0.1}
+            settings["iterations"] = 800 if dim == 2 else 400  # in the plane the particles come to rest later
             solution = run(standard(dim, offset=1.0), kernel=kernel, **settings)
-            assert solution.diagnostics["direction_rms"] < 1e-2
+            assert solution.diagnostics["direction_rms"] < 5e-3
             variances.append(float(solution.estimates[-1].points.var(0, correction=0).mean()))
-            assert variances[-1] == pytest.approx(value, abs=0.06 if dim == 2 else 0.03)
+            assert variances[-1] == pytest.approx(value, abs=0.03)
         assert all(later < earlier for earlier, later in pairwise(variances))
     # The discrepancy tells: beyond that of exact draws.
     collapsed = run(standard(50), **settings).diagnostics
