@@ -83,19 +83,16 @@ def fitted_precision(estimate):
 def test_many_particles_approach_the_limit_at_the_root_of_their_number(repetitions):
     """Root mean square over runs; a quarter of the particles doubles it, within a factor of 1.45.
 
-    Errors have a kurtosis of 4, and the logarithm of the ratio a deviation of 1.2 over the root of the number of runs: the
-    short form has the same draws always, in the long one five deviations are a factor of 1.35.
+    Errors have a kurtosis of 4, and the logarithm of the ratio a deviation of 1.2 over the root of the number of runs:
+    the short form has the same draws always, in the long one five deviations are a factor of 1.35.
     """
     problem = relaxing(times=(0.1,))
     limit, draws = precision_of_many(4.0, 0.1, 0.01, 0.05), fixed_generator if repetitions == 32 else generator
 
     def error(count):
-        found = [
-            fitted_precision(
-                ProximalRecursion(particles=count, step_size=0.01).solve(problem, draws(seed), CPU).estimates[0]
-            )
-            for seed in range(repetitions)
-        ]
+        solver = ProximalRecursion(particles=count, step_size=0.01)
+        runs = (solver.solve(problem, draws(seed), CPU) for seed in range(repetitions))
+        found = [fitted_precision(each.estimates[0]) for each in runs]
         return math.sqrt(np.mean((np.array(found) - limit) ** 2))
 
     few, many = error(200), error(800)
