@@ -58,7 +58,7 @@ class Pushforward(DensityEstimate):
     ``maps`` are T_1, …, T_K. Results are float64.
     """
 
-    base: Density
+    base: Density | DensityEstimate
     maps: tuple[InvertibleMap, ...]
 
     @property

@@ -47,26 +47,35 @@ def raised(function: FunctionType) -> set[str]:
     return found
 
 
-def public(package: str) -> Iterator[tuple[str, str | None, set[str]]]:
-    """Yield the name, docstring and raised exceptions of every public function, class and method of a package."""
+def defined(package: str) -> Iterator[tuple[str, object, type | None, str]]:
+    """Yield the name of every public function, class and method that a package defines, itself, its class and file."""
     root = importlib.import_module(package)
     for module in pkgutil.walk_packages(root.__path__, f"{package}."):
         held = importlib.import_module(module.name)
+        assert held.__file__ is not None
         for name, value in vars(held).items():
             if name.startswith("_") or getattr(value, "__module__", None) != module.name:
                 continue
-            if isinstance(value, FunctionType):
-                yield f"{module.name}.{name}", value.__doc__, raised(value)
-            if not isinstance(value, type):
-                continue
-            checks = vars(value).get("__post_init__", vars(value).get("__init__"))
-            if isinstance(checks, FunctionType) and checks.__code__.co_filename == held.__file__:
-                yield f"{module.name}.{name}", value.__doc__, raised(checks)
-            for own, member in vars(value).items():
+            yield f"{module.name}.{name}", value, None, held.__file__
+            for own, member in vars(value).items() if isinstance(value, type) else ():
                 method = body(member)
                 if method is not None and method.__code__.co_filename == held.__file__ and not own.startswith("_"):
-                    # What overrides a method may leave what it says to that one.
-                    yield f"{module.name}.{name}.{own}", inspect.getdoc(getattr(value, own)), raised(method)
+                    yield f"{module.name}.{name}.{own}", method, value, held.__file__
+
+
+def public(package: str) -> Iterator[tuple[str, str | None, set[str]]]:
+    """Yield the name, docstring and raised exceptions of every public function, class and method of a package."""
+    for name, value, owner, file in defined(package):
+        if owner is not None:
+            # What overrides a method may leave what it says to that one.
+            assert isinstance(value, FunctionType)
+            yield name, inspect.getdoc(getattr(owner, name.rpartition(".")[2])), raised(value)
+        elif isinstance(value, FunctionType):
+            yield name, value.__doc__, raised(value)
+        elif isinstance(value, type):
+            checks = vars(value).get("__post_init__", vars(value).get("__init__"))
+            if isinstance(checks, FunctionType) and checks.__code__.co_filename == file:
+                yield name, value.__doc__, raised(checks)
 
 
 def body(member: object) -> FunctionType | None:
@@ -93,22 +102,10 @@ def about_arrays(package: str) -> Iterator[tuple[str, str]]:
 
     What overrides a method may leave the shapes to that one.
     """
-    root = importlib.import_module(package)
-    for module in pkgutil.walk_packages(root.__path__, f"{package}."):
-        held = importlib.import_module(module.name)
-        for name, value in vars(held).items():
-            if name.startswith("_") or getattr(value, "__module__", None) != module.name:
-                continue
-            if isinstance(value, FunctionType) and takes_or_returns_arrays(value):
-                yield f"{module.name}.{name}", value.__doc__ or ""
-            if not isinstance(value, type):
-                continue
-            for own, member in vars(value).items():
-                method = body(member)
-                overrides = any(own in vars(base) for base in value.__mro__[1:])
-                known = method is not None and method.__code__.co_filename == held.__file__
-                if method and known and not own.startswith("_") and not overrides and takes_or_returns_arrays(method):
-                    yield f"{module.name}.{name}.{own}", method.__doc__ or ""
+    for name, value, owner, _ in defined(package):
+        overrides = owner is not None and any(name.rpartition(".")[2] in vars(base) for base in owner.__mro__[1:])
+        if isinstance(value, FunctionType) and not overrides and takes_or_returns_arrays(value):
+            yield name, value.__doc__ or ""
 
 
 @pytest.mark.parametrize("package", ["problems", "solvers", "harness.measure"])

@@ -42,7 +42,7 @@ class Candidates:
     errors: torch.Tensor
 
     def gaining(self, penalty: float, noise: float) -> torch.Tensor:
-        """Return which candidates lower the objective by ``noise`` errors more than ``penalty``, the best one first."""
+        """Return the places (k,) of candidates that gain ``noise`` errors more than ``penalty``, the best one first."""
         worth = -(self.slopes + penalty) / self.errors.clamp(min=torch.finfo(self.errors.dtype).tiny)
         order = worth.argsort(descending=True)
         return order[worth[order] > noise]

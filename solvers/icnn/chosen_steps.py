@@ -24,7 +24,7 @@ from solvers.estimates import DensityEstimate
 from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
-from solvers.maps import InvertibleMap
+from solvers.maps import Pushforward
 from solvers.solver import Diverged
 
 # Draws of either law that tell them apart.
@@ -53,7 +53,7 @@ class ChosenSteps:
         (state,) = steps.states
         self.settings, self.steps, self.generator = settings, steps, generator
         self.base: Density | DensityEstimate | None = None
-        self.earlier, self.now, self.evaluations = 0, 0.0, 0
+        self.earlier, self.evaluations = 0, 0
         self.course = Course(copied(state), steps.parameters.clone())
         self.adaptive = AdaptiveSteps[Course](
             lambda course, size: self._taken(course, size, 1),
@@ -100,26 +100,14 @@ class ChosenSteps:
     def _apart(self, whole: Course, halves: Course) -> float:
         """Return √SymKL of the laws of two courses."""
         assert self.base is not None
-        laws = [course.state.maps[self.earlier :] for course in (whole, halves)]
+        laws = [Pushforward(self.base, tuple(course.state.maps[self.earlier :])) for course in (whole, halves)]
         ratios = []
         for own, other in (laws, laws[::-1]):
-            x = self.base.sample(DRAWS, self.generator)
-            log_density = self.base.log_prob(x)
-            for step in own:
-                x, log_det = step.forward(x)
-                log_density = log_density - log_det
-            ratios.append(log_density - self._log_prob(other, x))
+            x, log_density = own.sample_with_log_prob(DRAWS, self.generator)
+            ratios.append(log_density - other.log_prob(x))
         ratio = torch.cat(ratios)
         found = float((2 * ratio * torch.tanh(0.5 * ratio)).mean())
         return math.sqrt(found) if found >= 0 else math.inf
-
-    def _log_prob(self, maps: Sequence[InvertibleMap], x: torch.Tensor) -> torch.Tensor:
-        assert self.base is not None
-        total = torch.zeros(len(x), dtype=torch.float64)
-        for step in reversed(maps):
-            x, log_det = step.inverse(x)
-            total += log_det
-        return self.base.log_prob(x) - total
 
     def diagnostics(self) -> dict[str, float | int | str]:
         """Return those of the choice; ``noise_symkl`` is what was taken for the noise of training, 0 if nothing."""

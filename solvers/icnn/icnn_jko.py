@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import torch
 
-from problems.flow import Entropy, GradientFlow, InternalEnergy, PowerEntropy
+from problems.flow import Entropy, InternalEnergy, PowerEntropy
 from problems.laws import Density
 from problems.potentials import FiniteSum
 from problems.problem import Problem
@@ -35,6 +35,7 @@ from solvers.icnn.chosen_steps import ChosenSteps
 from solvers.icnn.filter import NetworkSteps
 from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
+from solvers.icnn.population import entropic
 from solvers.icnn.settings import ICNNSettings
 from solvers.maps import pushed_law
 from solvers.preconditioning.curvature import unsupported_preconditioner
@@ -127,13 +128,13 @@ class ICNNJKO(ICNNSettings, Solver):
     def unsupported(self, problem: Problem) -> str | None:
         flow = problem.flow
         internal = flow.energy.internal
-        plain = alone(flow) and not self.output_solve
+        plain = entropic(flow) and not self.output_solve
         if not isinstance(flow.initial, Density) and (plain or internal is not None):
             return f"the initial law must have a density, which {type(flow.initial).__name__} has not"
         if internal is not None and (why := internal.without_step(flow.dim)) is not None:
             return why
         if not plain:
-            if self.step_size == "auto" and not alone(flow):
+            if self.step_size == "auto" and not entropic(flow):
                 return "steps are chosen only where the free energy is an entropy and a potential"
             given = "an interaction" if flow.energy.interaction is not None else f"the internal energy {internal!r}"
             if problem.observations is not None:
@@ -232,11 +233,6 @@ class ICNNJKO(ICNNSettings, Solver):
             return self.solve(problem, generator, device, checkpoint)
         except Diverged as error:
             return error
-
-
-def alone(flow: GradientFlow) -> bool:
-    """Return whether the free energy is an entropy and a potential."""
-    return isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
 
 
 def solution_of(state: FlowState, counts: Sequence[int], earlier: float) -> Solution | Diverged:
