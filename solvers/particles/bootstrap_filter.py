@@ -1,9 +1,10 @@
 """The bootstrap particle filter: simulate, weight by the likelihood, resample.
 
-Particles follow dX = -∇V(X) dt + √(2/β) dW by Euler-Maruyama steps and carry weights w ∝ ∏ p(y_k | X(t_k)). Where the
-effective sample size 1/Σw² has become small, they are resampled before they move on (Gordon, Salmond, Smith, IEE Proc.
-F 140, 1993; Liu & Chen, J. Am. Stat. Assoc. 93, 1998). The product of the mean weights is an unbiased estimate of the
-evidence of the discretised model (Del Moral, Feynman-Kac Formulae, 2004, section 7.4).
+Particles follow dX = -∇V(X) dt + √(2/β) dW by steps of Euler-Maruyama, or of Heun's method, and carry weights
+w ∝ ∏ p(y_k | X(t_k)). Where the effective sample size 1/Σw² has become small, they are resampled before they move on
+(Gordon, Salmond, Smith, IEE Proc. F 140, 1993; Liu & Chen, J. Am. Stat. Assoc. 93, 1998). The product of the mean
+weights is an unbiased estimate of the evidence of the discretised model (Del Moral, Feynman-Kac Formulae, 2004,
+section 7.4).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from solvers.threads import block_generators, block_size, workers
 class BootstrapFilter(Filter):
     """The bootstrap filter moves ``particles`` by steps of at most ``step_size`` and resamples them by ``resampling``.
 
+    Steps are those of ``euler-maruyama`` of the same ``order``: 1, or 2 with two gradients each.
+
     They are resampled, before they move, when their effective sample size is at most ``threshold`` times their number:
     1 resamples after every observation, 0 never does. An observation that leaves an effective sample size below 2, or
     below ``collapse`` times the number of particles, has been lost, and raises ``Diverged``: the weights are then no
@@ -50,9 +53,10 @@ class BootstrapFilter(Filter):
     """
 
     name: ClassVar[str] = "bootstrap-filter"
-    orders: ClassVar[tuple[int, ...]] = (1,)
+    orders: ClassVar[tuple[int, ...]] = (1, 2)
     particles: int = 10_000
     step_size: float = 1e-3
+    order: int = 1
     resampling: str = "systematic"
     threshold: float = 0.5
     collapse: float = 1e-3
@@ -61,6 +65,7 @@ class BootstrapFilter(Filter):
     def __post_init__(self) -> None:
         require_counts(self.name, particles=self.particles)
         require_positive(self.name, step_size=self.step_size)
+        require_choice(self.name, "order", self.order, self.orders)
         require_choice(self.name, "resampling", self.resampling, tuple(SCHEMES))
         require_choice(self.name, "dtype", self.dtype, tuple(DTYPES))
         require_number(self.name, at_least=0, at_most=1, threshold=self.threshold, collapse=self.collapse)
@@ -125,12 +130,12 @@ class ParticlePropagation(Propagation):
 
         def move(numbered: tuple[torch.Generator, torch.Tensor]) -> torch.Tensor:
             stream, points = numbered
-            return follow(drift, points, (count,), step_size, noise_scale, stream, start)[0]
+            return follow(drift, points, (count,), step_size, self.settings.order, noise_scale, stream, start)[0]
 
         with workers() as run:
             blocks = particles.points.split(self.block_size)
             moved = run(move, zip(self.streams, blocks, strict=True))
-        self.evaluations += count * self.settings.particles
+        self.evaluations += self.settings.order * count * self.settings.particles
         return CollapsingParticles(
             torch.cat(moved), particles.log_weights, particles.least_effective, groups=particles.groups
         )

@@ -6,7 +6,8 @@ Vlasov, ∂ρ = ∇·(ρ∇(V + W∗ρ)) + β⁻¹Δρ. N particles take each ot
     X_i ← X_i - h ∇V(X_i) - h/N Σ_j ∇W(X_i - X_j) + √(2h/β) ξ_i,
 
 from which theirs differs by O(1/N), beside the error O(h) of the step (Sznitman, École d'Été de Probabilités de
-Saint-Flour XIX, 1991; Bossy, Talay, Math. Comput. 66, 1997). Without an entropy there is no noise.
+Saint-Flour XIX, 1991; Bossy, Talay, Math. Comput. 66, 1997). Heun's method takes the mean of both drifts at both ends
+of the step, which are then off by O(h²). Without an entropy there is no noise.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from problems.devices import to_device
 from problems.flow import FreeEnergy
 from solvers.particles.interaction_field import field_noise, field_of, meeting
+from solvers.particles.path_steps import path_step
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -30,11 +32,13 @@ STEPS_BETWEEN_CHECKS = 100
 class InteractingParticles:
     """Particles that move together in steps of ``step_size``, by the potential and the interaction of ``energy``.
 
-    ``noise_scale`` is √(2h/β), 0 for no noise. They are worked on on ``device`` and in ``dtype``.
+    Steps of ``order`` 1 are Euler-Maruyama's, of order 2 Heun's. ``noise_scale`` is √(2h/β), 0 for no noise. They are
+    worked on on ``device`` and in ``dtype``.
     """
 
     energy: FreeEnergy
     step_size: float
+    order: int
     noise_scale: float
     device: torch.device
     dtype: torch.dtype
@@ -58,26 +62,34 @@ class InteractingParticles:
         if interaction.singular and self.noise_scale == 0 and (together := meeting(state)):
             raise Diverged(f"at step 0 {together} particles lie where others do, and the interaction is singular there")
         spread = float(torch.linalg.vector_norm(state - state.mean(0), dim=1).square().mean().sqrt())
-        increment = torch.zeros_like(state)
-        parts = list(zip(increment.split(block), state.split(block), streams, strict=True))
+        noise = torch.zeros_like(state)
+        predicted = torch.empty_like(state) if self.order == 2 else None
+        noises = list(zip(noise.split(block), streams, strict=True))
 
-        def move(part: tuple[torch.Tensor, torch.Tensor, torch.Generator]) -> None:
-            mine, at, stream = part
+        def draw(part: tuple[torch.Tensor, torch.Generator]) -> None:
+            mine, stream = part
             if self.noise_scale > 0:
                 mine.normal_(0, self.noise_scale, generator=stream)
             else:
                 mine.zero_()
+
+        def fall(part: tuple[torch.Tensor, torch.Tensor]) -> None:
+            mine, at = part
             mine.sub_(potential.gradient(at), alpha=self.step_size)
 
+        def add_drift(moved: torch.Tensor, at: torch.Tensor) -> None:
+            run(fall, zip(moved.split(block), at.split(block), strict=True))
+            field = field_of(interaction, at, at, None, run)
+            if interaction.singular:
+                self._require_short(field, spread, step)
+            moved.sub_(field, alpha=self.step_size)
+
         observed: list[torch.Tensor] = []
-        noise = 0.0
+        loudest = 0.0
         with workers() as run:
             for step in range(1, counts[-1] + 1):
-                run(move, parts)
-                field = field_of(interaction, state, state, None, run)
-                if interaction.singular:
-                    self._require_short(field, spread, step)
-                state.add_(increment.sub_(field, alpha=self.step_size))
+                run(draw, noises)
+                path_step(add_drift, state, noise, predicted)
                 if step % STEPS_BETWEEN_CHECKS == 0 or step == counts[len(observed)]:
                     if not bool(torch.isfinite(state).all()):
                         raise Diverged(
@@ -86,8 +98,8 @@ class InteractingParticles:
                         )
                     if step == counts[len(observed)]:
                         observed.append(state.to("cpu", torch.float64, copy=True))
-                        noise = max(noise, field_noise(interaction, state, run))
-        return observed, noise
+                        loudest = max(loudest, field_noise(interaction, state, run))
+        return observed, loudest
 
     def _require_short(self, field: torch.Tensor, spread: float, step: int) -> None:
         moved = self.step_size * math.sqrt(float(field.square().sum(1).max()))

@@ -87,13 +87,15 @@ def test_published_accuracy():
     assert np.median(values) < 0.0429
 
 
-def test_without_observations_it_is_euler_maruyama():
+@pytest.mark.parametrize("order", [1, 2])
+def test_without_observations_it_is_euler_maruyama(order):
     """The same particles to the bit: streams, blocks and steps are those of the plain solver."""
     problem = LinearFiltering(observation_times=(), times=(0.5, 1.0)).build(2, 0, generator())
-    ours = solve(BootstrapFilter(particles=3000, step_size=0.01), problem)
-    theirs = solve(EulerMaruyama(particles=3000, step_size=0.01), problem)
+    ours = solve(BootstrapFilter(particles=3000, step_size=0.01, order=order), problem)
+    theirs = solve(EulerMaruyama(particles=3000, step_size=0.01, order=order), problem)
     last = [solution.estimates[0].points for solution in (ours, theirs)]
     assert torch.equal(*last)
+    assert ours.cost == theirs.cost
     assert ours.estimates[1].log_weights is None
 
 

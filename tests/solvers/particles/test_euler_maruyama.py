@@ -11,7 +11,7 @@ import torch
 from instances import ornstein_uhlenbeck
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import QuadraticInteraction
-from problems.laws import Gaussian, GaussianMixture
+from problems.laws import Empirical, Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential, Potential, Quadratic
 from problems.problem import Problem
@@ -70,14 +70,20 @@ def run(problem, seed=0, **settings):
     return EulerMaruyama(**settings).solve(problem, generator(seed), CPU)
 
 
-def scheme_moments(problem, step_size, steps):
-    """The scheme's own law in a quadratic potential: m ← m - hA(m-b), Σ ← (I-hA) Σ (I-hA)ᵀ + 2h/β I."""
+def scheme_moments(problem, step_size, steps, order=1):
+    """The scheme's own law in a quadratic potential: m ← b + F(m-b), Σ ← F Σ Fᵀ + 2h/β G Gᵀ.
+
+    Of order 1 F = I - hA and G = I; of order 2, Heun's, F = I - hA + ½h²A² and G = I - ½hA.
+    """
     potential, (mean, covariance) = problem.flow.potential, problem.flow.initial.moments()
-    factor = eye(potential.dim) - step_size * potential.precision
+    moved = step_size * potential.precision
+    factor, shaken = eye(potential.dim) - moved, eye(potential.dim)
+    if order == 2:
+        factor, shaken = factor + moved @ moved / 2, shaken - moved / 2
     for _ in range(steps):
         mean = potential.centre + factor @ (mean - potential.centre)
         covariance = factor @ covariance @ factor.T
-        covariance += 2 * step_size / problem.flow.inverse_temperature * eye(potential.dim)
+        covariance += 2 * step_size / problem.flow.inverse_temperature * shaken @ shaken.T
     return mean, covariance
 
 
@@ -114,6 +120,20 @@ def test_particles_follow_the_schemes_own_moments(path, dtype):
         assert max(exact_mean_p, exact_covariance_p) < 1e-6
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("path", ["linear", "general"])
+def test_steps_of_order_two_have_heuns_moments(path, dtype):
+    """Level 1e-6 for each of 16 tests; Euler-Maruyama's moments are told from these beyond 1e-12."""
+    family = OrnsteinUhlenbeck(instance="random", inverse_temperature=0.7, times=(0.4, 0.8))
+    problem = family.build(3, 0, fixed_generator(0))
+    solved = problem if path == "linear" else disguised(problem)
+    solution = run(solved, seed=1, particles=100_000, step_size=0.1, order=2, dtype=dtype)
+    assert solution.cost.gradient_evaluations == 2 * 8 * 100_000
+    for steps, estimate in zip((4, 8), solution.estimates, strict=True):
+        assert min(moment_tests(estimate.points, *scheme_moments(problem, 0.1, steps, order=2))) > 1e-6
+        assert max(moment_tests(estimate.points, *scheme_moments(problem, 0.1, steps))) < 1e-12
+
+
 def test_particles_are_gaussian_in_every_direction():
     problem = ornstein_uhlenbeck(3, times=(0.5,))
     [estimate] = run(problem, seed=2, particles=50_000, step_size=0.05).estimates
@@ -123,18 +143,33 @@ def test_particles_are_gaussian_in_every_direction():
     assert scipy.stats.kstest(projected.numpy(), "norm").pvalue > 1e-5
 
 
-def test_weak_order_one():
-    """The scheme's moments, which the particles have, approach the exact ones like h."""
+@pytest.mark.parametrize("order", [1, 2])
+def test_weak_order(order):
+    """The scheme's moments, which the particles have, approach the exact ones like h, or h²."""
     problem = ornstein_uhlenbeck(4, times=(0.8,))
     exact_mean, exact_covariance = problem.truth(0.8).moments()
     mean_errors, covariance_errors = [], []
     for steps in (80, 160, 320):
-        mean, covariance = scheme_moments(problem, 0.8 / steps, steps)
+        mean, covariance = scheme_moments(problem, 0.8 / steps, steps, order)
         mean_errors.append(float((mean - exact_mean).norm()))
         covariance_errors.append(float((covariance - exact_covariance).norm()))
     for measured in (mean_errors, covariance_errors):
         for error, finer in pairwise(measured):
-            assert math.log2(error / finer) == pytest.approx(1, abs=0.05)
+            assert math.log2(error / finer) == pytest.approx(order, abs=0.05)
+
+
+def test_order_two_without_noise_is_heuns_method_for_the_gradient_flow():
+    """x' = -4x(x² - 1) from 0.1 and 2: u = 1/x² - 1 decays like e^{-8t}; errors fall like h²."""
+    starts = torch.tensor([[0.1], [2.0]], dtype=torch.float64)
+    law = Empirical(starts, starts.mean(0), starts.T.cov().reshape(1, 1))
+    problem = Problem(GradientFlow(law, FreeEnergy(DoubleWell(), None), (0.5,)), (), None)
+    exact = (1 + (starts**-2 - 1) * math.exp(-4.0)) ** -0.5
+    errors = []
+    for h in (0.005, 0.0025):
+        [estimate] = run(problem, particles=2, step_size=h, order=2, dtype="float64").estimates
+        errors.append(float((estimate.points.sort(0).values - exact.sort(0).values).abs().max()))
+    assert errors[1] < 1e-4
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.1)
 
 
 def test_general_path_takes_the_same_steps_in_one_dimension():
@@ -180,11 +215,12 @@ def test_rounding_in_float32_is_far_below_the_time_step_error():
     assert float((single_covariance - double_covariance).norm()) < 1e-3 * float((covariance - exact_covariance).norm())
 
 
+@pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("path", ["linear", "general"])
-def test_results_do_not_depend_on_the_number_of_threads(path, on_threads):
+def test_results_do_not_depend_on_the_number_of_threads(path, order, on_threads):
     problem = ornstein_uhlenbeck(12, times=(0.05, 0.1))
     problem = problem if path == "linear" else disguised(problem)
-    settings = {"particles": 3 * BLOCK_ELEMENTS // 12 + 5, "step_size": 0.01}
+    settings = {"particles": 3 * BLOCK_ELEMENTS // 12 + 5, "step_size": 0.01, "order": order}
     first, *others = on_threads(lambda: run(problem, **settings).estimates)
     for other in others:
         assert all(torch.equal(a.points, b.points) for a, b in zip(first, other, strict=True))

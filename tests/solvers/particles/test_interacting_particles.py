@@ -81,21 +81,35 @@ def test_gaussian_laws_stay_so_with_the_moments_of_mckean_and_vlasov():
     assert solution.diagnostics["field_noise"] == pytest.approx(1 / math.sqrt(n), rel=5)
 
 
-def test_without_noise_the_quartic_shell_follows_its_characteristics():
+@pytest.mark.parametrize("order", [1, 2])
+def test_without_noise_the_quartic_shell_follows_its_characteristics(order):
     """W = |z|⁴/4 - |z|²/2: all radii obey r' = r(1 - (1 + 2/D)M - r²), M = E r²; here a ring of radius r, D = 2."""
     angles = 2 * math.pi * torch.arange(50, dtype=torch.float64) / 50
     ring = 0.9 * torch.stack([angles.cos(), angles.sin()], dim=1)
     errors = []
     for h in (0.02, 0.01):
         energy = FreeEnergy(Flat(2), None, QuarticInteraction(2))
-        points = solve(points_as_law(ring), energy, (1.0,), particles=50, step_size=h).estimates[0].points
+        solution = solve(points_as_law(ring), energy, (1.0,), particles=50, step_size=h, order=order)
+        points = solution.estimates[0].points
         radius = points.norm(dim=1)
         assert float(radius.max() - radius.min()) < 1e-12
         # r' = r - 3r³ with u = r⁻²: u' = -2u + 6
         exact = (3 + (0.9**-2 - 3) * math.exp(-2)) ** -0.5
         errors.append(abs(float(radius[0]) - exact))
-    assert errors[1] < 2e-3
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.1)
+    assert errors[1] < {1: 2e-3, 2: 2e-5}[order]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)
+
+
+def test_steps_of_order_two_have_the_fields_and_the_noise_of_both_ends():
+    """W = ½κ|z|² alone: deviations from the mean follow Heun's step with rate κ, the mean moves by the noise alone."""
+    kappa, n, h, beta = 2.0, 40_000, 0.1, 2.0
+    energy = FreeEnergy(Flat(1), Entropy(beta), QuadraticInteraction(1, kappa))
+    points = solve(Gaussian(zeros(1), eye(1)), energy, (0.3,), particles=n, step_size=h, order=2).estimates[0].points
+    variance, rate = 1.0, h * kappa
+    for _ in range(3):
+        variance = (1 - rate + rate**2 / 2) ** 2 * variance + 2 * h / beta * (1 - rate / 2) ** 2
+    assert float(points.var()) == pytest.approx(variance, rel=sigmas(2) * math.sqrt(2 / n))
+    assert abs(float(points.mean())) < sigmas(2) * math.sqrt((1 + 0.3 * 2 / beta) / n)
 
 
 def test_without_noise_the_log_gas_from_quantiles_has_its_variance():
@@ -126,13 +140,14 @@ def test_sums_over_pairs_move_particles_as_moments_do():
 
 
 @pytest.mark.parametrize("kind", [GaussianAttraction(2), QuarticInteraction(2)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bits_do_not_depend_on_the_number_of_threads(kind, dtype, on_threads):
+@pytest.mark.parametrize(("dtype", "order"), [("float32", 1), ("float32", 2), ("float64", 1)])
+def test_bits_do_not_depend_on_the_number_of_threads(kind, dtype, order, on_threads):
     energy = FreeEnergy(Quadratic(eye(2), zeros(2)), Entropy(), kind)
     n = 1200 if isinstance(kind, GaussianAttraction) else 40_000
 
     def answer():
-        return solve(Gaussian(zeros(2), eye(2)), energy, (0.03,), particles=n, step_size=0.01, dtype=dtype)
+        settings = {"particles": n, "step_size": 0.01, "dtype": dtype, "order": order}
+        return solve(Gaussian(zeros(2), eye(2)), energy, (0.03,), **settings)
 
     first, *others = on_threads(answer)
     for other in others:
