@@ -115,9 +115,9 @@ def test_threads_do_not_matter(on_threads):
 def test_threshold_decides_when_to_resample():
     problem = NonlinearFiltering().build(1, 0, generator())
     counts = {
-        threshold: solve(BootstrapFilter(particles=500, step_size=0.02, threshold=threshold), problem).diagnostics[
-            "resamplings"
-        ]
+        threshold: solve(
+            BootstrapFilter(particles=500, step_size=0.02, threshold=threshold, collapse=0), problem
+        ).diagnostics["resamplings"]
         for threshold in (0.0, 0.5, 1.0)
     }
     assert counts[0.0] == 0
