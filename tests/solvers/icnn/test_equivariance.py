@@ -131,19 +131,24 @@ def test_four_fitted_steps_of_a_published_flow_are_off_by_the_exact_schemes_erro
 
 @pytest.mark.parametrize("family", [DoubleWell(times=(0.2,)), GaussianMixtureFlow(times=(0.2,))])
 def test_what_networks_learn_moves_likewise(family):
-    """By another seed the answers differ as much as by a motion: training has Monte Carlo error."""
+    """By another seed the answers differ as much as by a motion: training has Monte Carlo error.
+
+    In the plane both are about .006 a pair, up to .015; a sum over six pairs is three times another's by no chance.
+    """
     dim = 1 if isinstance(family, DoubleWell) else 2
     problem = family.build(dim, 0, generator())
     solver = ICNNJKO(step_size=0.1, iterations=100, batch_size=256, width=16, rank=2, pool_size=4096)
-    own, other = solved(solver, problem, 1).estimates[0], solved(solver, problem, 2).estimates[0]
     motion = Motion(rotation(dim, generator(3)), torch.full((dim,), 1e4).double(), 100.0, 2.0**6)
-    moved = solved(replace(solver, step_size=0.1 * 2.0**6), motion.problem(problem), 1).estimates[0]
-    x, log_density = own.sample_with_log_prob(2000, generator(4))
-    places = motion.there(x)
-    ratio = moved.log_prob(places) + dim * torch.tensor(100.0).log().double() - log_density
-    noise = other.log_prob(x) - log_density
-    symkl, between_seeds = ((2 * each * torch.tanh(each / 2)).mean() for each in (ratio, noise))
-    assert float(symkl) < 3 * float(between_seeds) + 1e-3
+    by_motion, by_seed = 0.0, 0.0
+    for seed in range(6):
+        own, other = (solved(solver, problem, place).estimates[0] for place in (seed, 100 + seed))
+        moved = solved(replace(solver, step_size=0.1 * 2.0**6), motion.problem(problem), seed).estimates[0]
+        x, log_density = own.sample_with_log_prob(2000, generator(200 + seed))
+        ratio = moved.log_prob(motion.there(x)) + dim * torch.tensor(100.0).log().double() - log_density
+        noise = other.log_prob(x) - log_density
+        symkl, between_seeds = ((2 * each * torch.tanh(each / 2)).mean() for each in (ratio, noise))
+        by_motion, by_seed = by_motion + float(symkl), by_seed + float(between_seeds)
+    assert by_motion < 3 * by_seed + 1e-3
 
 
 def test_a_cloud_in_a_subspace_is_refused():
