@@ -142,12 +142,12 @@ def test_all_particles_are_used_up_to_the_number_of_draws():
 def test_weights_decide_what_is_drawn():
     """Weights that single out the particles of the right law bring both distances down to the floor."""
     truth = gaussian(2)
-    right, wrong = draws(truth, 500, 11), draws(gaussian(2, 5.0), 500, 12)
-    log_weights = torch.cat([torch.zeros(500), torch.full((500,), -100.0)]).double()
+    right, wrong = draws(truth, 5000, 11), draws(gaussian(2, 5.0), 5000, 12)
+    log_weights = torch.cat([torch.zeros(5000), torch.full((5000,), -100.0)]).double()
     both = torch.cat([right, wrong])
     for measure in (EnergyDistance(), SlicedW2()):
-        weighted = measured(measure, Particles(both, log_weights), truth, 500)
-        assert weighted.value < 0.2 < 1.0 < measured(measure, Particles(both), truth, 500).value
+        weighted = measured(measure, Particles(both, log_weights), truth, 5000)
+        assert weighted.value < 0.2 < 1.0 < measured(measure, Particles(both), truth, 5000).value
 
 
 def test_what_is_unsuited_says_why():
