@@ -16,7 +16,7 @@ AddDrift = Callable[[torch.Tensor, torch.Tensor], None]
 def path_step(add_drift: AddDrift, state: torch.Tensor, noise: torch.Tensor, predicted: torch.Tensor | None) -> None:
     """Move ``state`` in place by one step with this ``noise``: by Heun's method where it has room to predict.
 
-    All tensors are laid out alike. ``noise`` is lost, and ``predicted`` filled.
+    All tensors are laid out alike, (n, D) or (D, n). ``noise`` is lost, and ``predicted`` filled.
     """
     if predicted is None:
         add_drift(noise, state)
