@@ -51,7 +51,7 @@ class SweepOverhead(Profiled):
 
     track_overhead_of_one_job.unit = "ms a cell"
 
-    @at_most(30)
+    @at_most(14)
     def track_overhead_of_a_job_a_core(self, measured: dict[str, tuple[float, float]]) -> float:
         return measured["cores"][0]
 
@@ -61,6 +61,26 @@ class SweepOverhead(Profiled):
         return min(seconds for _, seconds in measured.values())
 
     track_before_the_first_cell.unit = "s"
+
+
+class OneCell(Profiled):
+    """A sweep of one free cell and its two bounds, from the command to its end; the median of several."""
+
+    sizes: ClassVar[Mapping[str, Any]] = {"fast": 1, "regular": 5, "large": 15}
+
+    @at_most(1.55)
+    def track_seconds(self) -> float:
+        Path("suite.toml").write_text(free.SUITE.format(seeds=1))
+        store, taken = Path("one.sqlite"), []
+        for _ in range(self.size):
+            store.unlink(missing_ok=True)
+            started = time.perf_counter()
+            command = [WGFBENCH, "run", "suite.toml", "--plugin", free.__file__, "--store", store]
+            subprocess.run(command, capture_output=True, check=True)
+            taken.append(time.perf_counter() - started)
+        return statistics.median(taken)
+
+    track_seconds.unit = "s"
 
 
 class CommandLine(Profiled):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.entries import Change
 from harness.errors import UsageError
+from harness.request import Change
 
 Files = str | Path | Iterable[str | Path]
 

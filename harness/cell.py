@@ -21,9 +21,9 @@ from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.marks import STORED, beyond
 from harness.measure.measure import Measure, Subject
-from harness.outcome import Measurement, Outcome
+from harness.outcome import Measurement, Outcome, Projection
 from harness.plan import Cell
-from harness.projection import INSTANCE, Projection, curve, projected
+from harness.projection import INSTANCE, curve, projected
 from harness.streams import stream
 from harness.verdict.order import in_order
 from problems.data.datasets import data_folder

@@ -130,24 +130,32 @@ def run(
     store: StorePath = DEFAULT_STORE,
 ) -> None:
     """Run a suite: every cell that is not yet in the store, each in its own process within its limits."""
+    from harness.finished import asked, recalled, repeat
+    from harness.parsing import parse_change
+    from harness.request import Change, Request
+
+    request = Request(
+        suite=suite, preset=preset, problem=split(problem), solver=split(solver), dims=dims, seeds=seeds,
+        jobs=jobs, threads=threads, timing=timing, device=device, timeout=timeout, memory=memory,
+        measures=split(measures), changes=[Change(*parse_change(text)) for text in set_ or ()], retry=retry,
+        unknown_data=unknown_data, stop_hopeless=stop_hopeless, cell=cell, backend=backend, scheduler=scheduler,
+        data=data, plugin=plugin or (), store=store,
+    )  # fmt: skip
+    known_by = asked(request)
+    finished = None if dry_run else recalled(request, known_by)
+    if finished is not None:
+        repeat(request, finished)
+        raise typer.Exit(0 if finished.fine else 1)
     from harness import server
 
-    if not dry_run and backend == "local":
+    here = dry_run or backend != "local" or device != "cpu"
+    if not here:
         server.start()
-    from harness.entries import Change
-    from harness.parsing import parse_change
+    from harness.planning import planned_by_server
     from harness.progress import planned_table, report_outcome
-    from harness.running import PlannedRun, Request
+    from harness.running import PlannedRun
 
-    planned = PlannedRun(
-        Request(
-            suite=suite, preset=preset, problem=split(problem), solver=split(solver), dims=dims, seeds=seeds,
-            jobs=jobs, threads=threads, timing=timing, device=device, timeout=timeout, memory=memory,
-            measures=split(measures), changes=[Change(*parse_change(text)) for text in set_ or ()], retry=retry,
-            unknown_data=unknown_data, stop_hopeless=stop_hopeless, cell=cell, backend=backend, scheduler=scheduler,
-            data=data, plugin=plugin or (), store=store,
-        )
-    )  # fmt: skip
+    planned = PlannedRun(request, known_by) if here else planned_by_server(request, known_by)
     if dry_run:
         planned_table(*planned.waiting())
         return

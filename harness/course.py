@@ -7,11 +7,10 @@ a problem, all of them, by divergence or at its time limit, is not asked the res
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 
-from harness.plan import Cell, Component
+from harness.plan import Cell
 
 FIRST_SEEDS = 2
 HOPELESS = ("diverged", "timeout")
@@ -29,7 +28,7 @@ class Course:
         self._seeds: dict[tuple[object, ...], list[Cell]] = {}
         self._solvers: dict[tuple[object, ...], list[str]] = {}
         solvers = {cell.solver.identity: cell.solver for cell in cells}
-        self._sizes = {identity: sample_size(solver) for identity, solver in solvers.items()}
+        self._sizes = {identity: solver.sample_size for identity, solver in solvers.items()}
         for cell in cells:
             self._seeds.setdefault(population(cell), []).append(cell)
             if cell.solver.name != "oracle":
@@ -59,6 +58,16 @@ class Course:
             beside = [self._ended.get(key) for key in self._solvers.get(self._floor(cell), [])]
         return bool(beside) and all(status in NOT_ANSWERED for status in beside)
 
+    def waits_for(self, cell: Cell) -> list[str]:
+        """Return the keys of the solvers that decide whether a floor is needless, as long as that is not known."""
+        if not self.is_floor(cell):
+            return []
+        with self._lock:
+            beside = {key: self._ended.get(key) for key in self._solvers.get(self._floor(cell), [])}
+        if any(status is not None and status not in NOT_ANSWERED for status in beside.values()):
+            return []
+        return [key for key, status in beside.items() if status is None]
+
     def is_floor(self, cell: Cell) -> bool:
         """Return whether a cell is of exact draws, as many as particles of solvers."""
         return cell.solver.name == "oracle" and self._sizes.get(cell.solver.identity) is not None
@@ -82,12 +91,3 @@ class Course:
 def population(cell: Cell) -> tuple[object, ...]:
     """Return what a cell has in common with the other seeds of its solver on its problem."""
     return (cell.problem.identity, cell.solver.identity, cell.dim, cell.device, cell.evaluation.identity)
-
-
-def sample_size(solver: Component) -> int | None:
-    """Return the particles of a solver, ``None`` for one that has none or is not here."""
-    if solver.missing is not None:
-        found = json.loads(solver.settings).get("particles")
-        return found if isinstance(found, int) else None
-    size: int | None = solver.make().sample_size
-    return size

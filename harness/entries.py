@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from harness.catalogue import Catalogue, Kind, import_target
 from harness.errors import UsageError, unknown
+from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry
 
 E = TypeVar("E", bound=Entry)
 
 TELLING = ("data", "instance")
 """Settings that say which data set or which instance a problem is made of."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A setting of a problem or a solver of the suite, by its name or label, that the command line replaces."""
-
-    component: str
-    setting: str
-    value: Any
 
 
 def changed(

@@ -26,7 +26,8 @@ from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.plan import Evaluation
 from harness.progress import report_outcome
-from harness.running import PlannedRun, Request
+from harness.request import Request
+from harness.running import PlannedRun
 from harness.streams import stream
 from harness.supervise import check_data, check_device
 from problems.problem import ProblemFamily

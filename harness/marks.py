@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from solvers.limits import LIMITS, Limit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARK = "†"
 STORED = "unfinished"
@@ -50,6 +51,8 @@ def of_groups(cells: pd.DataFrame, keys: list[str]) -> pd.Series[Any]:
 
     ``cells`` has a row per run with ``solver``, ``status`` and ``diagnostics``.
     """
+    import pandas as pd  # here, because every cell imports this module, and none needs as large a library
+
     ok = cells[cells["status"] == "ok"]
     said = ok["diagnostics"].tolist() if "diagnostics" in ok else [None] * len(ok)
     rows = ok.assign(**{STORED: reasons(ok["solver"].tolist(), said)})

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from harness.projection import Projection
 
 FAILED = ("diverged", "error", "timeout", "memory", "crashed", "hopeless")
 """Statuses of cells that ask for an answer and get none; ``hopeless`` was not tried, after other seeds had failed."""
@@ -32,6 +28,25 @@ class Measurement:
     estimator: str
     sample_size: int | None
     decides: int | None = None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Draws in the plane at time ``t``: ``points`` are float32 pairs, ``share`` the part of the variance in it.
+
+    In one dimension the pairs are a place and the density there, and the share is 1; so it is in the coordinates of a
+    problem's view, which are shown for themselves and not for the variance that they have.
+
+    An answer with a density in two dimensions has it in ``density``, float32 [y, x] at ``NODES`` (``harness.places``)
+    equally spaced places along each side of ``box``, float64: lowest x and y, highest x and y. It is NaN where the
+    answer has none.
+    """
+
+    t: float
+    share: float
+    points: bytes
+    box: bytes | None = None
+    density: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from typing import Any
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
-from harness.entries import Change, changed, chosen
+from harness.entries import changed, chosen
 from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
+from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
 from problems.data.datasets import FOLDER_VARIABLE
 
@@ -51,6 +52,20 @@ class Component:
     def _counting(self) -> dict[str | None, tuple[str, str, str]]:
         """What was worked out of ``counting`` so far: a component is asked once for every cell of a suite."""
         return {}
+
+    @cached_property
+    def sample_size(self) -> int | None:
+        """The particles of a solver's answers, ``None`` for one that has none."""
+        if self.missing is not None:
+            found = json.loads(self.settings).get("particles")
+            return found if isinstance(found, int) else None
+        size: int | None = self.make().sample_size
+        return size
+
+    @cached_property
+    def declared(self) -> tuple[str, ...]:
+        """The measures that a problem's family says that its instances name; none where it says nothing."""
+        return () if self.missing is not None else tuple(import_target(self.target).measures)
 
     def counting(self, problem: str | None = None) -> tuple[str, str, str]:
         """Return the name and the settings, as text, that count on a problem of that old name, and both with version.

@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from harness.notebook import NotebookProgress
 from harness.one_cell import plain
 from harness.outcome import FINE, Outcome
-from harness.plan import Cell
+
+if TYPE_CHECKING:
+    from harness.plan import Cell
 
 SHOWN_REASONS = 12
 SHOWN_WORDS = 300
@@ -36,14 +37,12 @@ def watching(
     Where there is neither, a line says the same after ``every`` so many seconds, then ever more seldom. ``completing``
     of the ``waiting`` cells are in the store, without all their measures or with older ones.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = console_of_errors()
     failed = 0
     if planned > waiting - completing:
-        console.print(
-            f"{planned - waiting + completing} of {planned} cells are in the store already",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(in_the_store(planned - waiting + completing, planned))
     if completing:
         console.print(
             f"{completing} cells in the store lack a measure or have an older one: they are solved and measured again"
@@ -127,17 +126,40 @@ def report_outcome(
 
     ``ended`` has the status of each key, and the reason.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    say(outcome_lines(cells, ended, ran, store, incomplete))
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines on standard error, in rich's markup."""
+    console = console_of_errors()
+    for line in lines:
+        console.print(line)
+
+
+def console_of_errors() -> Console:
+    """Return what prints on standard error, each line as long as it is."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def in_the_store(done: int, planned: int) -> str:
+    """Return the line that says how many planned cells are there before a run."""
+    return f"{done} of {planned} cells are in the store already"
+
+
+def outcome_lines(
+    cells: Sequence[Cell],
+    ended: Mapping[str, tuple[str, str | None]],
+    ran: Counter[str],
+    store: Path,
+    incomplete: int = 0,
+) -> list[str]:
+    """Return what :func:`report_outcome` prints."""
     counts = Counter(ended[cell.key][0] for cell in cells)
     summary = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    console.print(
-        f"{len(cells)} cells: {summary}; {sum(ran.values())} of them ran now, in {store}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    found = [f"{len(cells)} cells: {summary}; {sum(ran.values())} of them ran now, in {store}"]
     if incomplete:
         ends = ", ".join(f"{count} {status}" for status, count in ran.most_common() if status not in FINE)
-        console.print(f"{incomplete} cells could not be completed ({ends}): their figures are what they were")
+        found.append(f"{incomplete} cells could not be completed ({ends}): their figures are what they were")
     groups: dict[tuple[str, str, str, str], list[Cell]] = {}
     for cell in cells:
         status, reason = ended[cell.key]
@@ -145,9 +167,10 @@ def report_outcome(
             groups.setdefault((status, cell.solver.label, cell.problem.label, reason or ""), []).append(cell)
     lines = sorted(groups.items(), key=lambda item: (item[0][0] in FINE, -len(item[1])))
     for (status, solver, problem, reason), members in lines[:SHOWN_REASONS]:
-        console.print(reason_line(status, f"{solver} on {problem}", reason, members))
+        found.append(reason_line(status, f"{solver} on {problem}", reason, members))
     if len(lines) > SHOWN_REASONS:
-        console.print(f"  … and {len(lines) - SHOWN_REASONS} more: `wgfbench report` has their reasons")
+        found.append(f"  … and {len(lines) - SHOWN_REASONS} more: `wgfbench report` has their reasons")
+    return found
 
 
 def reason_line(status: str, what: str, reason: str, cells: Sequence[Cell]) -> str:
@@ -162,6 +185,8 @@ def reason_line(status: str, what: str, reason: str, cells: Sequence[Cell]) -> s
 
 def planned_table(cells: Sequence[Cell], waiting: Sequence[Cell]) -> None:
     """Print what would run: how many cells of each solver on each problem and dimension, and how many wait."""
+    from rich.table import Table
+
     left = {cell.key for cell in waiting}
     table = Table("problem", "D", "solver", "cells", "to run", caption=f"{len(waiting)} of {len(cells)} cells to run")
     groups: dict[tuple[str, int, str], list[Cell]] = {}

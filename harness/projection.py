@@ -10,12 +10,11 @@ to look at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from harness.measure.kde import KernelDensity, SingularPoints
+from harness.outcome import Projection
 from harness.places import NODES, line_places, plane_places
 from problems.laws import Density, Law
 from problems.problem import View
@@ -29,24 +28,6 @@ TILE = 512
 """Nodes of a grid at which a density is evaluated at once."""
 STORED = np.dtype("<f4")
 STORED_BOX = np.dtype("<f8")
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Draws in the plane at time ``t``: ``points`` are float32 pairs, ``share`` the part of the variance in it.
-
-    In one dimension the pairs are a place and the density there, and the share is 1; so it is in the coordinates of a
-    problem's view, which are shown for themselves and not for the variance that they have.
-
-    An answer with a density in two dimensions has it in ``density``, float32 [y, x] at ``NODES`` equally spaced places
-    along each side of ``box``, float64: lowest x and y, highest x and y. It is NaN where the answer has none.
-    """
-
-    t: float
-    share: float
-    points: bytes
-    box: bytes | None = None
-    density: bytes | None = None
 
 
 def principal_plane(law: Law) -> tuple[torch.Tensor, torch.Tensor, float]:

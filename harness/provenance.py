@@ -29,11 +29,14 @@ class Provenance:
     machine: str
     threads: int
     versions: str
-    arithmetic: str
+    arithmetic: str | None
 
 
-def provenance(threads: int) -> Provenance:
-    """Return the provenance of figures of this process, on so many ``threads`` a cell."""
+def provenance(threads: int, *, computes: bool = True, known: str | None = None) -> Provenance:
+    """Return the provenance of figures of this process, on so many ``threads`` a cell.
+
+    A run that ``computes`` nothing has no arithmetic, which is asked of this process where it is not ``known``.
+    """
     commit, dirty = code_state()
     return Provenance(
         started=now(),
@@ -43,7 +46,7 @@ def provenance(threads: int) -> Provenance:
         machine=machine(),
         threads=threads,
         versions=json.dumps({"python": platform.python_version()} | installed_versions()),
-        arithmetic=arithmetic(),
+        arithmetic=(known or arithmetic()) if computes else None,
     )
 
 

@@ -5,57 +5,30 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness import DEFAULT_STORE
 from harness.catalogue import catalogue
-from harness.completion import completed_by
+from harness.completion import Completion
 from harness.course import Course
 from harness.editing import retire_edited
-from harness.entries import Change
+from harness.finished import Finished
+from harness.origins import Origins, hearing, origins
 from harness.outcome import FINE
 from harness.parsing import parse_bytes, parse_seconds
 from harness.plan import Cell, Selection, one_cell, plan
-from harness.progress import watching
+from harness.progress import outcome_lines, watching
+from harness.request import Request
 from harness.schedule import Resources, check_backend, shares
 from harness.store import Store
 from harness.suite import load_presets, with_measures
 from harness.suite_identity import identity_of
 from harness.supervise import Limits, check_data, check_device
 from harness.sweeping import incomplete, pending, sweep, with_known_data
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """All that may be asked of a run, as in `wgfbench run --help`; ``None`` leaves it to the suite or the machine."""
-
-    suite: str
-    preset: str | None = None
-    problem: Sequence[str] | None = None
-    solver: Sequence[str] | None = None
-    dims: str | None = None
-    seeds: str | None = None
-    jobs: int | None = None
-    threads: int | None = None
-    timing: bool = False
-    device: str = "cpu"
-    timeout: str | None = None
-    memory: str | None = None
-    measures: Sequence[str] | None = None
-    changes: Sequence[Change] = ()
-    retry: bool = False
-    unknown_data: bool = False
-    stop_hopeless: bool = False
-    cell: str | None = None
-    backend: str = "local"
-    scheduler: str | None = None
-    data: Path | None = None
-    plugin: Sequence[Path] = ()
-    store: Path = DEFAULT_STORE
 
 
 @dataclass(frozen=True)
@@ -84,9 +57,24 @@ class PlannedRun:
     Raises ``UsageError`` for whatever is asked that is not allowed.
     """
 
-    def __init__(self, request: Request) -> None:
-        """Plan what is asked for; nothing runs yet, and nothing is written."""
-        self.request = request
+    def __init__(self, request: Request, asked: str | None = None) -> None:
+        """Plan what is asked for; nothing runs yet, and nothing is written.
+
+        Once nothing is left to do, the store keeps that for who asks the same again, known by ``asked``.
+        """
+        self.request, self.asked = request, asked
+        self.origins: Origins | None = None
+        self.arithmetic: str | None = None
+        if asked is None:
+            self._plan()
+            return
+        began = time.time_ns()
+        with hearing() as heard:
+            self._plan()
+        self.origins = origins(heard, request.plugin, self.folder, request.store, began)
+
+    def _plan(self) -> None:
+        request = self.request
         self.components = catalogue(request.plugin)
         measures = self.components.targets["measure"]
         self.suites, self.preset = load_presets(request.suite, request.preset, measures)
@@ -115,7 +103,7 @@ class PlannedRun:
         together = not request.timing and (threads > 1 or on_gpu)
         backend = check_backend(request.backend, in_order=request.stop_hopeless)
         self.resources = Resources(limits, jobs, together, backend, request.scheduler)
-        self.lacks = completed_by(self.components)
+        self.lacks = Completion(self.components)
 
     def waiting(self) -> tuple[list[Cell], list[Cell]]:
         """Return the planned cells, and those of them that would run now."""
@@ -130,6 +118,8 @@ class PlannedRun:
 
         What has finished when a ``KeyboardInterrupt`` comes is kept.
         """
+        made_from = None if self.origins is None else self.origins.with_code_here()
+        digest = None if made_from is None else made_from.digest()
         with Store(self.request.store) as store:
             asked = self._asked(store)
             suite, kept = self.identity.key, {each.key for each in asked.cells}
@@ -145,17 +135,34 @@ class PlannedRun:
                     again = {each.key for each in asked.again}
                     counts = sweep(
                         asked.waiting, store, suite, self.preset, self.resources, self.lacks, progress, again,
-                        asked.course,
+                        asked.course, self.arithmetic,
                     )  # fmt: skip
             except KeyboardInterrupt:
                 note("stopped: what had finished is kept, and the same command goes on from there")
                 raise
+            changes = store.changes()
             ended = store.reasons()
             left = incomplete(asked.cells, store, self.lacks)
             needless = [each.key for each in asked.cells if each.key not in ended and asked.course.needless(each)]
             store.forget(suite, self.preset, needless)
             cells = [each for each in asked.cells if each.key not in needless and each.key in ended]
-            return Ran(suite, self.preset, cells, ended, counts, len(left))
+            ran = Ran(suite, self.preset, cells, ended, counts, len(left))
+            all_there = len(cells) + len(needless) == len(asked.cells) and not (left or asked.of_unknown)
+            if made_from is not None and digest is not None and all_there:
+                self._keep(store, ran, made_from.packed(), digest, changes)
+            return ran
+
+    def _keep(self, store: Store, ran: Ran, files: bytes, digest: str, changes: int) -> None:
+        """Have the store keep that nothing is left to do, where that may be told without planning."""
+        request = self.request
+        tried_again = request.cell is not None or (request.retry and not ran.fine)
+        if self.asked is None or request.device != "cpu" or tried_again:
+            return
+        lines = tuple(outcome_lines(ran.cells, ran.ended, Counter(), request.store))
+        limits = self.resources.limits
+        count = len(ran.cells)
+        told = Finished(self.identity, self.preset, self.folder, limits.threads, count, lines, ran.fine)
+        store.keep_finished(self.asked, files, digest, told.packed(), changes)
 
     def _asked(self, store: Store) -> Asked:
         """Return which of the planned cells the store lacks in part or in whole."""

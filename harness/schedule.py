@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -14,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from joblib import Parallel, delayed, parallel_config
-
 from harness.catalogue import import_target
 from harness.course import Course
 from harness.errors import ClusterLost, UsageError, unknown
 from harness.outcome import Outcome
 from harness.plan import Cell
-from harness.supervise import Cancelled, Limits, supervise
+from harness.supervise import POLL_SECONDS, Cancelled, Limits, supervise
 
 CLOSING = 2
 """Seconds that a cluster is given to take its leave."""
@@ -79,6 +78,11 @@ class Occupancy:
             for other in self.running:
                 self.running[other] = max(self.running[other], beside)
 
+    def runs(self, keys: Sequence[str]) -> bool:
+        """Return whether one of the cells of these keys is running."""
+        with self.lock:
+            return any(key in self.running for key in keys)
+
     def leave(self, key: str) -> int:
         """Stop counting a cell, and return the most that ran beside it."""
         with self.lock:
@@ -109,7 +113,14 @@ def dispatch(
     occupancy = Occupancy()
 
     def here(group: Sequence[Cell]) -> list[tuple[Cell, Outcome, int | None]]:
-        """Run the cells of a group that are not finished, all in one process or each in its own."""
+        """Run the cells of a group that are not finished, all in one process or each in its own.
+
+        A floor's turn comes when it is known whether anything stands on it, however long that takes.
+        """
+        while (
+            course is not None and not stop.is_set() and any(occupancy.runs(course.waits_for(each)) for each in group)
+        ):
+            time.sleep(POLL_SECONDS)
         left = [cell for cell in group if not (finished(cell) or (course is not None and course.needless(cell)))]
         if stop.is_set() or not left:
             return []
@@ -120,14 +131,20 @@ def dispatch(
             occupancy.enter(cell.key)
         try:
             outcomes = supervise(left, resources.limits, stop)
+            if course is not None:
+                for cell, outcome in zip(left, outcomes, strict=False):
+                    course.note(cell, outcome.status)
         except Cancelled:
             outcomes = []
         finally:
             beside = [occupancy.leave(cell.key) - len(left) + 1 for cell in left]
-        if course is not None:
-            for cell, outcome in zip(left, outcomes, strict=False):
-                course.note(cell, outcome.status)
         return list(zip(left, outcomes, beside, strict=False))
+
+    if resources.backend == "local" and len(groups) < 2:
+        for group in groups:
+            yield from here(group)
+        return
+    from joblib import Parallel, delayed  # with NumPy, of which many a command that is not here yet has no need
 
     with dispatching(resources.backend, resources.scheduler):
         if resources.backend == "local":
@@ -176,6 +193,8 @@ def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
         return
     if scheduler is None:
         raise UsageError("--backend dask needs --scheduler ADDRESS, such as tcp://10.0.0.1:8786")
+    from joblib import parallel_config
+
     try:
         from distributed import Client
     except ImportError as error:

@@ -1,45 +1,52 @@
 """The server that cells are forked from: one process that has imported what cells need, and does nothing else.
 
-Cheap to import, so that the command line can start the server before it imports torch itself.
+Cheap to import, so that the command line can start the server before it imports torch itself. The server begins with
+what every cell imports and serves at once; what only some cells need it is told to bring, by a file and a signal.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
+import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
+from pathlib import Path
 from types import ModuleType
 
-from harness.catalogue import BUILTIN
+from harness.bringing import FOLDER, SERVER, WANTED
 from harness.environment import with_variables
 from harness.parent import VARIABLE
 from solvers.reproducibility import hold
 
-# Packages that components import late, the components, and last what counts the thread pools that all of them bring.
-# A component that cannot be imported here is left to its cell, which says so.
-PRELOAD = (
+# What all cells import; last what counts the thread pools that all of it brings, and then serves.
+BASE = (
     "harness.parent",
-    "harness.cli",
     "harness.cell",
     "harness.supervise",
     "multiprocessing.popen_forkserver",
-    "pydantic.type_adapter",
-    "ot.lp",
-    "sklearn.datasets",
-    *(target.partition(":")[0] for kind in BUILTIN.values() for target in kind.values()),
     "harness.threads",
 )
+LATE = {
+    "harness.measure.transport:SlicedW2": "ot.lp",
+    "problems.logistic_regression:LogisticRegression": "sklearn.datasets",
+    "problems.ornstein_uhlenbeck:OrnsteinUhlenbeck": "sklearn.datasets",
+}
+"""Packages that components import when they are used, and that take long: by target."""
+
+
+STARTING = threading.Lock()
 
 
 def context() -> ForkServerContext:
     """Return the process context whose children start from the server in milliseconds."""
     forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(list(PRELOAD))
+    forkserver.set_forkserver_preload(list(BASE))
     return forkserver
 
 
@@ -53,11 +60,30 @@ def start() -> None:
     """
     context()
     hold()
-    with with_variables({"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", VARIABLE: str(os.getpid())}):
+    variables = {"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", VARIABLE: str(os.getpid()), FOLDER: folder()}
+    with STARTING, with_variables(variables):  # of two threads one would restore what the other had set
         ensure_running()
 
 
-STARTING = threading.Lock()
+def folder() -> str:
+    """Return the folder in which this process and its server leave word for each other; it goes with this process."""
+    return str(multiprocessing.util.get_temp_dir())
+
+
+def bring(modules: Iterable[str]) -> None:
+    """Have the server import these modules before the cells to come, which then find them; does so once for each.
+
+    Where it is still starting it finds the file in time, else the signal makes it look.
+    """
+    wanted = Path(folder()) / WANTED
+    known = wanted.read_text().split() if wanted.exists() else []
+    missing = [name for name in dict.fromkeys(modules) if name not in known]
+    if not missing:
+        return
+    with wanted.open("a") as file:
+        file.write("".join(f"{name}\n" for name in missing))
+    with suppress(FileNotFoundError, ProcessLookupError, ValueError):  # it is still starting, or is gone
+        os.kill(int((Path(folder()) / SERVER).read_text()), signal.SIGUSR1)
 
 
 @contextmanager

@@ -97,6 +97,21 @@ class Store(Plans):
             rows = self.connection.execute("SELECT key, status, reason FROM cells")
             return {key: (status, reason) for key, status, reason in rows}
 
+    def changes(self) -> int:
+        """Return a number that differs once another connection has changed the store."""
+        with self.guarded():
+            return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def keep_finished(self, asked: str, files: bytes, digest: str, told: str, changes: int) -> None:
+        """Keep a run that has nothing to do, known by what was ``asked``, unless somebody else has changed the store.
+
+        ``changes`` is what :meth:`changes` said before the run was found to have nothing to do.
+        """
+        row: dict[str, object] = {"asked": asked, "files": files, "digest": digest, "told": told}
+        with self.guarded(), self.transaction():
+            if self.changes() == changes:
+                insert(self.connection, "finished", [row], on_conflict="OR REPLACE")
+
     def of_unknown_data(self) -> set[str]:
         """Return the keys of cells that are ok, and of which it is not known what their data files held."""
         with self.guarded():
@@ -114,6 +129,13 @@ class Store(Plans):
             rows = self.connection.execute(query, values).fetchall()
         read = {text: json.loads(text or "{}") for text in {text for _, text in rows}}
         return {each: read[text] for each, text in rows}
+
+    def asked(self) -> list[str]:
+        """Return which measures, with their versions, cells that are ok were asked for (JSON), each text once."""
+        with self.guarded():
+            return [
+                row[0] for row in self.connection.execute("SELECT DISTINCT measures FROM cells WHERE status = 'ok'")
+            ]
 
     def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None) -> None:
         """Keep how a cell ended, in one transaction; one that is ok gives way to an ok with other or newer measures."""

@@ -7,12 +7,13 @@ cell is the checksum of its data files, the empty text where it has none, "unkno
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from harness.errors import UsageError
 from harness.former_names import MEASURES
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -102,7 +103,13 @@ ALTER TABLE projections ADD COLUMN density BLOB
 """
 # Until then it was not kept which figures decide: ``harness.verdict.deciding`` tells it of them by their estimators.
 SINCE_8 = "ALTER TABLE measurements ADD COLUMN decides INTEGER"
-UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6, 7: SINCE_7, 8: SINCE_8}
+# Until then nothing was kept of runs that have nothing to do (``harness.finished``); a change may give them something.
+SINCE_9 = "CREATE TABLE finished (asked TEXT PRIMARY KEY, files BLOB, digest TEXT, told TEXT) WITHOUT ROWID" + "".join(
+    f";\nCREATE TRIGGER {table}_{change} AFTER {change} ON {table} BEGIN DELETE FROM finished; END"
+    for table in ("plans", "cells")
+    for change in ("INSERT", "UPDATE", "DELETE")
+)
+UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6, 7: SINCE_7, 8: SINCE_8, 9: SINCE_9}
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 
@@ -126,6 +133,16 @@ def format_of(connection: sqlite3.Connection) -> int:
 def bring_up(connection: sqlite3.Connection) -> None:
     """Bring the store up to today's format; to be called in a transaction."""
     for version in range(format_of(connection) + 1, SCHEMA_VERSION + 1):
-        for statement in UPGRADES[version].split(";"):
+        for statement in statements(UPGRADES[version]):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {version}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script one by one: a semicolon inside of one, as a trigger has, does not end it."""
+    found = ""
+    for part in script.split(";"):
+        found += f"{part};"
+        if sqlite3.complete_statement(found):
+            yield found
+            found = ""

@@ -19,6 +19,20 @@ TOLD = ("key", "problem", "problem_settings", "solver", "solver_settings", "labe
 """What a plan says of a cell: a row that says the same is not written again."""
 
 
+def told(cell: Cell, rerun: str) -> tuple[str, ...]:
+    """Return what a plan says of a cell, as ``TOLD``; ``rerun`` is the command before its key."""
+    problem, solver, key = cell.problem, cell.solver, cell.key
+    again = f"{rerun} --cell {key[:12]}"
+    evaluation = cell.evaluation.identity
+    return key, problem.name, problem.settings, solver.name, solver.settings, solver.label, again, evaluation
+
+
+def planned_row(cell: Cell, rerun: str) -> dict[str, object]:
+    """Return the row of a cell in a plan, without the suite and the preset."""
+    other = {"size": cell.dim, "seed": cell.seed, "device": cell.device, "place": "\n".join(cell.place)}
+    return dict(zip(TOLD, told(cell, rerun), strict=True)) | other
+
+
 SLOT = ("size", "seed", "device", "place", "problem", "problem_settings", "label")
 """What of a planned cell decides which other one it stands in the way of: see :func:`slots`."""
 
@@ -164,30 +178,16 @@ class Plans(Database):
         with self.guarded():
             query = f"SELECT {', '.join(TOLD)} FROM plans WHERE suite = ? AND preset = ? AND replaced IS NULL"
             known = set(self.connection.execute(query, (suite, preset)))
-        rows = [
-            {
-                "suite": suite,
-                "preset": preset,
-                "key": cell.key,
-                "problem": cell.problem.name,
-                "problem_settings": cell.problem.settings,
-                "solver": cell.solver.name,
-                "solver_settings": cell.solver.settings,
-                "label": cell.solver.label,
-                "size": cell.dim,
-                "seed": cell.seed,
-                "device": cell.device,
-                "rerun": f"{rerun} --cell {cell.key[:12]}",
-                "evaluation": cell.evaluation.identity,
-                "place": "\n".join(cell.place),
-            }
-            for cell in cells
-        ]
-        new = [row for row in rows if tuple(row[column] for column in TOLD) not in known]
+        new = [cell for cell in cells if told(cell, rerun) not in known]
+        if not new:
+            return
+        where = {"suite": suite, "preset": preset}
         with self.guarded(), self.transaction():
-            insert(self.connection, "plans", new, on_conflict="OR REPLACE")
-            if new and known:
-                self._replace(suite, preset, self._in_the_way(suite, preset, rows))
+            rows = (where | planned_row(cell, rerun) for cell in new)
+            insert(self.connection, "plans", rows, on_conflict="OR REPLACE")
+            if known:
+                planned = [planned_row(cell, rerun) for cell in cells]
+                self._replace(suite, preset, self._in_the_way(suite, preset, planned))
 
     def _in_the_way(self, suite: str, preset: str, rows: Sequence[Mapping[str, object]]) -> list[str]:
         """Return the keys of planned cells that stand where one of ``rows`` stands now."""

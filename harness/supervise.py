@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -18,14 +19,17 @@ from pathlib import Path
 import psutil
 
 from harness import server
-from harness.cell import run_in_child
+from harness.catalogue import BUILTIN
 from harness.errors import UsageError
 from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.printed import Printed, flush, print_into
+from harness.server import LATE
 from problems.data.datasets import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05
+BROUGHT = ("harness.", "problems.", "solvers.", "numpy.", "ot.", "pandas", "pydantic", "scipy.", "sklearn")
+"""How modules begin that the server brings once a cell has imported them: they may be there before a fork."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,15 @@ def check_data(folder: Path | None) -> str | None:
 
 def check_device(name: str) -> str:
     """Return the device to run on, ``auto`` resolved; raises ``UsageError`` for one that is not there."""
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
         raise UsageError(f"device must be cpu, cuda, cuda:N or auto; got {name!r}")
-    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+    if int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {name!r} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA device(s)"
         )
@@ -80,6 +86,7 @@ def supervise(cells: Sequence[Cell], limits: Limits, stop: threading.Event | Non
     killing it when ``stop`` is set.
     """
     server.start()
+    server.bring(needed(cells))
     forkserver = server.context()
     receiver, sender = forkserver.Pipe(duplex=False)
     source, output = forkserver.Pipe(duplex=False)
@@ -108,6 +115,25 @@ def supervise(cells: Sequence[Cell], limits: Limits, stop: threading.Event | Non
     return outcomes
 
 
+def needed(cells: Sequence[Cell]) -> list[str]:
+    """Return the modules that cells are known to import: those of components that are no plug-ins, and their own."""
+    targets = [target for cell in cells for target in (cell.problem.target, cell.solver.target)]
+    measures = {**BUILTIN["measure"], **dict(cells[0].evaluation.added)}
+    targets += [measures[name] for name in measured_by(cells[0]) if name in measures]
+    modules = [place for target in targets if not (place := target.rpartition(":")[0]).endswith(".py")]
+    return modules + [LATE[target] for target in targets if target in LATE]
+
+
+def measured_by(cell: Cell) -> Sequence[str]:
+    """Return the measures that a cell is known to be asked for: the suite's, else those that the problem declares."""
+    if cell.evaluation.measures is not None:
+        return cell.evaluation.measures
+    try:
+        return cell.problem.declared
+    except Exception:  # as on a machine of a cluster that has less than the planner's: the cell says so
+        return ()
+
+
 def watch(
     process: psutil.Process,
     sentinel: int,
@@ -120,7 +146,8 @@ def watch(
 ) -> Outcome | None:
     """Collect the child's outcomes; return the outcome that it is killed for, ``None`` if it ended by itself.
 
-    The child's first message says that it has begun: the clock runs from there, not from the start of the server.
+    The child's first message says that it has begun: the clock runs from there, not from the start of the server. What
+    it had to import itself comes before its last outcome; the server brings it for the cells to come.
 
     Raises ``Cancelled`` when ``stop`` is set.
     """
@@ -133,11 +160,13 @@ def watch(
         seconds = 0.0 if began is None else now - began
         if receiver in ready or receiver.poll():
             try:
-                message: Outcome | None = receiver.recv()
+                message: Outcome | list[str] | None = receiver.recv()
             except EOFError:
                 return None
             if message is None:
                 began = now
+            elif isinstance(message, list):
+                server.bring(message)
             else:
                 outcomes.append(replace(message, wall_seconds=seconds - share, printed=printed.take()))
                 share = seconds
@@ -173,17 +202,22 @@ def crash_reason(exit_code: int | None) -> str:
 
 def child_main(sender: Connection, output: Connection, cells: Sequence[Cell], limits: Limits) -> None:
     """Run the cells with their threads fixed, send the outcomes as they come, and what is printed into ``output``."""
+    from harness.cell import run_in_child
     from harness.threads import fix_threads
 
     os.setpgid(0, 0)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     print_into(output)
     sender.send(None)
     threading.Thread(target=die_with_parent, daemon=True).start()
     fix_threads(limits.threads)
     if limits.data is not None:  # said, not inherited: the server, or a worker of a cluster, may be older than it
         os.environ[FOLDER_VARIABLE] = limits.data
-    for outcome in run_in_child(cells, checkpoint_of(cells, limits.checkpoints)):
+    there = set(sys.modules)
+    for place, outcome in enumerate(run_in_child(cells, checkpoint_of(cells, limits.checkpoints)), start=1):
         flush()
+        if place == len(cells) and (late := [name for name in sys.modules.keys() - there if name.startswith(BROUGHT)]):
+            sender.send(sorted(late))
         sender.send(outcome)
 
 

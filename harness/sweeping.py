@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from harness.completion import Taken
+from harness.completion import Completion
 from harness.course import Course
 from harness.data_checksum import DATA_UNKNOWN
 from harness.outcome import FINE, Outcome
@@ -15,8 +15,6 @@ from harness.plan import Cell
 from harness.provenance import provenance
 from harness.schedule import Resources, dispatch
 from harness.store import Store
-
-Lacks = Callable[[Cell, Taken], bool]
 
 
 def pending(cells: Sequence[Cell], store: Store, retry: bool) -> list[Cell]:
@@ -26,7 +24,7 @@ def pending(cells: Sequence[Cell], store: Store, retry: bool) -> list[Cell]:
     return [cell for cell in cells if cell.key not in statuses or (done and statuses[cell.key] not in done)]
 
 
-def incomplete(cells: Sequence[Cell], store: Store, lacks: Lacks) -> list[Cell]:
+def incomplete(cells: Sequence[Cell], store: Store, lacks: Completion) -> list[Cell]:
     """Return the cells that are ok and lack a measure that they are asked for, or have an older version of it.
 
     They are solved again, from the same random streams, and measured anew: all figures of a cell are of one run.
@@ -35,7 +33,9 @@ def incomplete(cells: Sequence[Cell], store: Store, lacks: Lacks) -> list[Cell]:
     return [cell for cell in cells if cell.key in taken and lacks(cell, taken[cell.key])]
 
 
-def with_known_data(cells: Sequence[Cell], store: Store, lacks: Lacks, rerun: bool) -> tuple[list[Cell], list[Cell]]:
+def with_known_data(
+    cells: Sequence[Cell], store: Store, lacks: Completion, rerun: bool
+) -> tuple[list[Cell], list[Cell]]:
     """Return the cells as the store knows them, and those of which it does not know what their data files held.
 
     A cell that is ok in a store of then, under a key without its data, stands for the one of today and is marked as of
@@ -63,18 +63,22 @@ def sweep(
     suite: str,
     preset: str,
     resources: Resources,
-    lacks: Lacks,
+    lacks: Completion,
     progress: Callable[[Cell, Outcome], None],
     again: Collection[str] = (),
     course: Course | None = None,
+    arithmetic: str | None = None,
 ) -> Counter[str]:
     """Run cells, record each as it ends, and return how many ended with each status.
+
+    Their ``arithmetic`` is that of this process where it is not given.
 
     A cell that another sweep on the same store has finished by then, with all that it ``lacks`` now, is left out,
     unless its key is among those to run ``again``; so is what its ``course`` makes needless.
     """
     counts: Counter[str] = Counter()
-    run = store.begin(suite, preset, provenance(resources.limits.threads), resources.limits.data)
+    made = provenance(resources.limits.threads, computes=bool(cells), known=arithmetic)
+    run = store.begin(suite, preset, made, resources.limits.data)
 
     def finished(cell: Cell) -> bool:
         if cell.key in again:
@@ -89,6 +93,7 @@ def sweep(
     with closing(results):
         for cell, outcome, beside in results:
             store.record(cell, outcome, run, beside)
+            lacks.learn(outcome.measures)
             counts[outcome.status] += 1
             progress(cell, outcome)
     return counts

@@ -14,7 +14,7 @@ import pytest
 import harness.identity
 from harness import load
 from harness.catalogue import catalogue, import_target
-from harness.completion import completed_by
+from harness.completion import Completion
 from harness.measure import CATALOGUE
 from harness.outcome import Measurement, Outcome
 from harness.plan import Cell, Selection, plan
@@ -64,7 +64,7 @@ def old_store(path: Path, cells: list[Cell], metrics: tuple[str, ...]) -> None:
 
 def waiting(path: Path, cells: list[Cell]) -> tuple[int, int]:
     with Store(path) as store:
-        return len(pending(cells, store, True)), len(incomplete(cells, store, completed_by(catalogue())))
+        return len(pending(cells, store, True)), len(incomplete(cells, store, Completion(catalogue())))
 
 
 def test_cells_of_an_old_store_are_done(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_a_measure_that_there_was_not_is_lacking(tmp_path: Path, monkeypatch: py
     old_store(tmp_path / "old.sqlite", cells, ("elbo",))
     family = import_target(cells[0].problem.target)
     monkeypatch.setattr(family, "measures", ("elbo", "accuracy"))
-    assert waiting(tmp_path / "old.sqlite", cells) == (0, 0)
+    assert waiting(tmp_path / "old.sqlite", planned()) == (0, 0)
     monkeypatch.setattr(family, "measures", ("elbo", "accuracy", "free-energy"))
-    assert waiting(tmp_path / "old.sqlite", cells) == (0, len(cells))
+    assert waiting(tmp_path / "old.sqlite", planned()) == (0, len(cells))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_measure_that_there_was_not_is_lacking(tmp_path: Path, monkeypatch: py
 )
 def test_what_a_cell_lacks(taken: dict[str, int | None], lacks: bool) -> None:
     cell = planned(measures=["symkl", "bures-w2"])[0]
-    assert completed_by(catalogue())(cell, taken) is lacks
+    assert Completion(catalogue())(cell, taken) is lacks
 
 
 def outcome(value: float, status: str = "ok", **measures: int) -> Outcome:

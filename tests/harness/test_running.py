@@ -19,11 +19,11 @@ from rich.console import Console
 from harness import load
 from harness.catalogue import catalogue
 from harness.course import Course
-from harness.entries import Change
 from harness.outcome import Outcome
 from harness.plan import Cell, Selection, plan
 from harness.printed import KEPT, Printed
 from harness.progress import Log, reason_line, report_outcome, watching
+from harness.request import Change
 from harness.schedule import Resources, dispatch
 from harness.suite import Suite
 from harness.supervise import Limits, supervise
@@ -236,6 +236,36 @@ def test_floors_are_run_for_what_runs(command: Command, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "s.sqlite") as store:
         assert store.execute("SELECT count(*) FROM cells").fetchone() == (5,)
     store.close()
+
+
+SLOWLY_SKIPPED = '''
+import time
+from solvers.bounds import Initial
+
+class Slow(Initial):
+    """Takes its time to decline, and has particles."""
+
+    name = "slow"
+    sample_size = 7
+
+    def refusal(self, problem):
+        time.sleep(1)
+        return "on purpose"
+'''
+
+
+def test_a_floor_waits_until_it_is_known_whether_anything_stands_on_it(plugin: Path, tmp_path: Path) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text(SLOWLY_SKIPPED)
+    suite = {"title": "t", "problems": [{"use": "standing"}], "solvers": [{"use": "slow"}]}
+    cells = plan(Suite.model_validate(suite), Selection(), catalogue([plugin, path]))
+    course = Course(cells, {})
+    assert [cell.solver.label for cell in cells if course.waits_for(cell)] == ["oracle particles=7"]
+    done = dispatch(sorted(cells, key=course.is_floor), Resources(LIMITS, jobs=2), lambda cell: False, course)
+    assert sorted((cell.solver.label, outcome.status) for cell, outcome, _ in done) == [
+        ("initial", "ok"), ("oracle", "ok"), ("slow", "skipped"),
+    ]  # fmt: skip
+    assert not any(course.waits_for(cell) for cell in cells)
 
 
 def test_settings_are_replaced_and_labels_say_so(plugin: Path) -> None:

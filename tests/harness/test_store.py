@@ -23,9 +23,8 @@ from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
 from harness.editing import retire_edited
 from harness.errors import UsageError
-from harness.outcome import Measurement, Outcome
+from harness.outcome import Measurement, Outcome, Projection
 from harness.plan import Cell, Selection, plan
-from harness.projection import Projection
 from harness.provenance import provenance
 from harness.store import Store
 from harness.store_formats import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3

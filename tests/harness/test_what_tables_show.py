@@ -15,7 +15,7 @@ import pytest
 from former_stores import take_back
 from harness import load
 from harness.catalogue import Catalogue, catalogue
-from harness.completion import completed_by
+from harness.completion import Completion
 from harness.data_checksum import DATA_UNKNOWN, content_checksum, data_checksum
 from harness.editing import retire_edited
 from harness.outcome import Measurement, Outcome
@@ -286,7 +286,7 @@ def banana_cells(folder: Path | None) -> list[Cell]:
 
 def test_cells_of_before_are_of_unknown_data(tmp_path: Path, folders: tuple[Path, Path]) -> None:
     """They stand, are marked, and are run again when that is asked for, and then known."""
-    lacks = completed_by(catalogue())
+    lacks = Completion(catalogue())
     old = banana_cells(None)
     measures = dict.fromkeys(("accuracy",), 99)
     with Store(tmp_path / "s.sqlite") as store:

@@ -11,6 +11,8 @@ from harness.store_formats import SCHEMA_VERSION, UPGRADES
 def take_back(connection: sqlite3.Connection, version: int) -> None:
     """Take a store back to the format ``version``: without the tables and columns that later ones brought."""
     for later in range(SCHEMA_VERSION, version, -1):
+        for trigger in re.findall(r"CREATE TRIGGER (\w+)", UPGRADES[later]):
+            connection.execute(f"DROP TRIGGER {trigger}")
         for table, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", UPGRADES[later]):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         renamed = set(re.findall(r"ALTER TABLE (\w+) RENAME", UPGRADES[later]))
