@@ -15,8 +15,10 @@ from harness.measure.kde import KernelDensity
 from harness.measure.moments import bures_w2, gaussian_symkl
 from harness.measure.transport import energy_distance, sliced_w2
 from problems.laws import GaussianMixture
+from problems.posterior.logistic_posterior import LogisticLikelihood
 from seeding import fixed_generator
 from solvers.samplers.mixing import mixing
+from solvers.samplers.optimisers import OPTIMISERS
 from solvers.samplers.stein import KERNELS
 from solvers.samplers.svgd import stein_direction
 from solvers.threads import workers
@@ -92,6 +94,21 @@ def test_draws_of_a_mixture_are_fresh_and_in_no_order():
     first, second = law.sample(200, source), law.sample(200, source)
     assert not torch.equal(first, second)
     assert int((first[:, 0].sign().diff() != 0).sum()) > 50
+
+
+def test_moves_of_adagrad():
+    points, places, optimiser = torch.zeros(1, dtype=torch.float64), [0.0], OPTIMISERS["adagrad"](0.1)
+    for _ in range(3):
+        optimiser.move(points, torch.full((1,), 0.01, dtype=torch.float64))
+        places.append(float(points))
+    assert float(own_figure("third move of AdaGrad")) == pytest.approx(places[3] - places[2], abs=5e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sure_mistake_costs_its_logit(dtype):
+    one = LogisticLikelihood(torch.full((1, 1), -1.0, dtype=dtype))
+    assert float(own_figure("log-loss of logit 20")) == pytest.approx(-float(one(torch.tensor([[20.0, 0.0]], dtype=dtype))))
+    assert float(one(torch.tensor([[50.0, 0.0]], dtype=dtype))) == -50
 
 
 def test_every_script_is_there_and_listed():
