@@ -114,17 +114,22 @@ def recursion(
     ``propagate(law, time)`` moves a law between observations, ``condition`` is Bayes' rule; missing ones are skipped.
     """
 
-    @functools.cache
+    known: list[tuple[L, float, float]] = [(initial, 0.0, 0.0)]
+
     def after(count: int) -> tuple[L, float, float]:
-        """Return the law after ``count`` observations, the log-evidence, and the time."""
-        if count == 0:
-            return initial, 0.0, 0.0
-        time = observations.times[count - 1]
-        law, log_evidence = moved(count - 1, time)
-        if observations.is_missing(count - 1):
-            return law, log_evidence, time
-        posterior = condition(law, observations.likelihood(count - 1))
-        return posterior.law, log_evidence + posterior.log_evidence, time  # type: ignore[return-value]
+        """Return the law after ``count`` observations, the log-evidence, and the time; those before are kept.
+
+        In a loop: observations may be more than functions can be nested.
+        """
+        while len(known) <= count:
+            index = len(known) - 1
+            time = observations.times[index]
+            law, log_evidence = moved(index, time)
+            if not observations.is_missing(index):
+                posterior = condition(law, observations.likelihood(index))
+                law, log_evidence = posterior.law, log_evidence + posterior.log_evidence  # type: ignore[assignment]
+            known.append((law, log_evidence, time))
+        return known[count]
 
     def moved(count: int, time: float) -> tuple[L, float]:
         law, log_evidence, start = after(count)

@@ -25,6 +25,7 @@ from problems.references.exact_filter import (
 )
 from problems.references.grid_law import discretised, symmetric_divergence
 from problems.references.marginals_1d import effective_domain
+from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import generator
 
 
@@ -172,3 +173,16 @@ def test_no_observations_leave_the_flow():
     flow = GradientFlow(problem.flow.initial, FreeEnergy(problem.flow.potential, Entropy()), (1.0, 2.0))
     again = kalman_filter(flow, nothing).law(1.0)
     torch.testing.assert_close(again.moments(), problem.truth(1.0).moments())
+
+
+def test_observations_may_be_many():
+    """A thousand of them, more than functions can be nested, against the recursion step by step."""
+    times = tuple(0.002 * (1 + place) for place in range(1000))
+    problem = LinearFiltering(observation_times=times, times=(2.0,)).build(1, 0, generator())
+    law, log_evidence, before = problem.flow.initial, 0.0, 0.0
+    for place, time in enumerate(times):
+        law = ornstein_uhlenbeck_marginal(law, problem.flow.potential, 1.0, time - before)
+        found = condition_gaussian(law, problem.observations.likelihood(place))
+        law, log_evidence, before = found.law, log_evidence + found.log_evidence, time
+    torch.testing.assert_close(problem.truth(2.0).moments(), law.moments())
+    assert problem.log_evidence(2.0) == pytest.approx(log_evidence)
