@@ -29,8 +29,10 @@ FILTERING_MEASURES = (
 )
 """Measures of any filter, besides the distance to its exact posterior."""
 
-# Times this close, relative to their size (or to 1 below 1), are the same time written differently.
+# Times this close, relative to their size, are the same time written differently.
 SAME_TIME = 1e-9
+# So are those that differ by this much of the last of all times, such as 0 and what rounding leaves of it.
+ROUNDING = 1e-12
 
 
 class Noise(ABC):
@@ -160,7 +162,7 @@ class HiddenPath:
     def at(self, time: float) -> torch.Tensor | None:
         """Return the state (D,) at ``time``, or ``None`` where it is not known."""
         for known, state in zip(self.times, self.states, strict=True):
-            if same_time(known, time):
+            if same_time(known, time, self.times[-1]):
                 return torch.as_tensor(state)
         return None
 
@@ -215,16 +217,17 @@ class Observations:
         return sum(1 for known in self.times if known < time or same_time(known, time))
 
 
-def same_time(left: float, right: float) -> bool:
-    """Return whether two times differ by rounding only."""
-    return abs(left - right) <= SAME_TIME * max(1.0, abs(left), abs(right))
+def same_time(left: float, right: float, last: float = 0.0) -> bool:
+    """Return whether two times differ by rounding only, in whatever units; ``last`` is the last of all, if known."""
+    return abs(left - right) <= max(SAME_TIME * max(abs(left), abs(right)), ROUNDING * last)
 
 
 def distinct_times(times: Sequence[float]) -> tuple[float, ...]:
     """Return the times in order, those that are the same only once."""
     distinct: list[float] = []
+    last = max(times, default=0.0)
     for time in sorted(times):
-        if not distinct or not same_time(time, distinct[-1]):
+        if not distinct or not same_time(time, distinct[-1], last):
             distinct.append(time)
     return tuple(distinct)
 

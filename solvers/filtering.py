@@ -97,11 +97,12 @@ def timeline(times: tuple[float, ...], observations: Observations | None) -> Ite
     """Yield the stops on the way to the last of ``times``; later observations are of no use to any of them."""
     observed = () if observations is None else observations.times
     useful = [time for time in observed if time <= times[-1] or same_time(time, times[-1])]
+    last = max((*times, *useful))
     for time in distinct_times((*times, *useful)):
         yield Stop(
             time,
-            tuple(index for index, other in enumerate(observed) if same_time(other, time)),
-            any(same_time(other, time) for other in times),
+            tuple(index for index, other in enumerate(observed) if same_time(other, time, last)),
+            any(same_time(other, time, last) for other in times),
         )
 
 
@@ -122,7 +123,7 @@ def assimilate(propagation: Propagation, problem: Problem, generator: torch.Gene
     assimilated: dict[str, list[float]] = {}
     taken, missing = 0, 0
     for stop in timeline(times, observations):
-        if not same_time(stop.time, now):
+        if not same_time(stop.time, now, times[-1]):
             estimate, now = propagation.advance(estimate, now, stop.time), stop.time
         for index in stop.observations:
             assert observations is not None

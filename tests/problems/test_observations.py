@@ -120,4 +120,7 @@ def test_times_that_differ_by_rounding_are_one():
     path = HiddenPath((0.0, 0.3), torch.tensor([[1.0], [2.0]]))
     assert path.at(0.1 + 0.2) == torch.tensor([2.0])
     assert path.at(0.2) is None
+    assert distinct_times((0.0, 1e-13, 2e-13)) == (0.0, 1e-13, 2e-13)  # in a unit of time of their size
+    assert HiddenPath((0.0, 1e-13), torch.tensor([[1.0], [2.0]])).at(1e-13) == torch.tensor([2.0])
+    assert observations((1e-13, 2e-13)).count_by(1e-13) == 1
     assert observations((0.3,)).count_by(0.1 + 0.2) == observations((0.1 + 0.2,)).count_by(0.3) == 1

@@ -11,8 +11,13 @@ import torch
 
 import solvers
 from harness.catalogue import import_target
+from problems.flow import Entropy, FreeEnergy, GradientFlow
+from problems.laws import Gaussian
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
+from problems.observations import GaussianNoise, LinearObservation, Observations
+from problems.potentials import Quadratic
+from problems.problem import Problem
 from problems.references.exact_filter import condition_gaussian
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
@@ -198,3 +203,31 @@ def test_timeline_merges_and_orders():
 )
 def test_equal_steps(duration, step_size, expected):
     assert equal_steps(duration, step_size) == expected
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        lambda unit: BootstrapFilter(particles=500, step_size=0.05 * unit, dtype="float64"),
+        lambda unit: ChangCooper(cells=200),
+        lambda unit: GaussianJKO(step_size=0.05 * unit),
+        lambda unit: QuantileJKO(step_size=0.05 * unit, nodes=100),
+    ],
+    ids=["bootstrap-filter", "chang-cooper", "gaussian-jko", "quantile-jko"],
+)
+def test_times_may_be_in_any_unit(solver):
+    """Of 1e-12 of it, say: no step is left out for being short, and the answer is that in units of one."""
+    answers = []
+    for unit in (1.0, 1e-12):
+        potential = Quadratic(torch.eye(1, dtype=torch.float64) / unit, torch.ones(1, dtype=torch.float64))
+        law = Gaussian(torch.zeros(1, dtype=torch.float64), torch.eye(1, dtype=torch.float64))
+        flow = GradientFlow(law, FreeEnergy(potential, Entropy(unit)), (0.5 * unit,))
+        seen = Observations(
+            (0.1 * unit, 0.2 * unit),
+            torch.tensor([[0.5], [1.5]], dtype=torch.float64),
+            LinearObservation(torch.eye(1, dtype=torch.float64)),
+            GaussianNoise(0.5),
+        )
+        found = solver(unit).solve(Problem(flow, (), None, observations=seen), fixed_generator(0), torch.device("cpu"))
+        answers.append([*found.estimates[0].moments(fixed_stream()), torch.tensor(found.diagnostics["log_evidence"])])
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-6, atol=1e-6, check_dtype=False)
