@@ -301,6 +301,18 @@ def check_labels(solvers: Sequence[Component]) -> None:
             raise UsageError(f"two solvers of the suite are both labelled {solver.label!r}: give one of them a label")
 
 
+def check_twins(solvers: Sequence[Component]) -> None:
+    """Raise ``UsageError`` when a solver with the same settings has two labels: the store has its cells once."""
+    seen: dict[str, str] = {}
+    for solver in solvers:
+        first = seen.setdefault(solver.identity, solver.label)
+        if first != solver.label:
+            raise UsageError(
+                f"{first!r} and {solver.label!r} are one solver with the same settings on the same problem, "
+                f"and would be one row: leave one out"
+            )
+
+
 def check_steps(problem: Component, family: Any, solvers: Sequence[tuple[Component, Any]]) -> None:
     """Raise ``UsageError`` when the settings of a solver cannot reach the times of the problem."""
     for solver, made in solvers:
@@ -315,8 +327,9 @@ def check_steps(problem: Component, family: Any, solvers: Sequence[tuple[Compone
 def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue) -> list[Component]:
     """Return the bounds of an instance, the initial law and oracles of the solvers' sizes, and then the solvers.
 
-    Raises ``UsageError`` when two different ones have one label.
+    Raises ``UsageError`` when two different ones have one label, and when one has two.
     """
+    check_twins([component for component, _ in solvers])
     sample_sizes = sorted({made.sample_size for _, made in solvers if made is not None and made.sample_size})
     bounds = [SolverEntry(use="initial"), SolverEntry(use="oracle")]
     if sample_sizes:

@@ -191,6 +191,10 @@ def test_a_solver_is_kept_to_its_problems() -> None:
             {"solvers": [EM, {"use": "euler-maruyama", "settings": {"particles": 7}}]},
             "two solvers of the suite are both labelled 'euler-maruyama'",
         ),
+        (
+            {"solvers": [EM, {**EM, "label": "twin"}]},
+            "'euler-maruyama' and 'twin' are one solver with the same settings on the same problem",
+        ),
         ({"solvers": [{**EM, "label": "oracle"}]}, "both labelled 'oracle'"),
         ({"solvers": [{"use": "gaussian-jko", "label": "initial"}]}, "both labelled 'initial'"),
     ],
