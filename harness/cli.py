@@ -135,7 +135,7 @@ def run(
     from harness.request import Change, Request
 
     request = Request(
-        suite=suite, preset=preset, problem=split(problem), solver=split(solver), dims=dims, seeds=seeds,
+        suite=suite, preset=preset, problem=problem, solver=solver, dims=dims, seeds=seeds,
         jobs=jobs, threads=threads, timing=timing, device=device, timeout=timeout, memory=memory,
         measures=split(measures), changes=[Change(*parse_change(text)) for text in set_ or ()], retry=retry,
         unknown_data=unknown_data, stop_hopeless=stop_hopeless, cell=cell, backend=backend, scheduler=scheduler,
@@ -189,7 +189,7 @@ def show(
     from harness.report.tables import of_measures, show_tables
 
     chosen = choose(store, suite, preset, everything)
-    frame = of_solvers(chosen.frame, split(solver))
+    frame = of_solvers(chosen.frame, solver)
     of_measures(frame, split(measure))
     print_heading(chosen)
     if measure is None:
@@ -218,7 +218,7 @@ def verdict(
     from harness.verdict.stored import load_deciding
 
     chosen = choose(store, suite, preset, everything, load_deciding)
-    found = judged(of_solvers(chosen.frame, split(solver)), baseline)
+    found = judged(of_solvers(chosen.frame, solver), baseline)
     print_heading(chosen)
     print_verdict(found)
 
@@ -273,7 +273,7 @@ def export(
     from harness.report.tables import export as write
     from harness.report.tables import of_measures
 
-    frame = of_solvers(choose(store, suite, preset, everything).frame, split(solver))
+    frame = of_solvers(choose(store, suite, preset, everything).frame, solver)
     bounds = {"oracle", "initial"} & set(split(solver) or ())
     write(of_measures(frame, split(measure)), format, output, bounds=bool(bounds))
 
@@ -304,7 +304,7 @@ def compare(
 
         print_against_published(load(before))
         return
-    print_comparison(before, after or before, None if solvers is None else split([solvers]))
+    print_comparison(before, after or before, solvers)
 
 
 @app.command()

@@ -32,6 +32,8 @@ from harness.frame import load, with_floors
 from harness.identity import former
 from harness.listing import console, table
 from harness.measure import CATALOGUE
+from harness.parsing import parse_names
+from harness.report.apart import told_apart
 from harness.verdict.deciding import places
 from harness.verdict.excess import ROUNDING as ROUNDING
 from harness.verdict.excess import differences, noise, own_scale, scaled, shared_scale, stated_error
@@ -59,19 +61,19 @@ def check_sides(after: Path | None, solvers: str | None, against: str | None) ->
         raise UsageError("--against takes one store and no solvers: the other side are the committed figures")
 
 
-def print_comparison(before_path: Path, after_path: Path, solvers: Sequence[str] | None = None) -> None:
+def print_comparison(before_path: Path, after_path: Path, solvers: str | None = None) -> None:
     """Print changes of figures and seconds between two stores, changes of status, and cells that only one holds.
 
-    With two ``solvers``, by label or name, the first of the one store is compared with the second of the other, which
-    may be the same. Raises ``UsageError`` for a file that is not a store, for solvers that are not there, and for sides
+    With two ``solvers``, labels or names with a comma between, the first of the one store is compared with the second
+    of the other, which may be the same. Raises ``UsageError`` for a file that is not a store, for solvers that are not there, and for sides
     that have no cell in common.
     """
     before, after = load(before_path), load(after_path)
     names = f"{before_path}", f"{after_path}"
     if solvers is not None:
-        before, after = of_two_solvers(before, after, solvers)
+        before, after, (first, second) = of_two_solvers(before, after, solvers)
         where = ("", "") if before_path == after_path else (f" in {names[0]}", f" in {names[1]}")
-        names = f"{solvers[0]}{where[0]}", f"{solvers[1]}{where[1]}"
+        names = f"{first}{where[0]}", f"{second}{where[1]}"
     print_sides(by_former_names(before), by_former_names(after), names)
 
 
@@ -127,37 +129,49 @@ def told(figures: pd.DataFrame) -> str:
 
 
 def of_two_solvers(
-    before: pd.DataFrame, after: pd.DataFrame, solvers: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows of one solver of either frame, each under the name of both.
+    before: pd.DataFrame, after: pd.DataFrame, solvers: str
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, str]]:
+    """Return the rows of one solver of either frame, each under the name of both, and the two names.
 
     Raises ``UsageError`` unless there are two, each a label or the name of a single solver in its frame.
     """
-    if len(solvers) != 2:
-        raise UsageError(f"two solvers are compared, got {len(solvers)}: {', '.join(solvers)}")
-    together = " → ".join(solvers)
+    frames = [in_all_presets(frame) for frame in (before, after)]
+    known = {str(name) for frame in frames for column in ("label", "solver", "own") for name in frame[column]}
+    names = parse_names([solvers], known)
+    if len(names) != 2:
+        raise UsageError(f"two solvers are compared, got {len(names)}: {', '.join(names)}")
+    together = " → ".join(names)
     sides = []
-    for frame, name in zip((before, after), solvers, strict=True):
-        label = solver_of(frame, name)
-        rows = frame[frame["label"] == label]
+    for frame, name in zip(frames, names, strict=True):
+        rows = of_solver(frame, name).drop(columns="own")
         sides.append(rows.assign(solver=together, solver_settings="{}", label=together))
-    return sides[0], sides[1]
+    return sides[0], sides[1], (names[0], names[1])
 
 
-def solver_of(frame: pd.DataFrame, name: str) -> str:
-    """Return the label that a label, or the name of a solver with one label, means.
+def in_all_presets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with its labels told apart, whatever preset rows are of, and those of the suite in ``own``."""
+    return told_apart(frame.assign(own=frame["label"], preset=""))
 
-    Raises ``UsageError`` for a name that the frame does not have, or that means several.
+
+def of_solver(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the rows of the one solver that a label, or the name of a solver with one label, means.
+
+    Raises ``UsageError`` for a name that the frame does not have, or that means several, such as one label in two
+    presets with other settings.
     """
-    labels = list(frame["label"].unique())
-    if name in labels:
-        return name
-    own = list(frame.loc[frame["solver"] == name, "label"].unique())
-    if not own:
-        raise unknown("solver", name, {*map(str, labels), *map(str, frame["solver"].unique())})
-    if len(own) > 1:
-        raise UsageError(f"solver {name!r} means {len(own)}: name one of {', '.join(map(repr, own))}")
-    return str(own[0])
+    if name not in set(frame["own"]) and name in set(frame["label"]):
+        return frame[frame["label"] == name]
+    rows = frame[frame["own"] == name]
+    if rows.empty:
+        rows = frame[frame["solver"] == name]
+    if rows.empty:
+        raise unknown("solver", name, {*map(str, frame["label"]), *map(str, frame["solver"])})
+    kinds = rows.drop_duplicates([*GROUP[:2], "size", "label"])
+    clash = kinds[kinds.duplicated([*GROUP[:2], "size"], keep=False)]
+    means = list(clash["label"].unique()) if len(clash) else list(rows["own"].unique())
+    if len(means) > 1:
+        raise UsageError(f"solver {name!r} means {len(means)}: name one of {', '.join(map(repr, means))}")
+    return rows
 
 
 def reference() -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from harness.catalogue import Catalogue, Kind, import_target
 from harness.errors import UsageError, unknown
+from harness.parsing import parse_names
 from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry
 
@@ -41,7 +42,7 @@ def changed(
 def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
     """Return the suite's entries with these names or labels; a name outside the suite joins with its default settings.
 
-    Of a problem, ``NAME:VALUE`` keeps the data set or the instance of that name alone. Raises ``UsageError`` for a name
+    Names may be several in a text, with commas between. Of a problem, ``NAME:VALUE`` keeps the data set or the instance of that name alone. Raises ``UsageError`` for a name
     that neither the suite nor the catalogue has.
     """
     if names is None:
@@ -51,7 +52,7 @@ def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, compon
     kept: dict[int, E] = {}
     new: list[E] = []
     model = ProblemEntry if kind == "problem" else SolverEntry
-    for name in names:
+    for name in parse_names(names, known):
         use, colon, value = name.partition(":")
         if name in known or kind == "solver" or not colon:
             use, value = name, ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from harness.errors import UsageError
@@ -74,3 +75,16 @@ def parse_change(text: str) -> tuple[str, str, Any]:
     except tomllib.TOMLDecodeError:
         value = given.strip()
     return component, setting, value
+
+
+def parse_names(texts: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the names in texts that have commas between; a ``known`` one may hold commas itself, as labels do."""
+    names = []
+    for text in texts:
+        parts = text.split(",")
+        while parts:
+            counts = (count for count in range(len(parts), 1, -1) if ",".join(parts[:count]).strip() in known)
+            count = next(counts, 1)
+            names.append(",".join(parts[:count]).strip())
+            parts = parts[count:]
+    return names

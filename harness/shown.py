@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import unknown
+from harness.parsing import parse_names
 
 if TYPE_CHECKING:
     import pandas
@@ -73,11 +74,12 @@ def print_heading(chosen: Chosen) -> None:
 def of_solvers(frame: pandas.DataFrame, names: list[str] | None) -> pandas.DataFrame:
     """Return the rows of solvers of these names or labels, and those of the bounds; all where ``names`` is ``None``.
 
-    Raises ``UsageError`` for a solver that the frame does not have.
+    Names may be several in a text, with commas between. Raises ``UsageError`` for a solver that the frame does not have.
     """
     if names is None:
         return frame
     known = {*frame["solver"], *frame["label"]}
+    names = parse_names(names, known)
     for name in names:
         if name not in known:
             raise unknown("solver of this suite", name, known)

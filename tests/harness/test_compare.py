@@ -11,7 +11,7 @@ import pytest
 
 from false_alarms import is_share, repetitions
 from harness.catalogue import catalogue
-from harness.compare import compare_figures, compare_statuses, print_comparison
+from harness.compare import compare_figures, compare_statuses, of_two_solvers, print_comparison
 from harness.errors import UsageError
 from harness.outcome import Measurement, Outcome
 from harness.plan import Selection, plan
@@ -181,3 +181,22 @@ def test_stores_without_a_common_cell_are_refused(tmp_path: Path, plugin: Path) 
         print_comparison(before, empty)
     with pytest.raises(UsageError, match="there is no store"):
         print_comparison(before, tmp_path / "absent.sqlite")
+
+
+def test_two_solvers_are_those_that_are_named() -> None:
+    """Labels may hold commas; one that presets have with other settings is several, and is never pooled."""
+    quick = frame([1.0, 1.0], label="q", solver_settings='{"h": 1}', preset="quick", key=["a", "b"])
+    paper = frame([3.0, 3.0], label="q", solver_settings='{"h": 2}', preset="paper", key=["c", "d"])
+    other = frame([2.0, 2.0], label="x, y", solver="other", preset="paper", key=["e", "f"])
+    store = pd.concat([quick, paper, other], ignore_index=True)
+    with pytest.raises(UsageError, match="solver 'q' means 2: name one of 'q · h=1', 'q · h=2'"):
+        of_two_solvers(store, store, "q,x, y")
+    for name, value in (("q · h=1", 1.0), ("q · h=2", 3.0)):
+        before, after, names = of_two_solvers(store, store, f"x, y,{name}")
+        assert names == ("x, y", name)
+        assert (set(before["value"]), set(after["value"])) == ({2.0}, {value})
+    # A label that both presets have with the same settings is one solver.
+    twice = pd.concat([quick, quick.assign(preset="paper"), other], ignore_index=True)
+    assert of_two_solvers(twice, twice, "q,other")[2] == ("q", "other")
+    with pytest.raises(UsageError, match="two solvers are compared, got 1: x, y"):
+        of_two_solvers(store, store, "x, y")

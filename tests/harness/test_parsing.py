@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
+from harness.parsing import parse_bytes, parse_names, parse_numbers, parse_seconds, parse_seeds
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,18 @@ def test_bytes(text: str, size: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="memory must be a size > 0 such as 500M or 4G; got"):
         parse_bytes("memory", text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["a,b"], ["a", "b"]),
+        (["a, b", "c"], ["a", "b", "c"]),
+        (["x=[-1.0, 1.0],a"], ["x=[-1.0, 1.0]", "a"]),
+        (["a,x=[-1.0, 1.0] · h=2"], ["a", "x=[-1.0, 1.0] · h=2"]),
+        (["x=[-1.0"], ["x=[-1.0"]),
+        ([], []),
+    ],
+)
+def test_names_may_hold_the_commas_between_them(texts: list[str], names: list[str]) -> None:
+    assert parse_names(texts, {"a", "b", "x=[-1.0, 1.0]", "x=[-1.0, 1.0] · h=2"}) == names

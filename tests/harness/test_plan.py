@@ -152,6 +152,16 @@ def test_selected_names_outside_the_suite_join_with_their_defaults() -> None:
     assert {cell.dim for cell in cells} == {1}
 
 
+def test_labels_with_commas_are_selected() -> None:
+    small, large = {**EM, "label": "few, fast"}, {"use": "euler-maruyama", "label": "many=7"}
+    for names in (["few, fast"], ["few, fast,many=7"], ["many=7, few, fast", "gaussian-jko"]):
+        found = labels(planned(Selection(solvers=names), solvers=[small, large]))
+        assert ("few, fast" in found, "many=7" in found) == (True, any("many" in name for name in names))
+        assert ("gaussian-jko" in found) == ("gaussian-jko" in names)
+    said = refusal(selection=Selection(solvers=["few, slow"]), solvers=[small])
+    assert said.startswith("unknown solver 'few'")
+
+
 def test_selected_dimensions_that_a_problem_lacks_are_left_out() -> None:
     both = [{"use": "ornstein-uhlenbeck"}, {"use": "double-well"}]
     cells = planned(Selection(dims="1:2"), problems=both)
