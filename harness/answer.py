@@ -47,7 +47,7 @@ class Answer(Solution):
         return answer_figure(self.instance, self.component.label, self, errors)
 
     def worth(
-        self, measures: Sequence[str | type[Measure]] = (), draws: int = DRAWS, plugin: Files = ()
+        self, measures: Sequence[str | type[Measure] | Measure] = (), draws: int = DRAWS, plugin: Files = ()
     ) -> pd.DataFrame:
         """Return the table of :func:`harness.measure`; raises ``UsageError`` as that does."""
         return taken(self.instance, self.component, self, self.sample_size, measures, draws, plugin)

@@ -26,11 +26,15 @@ def paths(files: Files) -> list[Path]:
     return [Path(files)] if isinstance(files, str | Path) else [Path(each) for each in files]
 
 
-def listed(names: str | Sequence[str] | None) -> list[str] | None:
-    """Return names, a list or a text with commas between, as a list."""
+def listed(what: str, names: str | Sequence[str] | None) -> list[str] | None:
+    """Return one text with names or several as a list; raises ``UsageError`` for what is no name."""
     if names is None:
         return None
-    return [each.strip() for each in names.split(",")] if isinstance(names, str) else list(names)
+    found = list(names) if isinstance(names, list | tuple) else [names]
+    for each in found:
+        if not isinstance(each, str):
+            raise UsageError(f"{what} must be a name or a list of names, got {each!r}")
+    return found
 
 
 def numbers(given: str | int | Sequence[int] | None) -> str | None:
@@ -42,11 +46,22 @@ def numbers(given: str | int | Sequence[int] | None) -> str | None:
     return str(given)
 
 
+def whole(what: str, given: int, at_least: int) -> int:
+    """Return a whole number, Python's or NumPy's; raises ``UsageError`` for one below ``at_least``."""
+    number = plain(given)
+    if isinstance(number, bool) or not isinstance(number, int) or number < at_least:
+        raise UsageError(f"{what} must be a whole number >= {at_least}, got {given!r}")
+    return number
+
+
 def count(what: str, given: int | None) -> int | None:
-    """Return a count of cells or threads; raises ``UsageError`` for one below 1."""
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
-        raise UsageError(f"{what} must be a whole number >= 1, got {given!r}")
-    return given
+    """Return a count, such as one of cells or threads; raises ``UsageError`` for one below 1."""
+    return None if given is None else whole(what, given, 1)
+
+
+def text(given: object) -> str | None:
+    """Return what the command line takes as a text, such as a duration or a device, as one."""
+    return None if given is None else str(given)
 
 
 def changes(settings: Mapping[str, Any]) -> list[Change]:

@@ -17,13 +17,14 @@ import torch
 
 from harness import DEFAULT_STORE, server
 from harness.answer import Answer
-from harness.arguments import Files, changes, count, listed, numbers, paths
+from harness.arguments import Files, changes, count, listed, numbers, paths, text, whole
 from harness.cell import require_sound, with_sure_truth
 from harness.errors import UsageError
 from harness.frame import load
 from harness.instance import Instance, cell_of, component_of, data_in
 from harness.measure.measure import Measure
 from harness.measuring import DRAWS
+from harness.parsing import parse_names
 from harness.plan import Evaluation
 from harness.progress import report_outcome
 from harness.request import Request
@@ -50,7 +51,8 @@ def problem(
     ``settings`` are those of the family, ``dim`` the smallest dimension that it has unless it is given. ``plugin``
     names Python files that hold further problems, ``folder`` one of ``NAME.csv.gz`` data sets.
 
-    Raises ``UsageError`` for a name, a setting or a dimension that there is not.
+    Raises ``UsageError`` for a name, a setting or a dimension that there is not, and for what its instance is not
+    made of, such as an observation that is missing.
     """
     hold()
     found = None if folder is None else check_data(Path(folder))
@@ -58,15 +60,14 @@ def problem(
         component = component_of("problem", family, settings, plugin)
         made: ProblemFamily = component.make()
         known = made.dims()
-        if dim is None:
-            dim = 1 if known is None else min(known)
-        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-            raise UsageError(f"dim must be a whole number >= 1, got {dim!r}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise UsageError(f"seed must be a whole number >= 0, got {seed!r}")
-        if known is not None and dim not in known:
+        dim = count("dim", dim) or min(known or (1,))
+        seed = whole("seed", seed, 0)
+        if known and dim not in known:
             raise UsageError(f"{component.label} has no dimension {dim} (there are: {', '.join(map(str, known))})")
-        built = made.build(dim, seed, stream("problem", component.formerly()[0], dim, seed))
+        try:
+            built = made.build(dim, seed, stream("problem", component.formerly()[0], dim, seed))
+        except ValueError as error:
+            raise UsageError(f"{component.label}: {str(error).removeprefix(f'{component.label}: ')}") from error
     return Instance(component, dim, seed, built, found)
 
 
@@ -102,7 +103,7 @@ def solve(
     if why is not None:
         raise UsageError(f"{component.label} does not apply to {instance.component.label}: {why}")
     instance = dataclasses.replace(instance, problem=posed)
-    where = check_device(device)
+    where = check_device(str(device))
     identity = cell_of(instance, component, Evaluation(DRAWS), where).run_identity
     began = time.perf_counter()
     found = made.solve(posed, stream("solver", identity), torch.device(where))
@@ -117,7 +118,7 @@ def solve(
     )
 
 
-def measure(answer: Answer, /, *measures: str | type[Measure], draws: int = DRAWS, plugin: Files = ()) -> pd.DataFrame:
+def measure(answer: Answer, /, *measures: str | type[Measure] | Measure, draws: int = DRAWS, plugin: Files = ()) -> pd.DataFrame:
     """Return what an answer is worth by these measures, else by all that its problem names: a row a time and measure.
 
     Columns are ``t``, ``measure``, ``value``, ``standard_error``, ``floor`` and ``estimator``. The floor is what the
@@ -129,9 +130,7 @@ def measure(answer: Answer, /, *measures: str | type[Measure], draws: int = DRAW
     """
     if not isinstance(answer, Answer):
         raise UsageError(f"measure takes an answer that `solve` returns, got {type(answer).__name__}")
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
-        raise UsageError(f"draws must be a whole number >= 2, got {draws!r}")
-    return answer.worth(measures, draws, plugin)
+    return answer.worth(measures, whole("draws", draws, 2), plugin)
 
 
 def sweep(
@@ -169,12 +168,14 @@ def sweep(
     """
     if backend == "local":
         server.start()
+    names = listed("measures", measures)
+    asked = None if names is None else parse_names(names, ())
     planned = PlannedRun(
         Request(
-            suite=str(suite), preset=preset, problem=listed(problem), solver=listed(solver), dims=numbers(dims),
-            seeds=numbers(seeds), jobs=count("jobs", jobs), threads=count("threads", threads), timing=timing,
-            device=device, timeout=timeout, memory=memory, measures=listed(measures), changes=changes(settings or {}),
-            retry=retry, stop_hopeless=stop_hopeless, backend=backend, scheduler=scheduler,
+            suite=str(suite), preset=preset, problem=listed("problem", problem), solver=listed("solver", solver),
+            dims=numbers(dims), seeds=numbers(seeds), jobs=count("jobs", jobs), threads=count("threads", threads),
+            timing=timing, device=str(device), timeout=text(timeout), memory=text(memory), measures=asked,
+            changes=changes(settings or {}), retry=retry, stop_hopeless=stop_hopeless, backend=backend, scheduler=scheduler,
             data=None if data is None else Path(data), plugin=paths(plugin), store=Path(store),
         )
     )  # fmt: skip

@@ -27,7 +27,7 @@ def taken(
     solver: Component,
     solution: Solution,
     sample_size: int | None,
-    measures: Sequence[str | type[Measure]],
+    measures: Sequence[str | type[Measure] | Measure],
     draws: int,
     plugin: Files = (),
 ) -> pd.DataFrame:
@@ -52,15 +52,18 @@ def taken(
     return table.astype(dict.fromkeys(("t", "value", "standard_error", "floor"), float))
 
 
-def named(measures: Sequence[str | type[Measure]], plugin: Files) -> tuple[list[str], dict[str, str]]:
-    """Return the names of measures, and where all live; raises ``UsageError`` for one that there is not."""
+def named(measures: Sequence[str | type[Measure] | Measure], plugin: Files) -> tuple[list[str], dict[str, str]]:
+    """Return the names of measures, and where all live; raises ``UsageError`` for what is none."""
     targets, names = dict(catalogue(paths(plugin)).targets["measure"]), []
     for each in measures:
         if isinstance(each, str):
             name = each
         else:
-            name = each.name
-            targets[name] = target_of(each)
+            found = each if isinstance(each, type) else type(each)
+            if not issubclass(found, Measure):
+                raise UsageError(f"a measure is meant, by its name, its class or an object of it; got {each!r}")
+            name = found.name
+            targets[name] = target_of(found)
         if name not in targets:
             raise unknown("measure", name, targets)
         names.append(name)

@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ import harness
 from harness import load, measure, problem, solve, sweep
 from harness.errors import UsageError
 from harness.measure.measure import Figure, Measure, Subject
+from harness.measure.symkl import SymKL
 from problems.double_well import DoubleWell
 from problems.problem import Problem
 from solvers.estimates import Particles
@@ -119,6 +121,14 @@ def test_names_classes_and_objects_are_alike() -> None:
     assert problem("ornstein-uhlenbeck", times=np.array([0.5])).problem.flow.times == (0.5,)
 
 
+def test_measures_and_numbers_may_be_objects() -> None:
+    one = solve(problem("double-well", seed=1), "chang-cooper", cells=np.int64(200), device="cpu")
+    same = solve(problem("double-well", np.int64(1), np.int64(1)), "chang-cooper", cells=200, device=torch.device("cpu"))
+    asked = measure(same, SymKL, draws=np.int64(100))
+    pd.testing.assert_frame_equal(measure(one, "symkl", draws=100), asked)
+    pd.testing.assert_frame_equal(measure(one, SymKL(), draws=100), asked)
+
+
 def test_classes_of_this_file_need_no_plugin() -> None:
     flow = problem("double-well", times=[0.5])
     found = measure(solve(flow, "euler-maruyama", particles=200), FarthestMean, "bures-w2", draws=64)
@@ -153,6 +163,13 @@ def test_plugins_are_named_as_on_the_command_line(plugin: Path) -> None:
         (lambda: measure(solve(problem("double-well"), "initial"), "symlk"), "did you mean 'symkl'?"),
         (lambda: measure(solve(problem("double-well"), "initial"), "mode-weights"), "mode-weights does not suit"),
         (lambda: measure(solve(problem("double-well"), "initial"), draws=1), "draws must be a whole number >= 2"),
+        (lambda: measure(solve(problem("double-well"), "initial"), ["symkl"]), "a measure is meant, by its name, its"),
+        (lambda: measure(solve(problem("double-well"), "initial"), None), "an object of it; got None"),
+        (lambda: problem("nonlinear-filtering", seed=99), "the published instances are 0 to 14, got 99"),
+        (lambda: problem("nonlinear-filtering", instance="given", observation_times=[1.0], values=[[np.nan]]), "is NaN"),
+        (lambda: sweep("ou", timeout=60), "timeout must be a duration > 0 such as 30s, 10m or 1.5h; got '60'"),
+        (lambda: sweep("ou", memory=4), "memory must be a size > 0 such as 500M or 4G; got '4'"),
+        (lambda: sweep("ou", solver=dict), "solver must be a name or a list of names, got <class 'dict'>"),
         (lambda: sweep("ouu"), "unknown suite 'ouu'; did you mean 'ou'?"),
         (lambda: sweep("ou", jobs=0), "jobs must be a whole number >= 1, got 0"),
         (lambda: sweep("ou", seeds=0), "seeds must be a count >= 1"),
