@@ -279,5 +279,5 @@ def require_even(owner: str, interaction: Interaction, scale: torch.Tensor) -> N
     there, back = interaction.value(points), interaction.value(-points)
     require_finite(owner, **{"W(z) of the interaction": there, "W(-z) of the interaction": back})
     gap = float((there - back).abs().max())
-    if gap > EVEN * (1 + float(there.abs().max())):
+    if gap > EVEN * float(there.abs().max()):
         raise ValueError(f"{owner}: the interaction must be even, but W(z) and W(-z) differ by {gap:.3g}")

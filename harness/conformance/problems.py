@@ -176,14 +176,15 @@ def interaction_is_even(trial: ProblemTrial) -> str:
             ("W(-z) is not W(z)", interaction.value(z), interaction.value(-z)),
             ("∇W(-z) is not -∇W(z)", interaction.gradient(z), -interaction.gradient(-z)),
         ):
-            gap = float((there - back).abs().max()) / (1 + float(there.abs().max()))
+            gap = float((there - back).abs().max()) / (float(there.abs().max()) or 1.0)
             require(
                 gap <= 1e-9, f"{instance.title}: the interaction must be even, but {what}, by {gap:.2g} of its size"
             )
         if not interaction.singular:
             force = interaction.gradient(torch.zeros(1, instance.dim, dtype=z.dtype))
+            elsewhere = min(1.0, float(there.abs().max()))
             require(
-                bool((force.abs() <= 1e-9).all()),
+                bool((force.abs() <= 1e-9 * elsewhere).all()),
                 f"{instance.title}: ∇W(0) is {force[0].tolist()}, not 0: an interaction that is singular must say so",
             )
     return f"even, in {found} instances" if found else "no interaction"
@@ -238,12 +239,15 @@ def difference_error(
     ``function`` maps points (n, D), such as ``x``, to values whose derivative along ``direction`` (n, D) is ``stated``,
     of their shape.
     """
-    step = 1e-4 * float(x.std(0).mean())
+    spread = float(x.std(0).mean())
+    step = 1e-4 * spread
     near = function(x + step * direction) - function(x - step * direction)
     far = function(x + 2 * step * direction) - function(x - 2 * step * direction)
     differences = (8 * near - far) / (12 * step)
-    size = 1 + max(float(stated.abs().max()), float(function(x).abs().max()))
-    return float((differences - stated).abs().max()) / size
+    slope, value = float(stated.abs().max()), float(function(x).abs().max())
+    # Values count by the slope that they would have over the spread of the points, whatever the units.
+    size = min(1 + max(slope, value), max(slope, value / spread))
+    return float((differences - stated).abs().max()) / (size or 1.0)
 
 
 CHECKS: Mapping[str, Callable[[ProblemTrial], str]] = {

@@ -60,8 +60,9 @@ def truth_starts_at_the_initial_law(trial: ProblemTrial) -> str:
         else:
             start, end = problem.flow.initial, problem.truth(1e-6 * problem.flow.times[0])
             seen["starts at the initial law"] = None
-        scale = 1 + max(float(moment.abs().max()) for moment in start.moments())
-        for what, left, right in zip(("mean", "covariance"), start.moments(), end.moments(), strict=True):
+        variance = float(start.moments()[1].abs().max())
+        scales = {"mean": math.sqrt(variance), "covariance": variance}  # in whatever units, wherever the law is
+        for (what, scale), left, right in zip(scales.items(), start.moments(), end.moments(), strict=True):
             change = float((left - right).abs().max()) / scale
             require(change < 1e-3, f"{instance.title}: the {what} jumps by {change:.3g}")
     return "; ".join(seen)
@@ -75,16 +76,19 @@ def truth_obeys_the_equation(trial: ProblemTrial) -> str:
     """
     count = 0
     for where, instance, t, law in trial.truths():
-        centre = law.moments()[0]
+        centre, covariance = law.moments()
+        deviation = math.sqrt(float(covariance.diagonal().max()))
         # About the mean at t, held fixed, where squares do not cancel.
-        for what, rate, samples in zip(
+        for what, size, rate, samples in zip(
             ("mean", "second moment"),
+            (deviation, deviation**2),
             observed_rates(instance.problem, t, centre),
             stated_rates(instance.problem.flow, law, centre),
             strict=False,
         ):
             error = samples.std(0) / math.sqrt(len(samples))
-            truncation = 1e-3 * (1 + rate.abs().max())
+            # What differences leave out is in proportion to the law and its time, in small units, too.
+            truncation = 1e-3 * (min(1.0, size / t) + rate.abs().max())
             excess = ((samples.mean(0) - rate).abs() - truncation) / error.clamp_min(1e-300)
             worst = excess.argmax()
             require(

@@ -13,6 +13,7 @@ import torch
 
 from harness.conformance.contract import verdict
 from harness.conformance.instances import ProblemTrial
+from harness.conformance.motions import MovedPotential, Motion
 from harness.conformance.problems import CHECKS
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import Interaction, QuadraticInteraction
@@ -145,6 +146,19 @@ def changing(**changes: Any) -> dict[str, Any]:
     return {"build": lambda self, *arguments: dataclasses.replace(Sound.build(self, *arguments), **changes)}
 
 
+def in_small_units(**members: Any) -> dict[str, Any]:
+    """Return the family's members in a unit of length of 1e-4."""
+
+    def build(self: Sound, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        posed = Sound.build(self, dim, seed, generator)
+        motion = Motion(torch.eye(dim, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64), 1e-4)
+        moved = motion.problem(posed)
+        energy = dataclasses.replace(moved.flow.energy, potential=MovedPotential(posed.flow.potential, motion))
+        return dataclasses.replace(moved, flow=dataclasses.replace(moved.flow, energy=energy))
+
+    return {**members, "build": build}
+
+
 def unseeded(self: Sound, dim: int, seed: int, generator: torch.Generator) -> Problem:
     return Sound.build(self, dim, seed, torch.Generator().manual_seed(next(counter)))
 
@@ -194,12 +208,16 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("truth obeys the equation", {"interaction": lambda self, dim: QuadraticInteraction(dim)}, "second moment changes"),
     ("truth obeys the equation", warped(lambda t: 1.05 * t), "changes at rate"),
     ("truth obeys the equation", changing(stationary=True), "changes at rate"),
+    ("derivatives", in_small_units(**curved(OffGradient)), "the gradient differs from finite differences"),
+    ("truth starts at the initial law", in_small_units(**warped(lambda t: t + 0.1)), "jumps by"),
+    ("truth obeys the equation", in_small_units(**warped(lambda t: 1.05 * t)), "changes at rate"),
 ]
 
 
+@pytest.mark.parametrize("family", [Sound, broken(**in_small_units())], ids=["sound", "in small units"])
 @pytest.mark.parametrize("check", CHECKS)
-def test_sound_problem_passes(check: str) -> None:
-    found = verdict(check, CHECKS[check], ProblemTrial(Sound))
+def test_sound_problem_passes(check: str, family: type[ProblemFamily]) -> None:
+    found = verdict(check, CHECKS[check], ProblemTrial(family))
     assert found.passed, found.detail
 
 

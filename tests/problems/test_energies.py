@@ -142,6 +142,13 @@ class Slanted(QuadraticInteraction):
         return super().value(x) + 0.1 * x[:, 0]
 
 
+class Small(Slanted):
+    """The same in a unit of energy that makes it small."""
+
+    def value(self, x):
+        return 1e-12 * super().value(x)
+
+
 class Logarithmic(QuadraticInteraction):
     """W(z) = -log|z|."""
 
@@ -155,8 +162,9 @@ class Logarithmic(QuadraticInteraction):
 def test_interactions_are_checked_where_a_flow_is_made(dim):
     for sound in (QuadraticInteraction(dim), Logarithmic(dim)):
         assert flow(dim, None, sound).energy.interaction is sound
-    with pytest.raises(ValueError, match="flow: the interaction must be even, but W"):
-        flow(dim, None, Slanted(dim))
+    for slanted in (Slanted(dim), Small(dim)):
+        with pytest.raises(ValueError, match="flow: the interaction must be even, but W"):
+            flow(dim, None, slanted)
     with pytest.raises(ValueError, match=f"initial law lives in dimension {dim}, the interaction in dimension 3"):
         flow(dim, Entropy(), QuadraticInteraction(3))
 
