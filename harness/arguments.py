@@ -30,10 +30,11 @@ def listed(what: str, names: str | Sequence[str] | None) -> list[str] | None:
     """Return one text with names or several as a list; raises ``UsageError`` for what is no name."""
     if names is None:
         return None
-    found = list(names) if isinstance(names, list | tuple) else [names]
-    for each in found:
+    found: list[str] = []
+    for each in names if isinstance(names, list | tuple) else [names]:
         if not isinstance(each, str):
             raise UsageError(f"{what} must be a name or a list of names, got {each!r}")
+        found.append(each)
     return found
 
 

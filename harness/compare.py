@@ -65,8 +65,8 @@ def print_comparison(before_path: Path, after_path: Path, solvers: str | None = 
     """Print changes of figures and seconds between two stores, changes of status, and cells that only one holds.
 
     With two ``solvers``, labels or names with a comma between, the first of the one store is compared with the second
-    of the other, which may be the same. Raises ``UsageError`` for a file that is not a store, for solvers that are not there, and for sides
-    that have no cell in common.
+    of the other, which may be the same. Raises ``UsageError`` for a file that is not a store, for solvers that are not
+    there, and for sides that have no cell in common.
     """
     before, after = load(before_path), load(after_path)
     names = f"{before_path}", f"{after_path}"

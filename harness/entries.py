@@ -42,8 +42,8 @@ def changed(
 def chosen(kind: Kind, entries: Sequence[E], names: Sequence[str] | None, components: Catalogue) -> list[E]:
     """Return the suite's entries with these names or labels; a name outside the suite joins with its default settings.
 
-    Names may be several in a text, with commas between. Of a problem, ``NAME:VALUE`` keeps the data set or the instance of that name alone. Raises ``UsageError`` for a name
-    that neither the suite nor the catalogue has.
+    Names may be several in a text, with commas between. Of a problem, ``NAME:VALUE`` keeps the data set or the instance
+    of that name alone. Raises ``UsageError`` for a name that neither the suite nor the catalogue has.
     """
     if names is None:
         return list(entries)

@@ -118,7 +118,9 @@ def solve(
     )
 
 
-def measure(answer: Answer, /, *measures: str | type[Measure] | Measure, draws: int = DRAWS, plugin: Files = ()) -> pd.DataFrame:
+def measure(
+    answer: Answer, /, *measures: str | type[Measure] | Measure, draws: int = DRAWS, plugin: Files = ()
+) -> pd.DataFrame:
     """Return what an answer is worth by these measures, else by all that its problem names: a row a time and measure.
 
     Columns are ``t``, ``measure``, ``value``, ``standard_error``, ``floor`` and ``estimator``. The floor is what the
@@ -175,8 +177,8 @@ def sweep(
             suite=str(suite), preset=preset, problem=listed("problem", problem), solver=listed("solver", solver),
             dims=numbers(dims), seeds=numbers(seeds), jobs=count("jobs", jobs), threads=count("threads", threads),
             timing=timing, device=str(device), timeout=text(timeout), memory=text(memory), measures=asked,
-            changes=changes(settings or {}), retry=retry, stop_hopeless=stop_hopeless, backend=backend, scheduler=scheduler,
-            data=None if data is None else Path(data), plugin=paths(plugin), store=Path(store),
+            changes=changes(settings or {}), retry=retry, stop_hopeless=stop_hopeless, backend=backend,
+            scheduler=scheduler, data=None if data is None else Path(data), plugin=paths(plugin), store=Path(store),
         )
     )  # fmt: skip
     ran = planned.run()

@@ -74,7 +74,8 @@ def print_heading(chosen: Chosen) -> None:
 def of_solvers(frame: pandas.DataFrame, names: list[str] | None) -> pandas.DataFrame:
     """Return the rows of solvers of these names or labels, and those of the bounds; all where ``names`` is ``None``.
 
-    Names may be several in a text, with commas between. Raises ``UsageError`` for a solver that the frame does not have.
+    Names may be several in a text, with commas between. Raises ``UsageError`` for a solver that the frame does not
+    have.
     """
     if names is None:
         return frame

@@ -13,7 +13,7 @@ import torch
 
 from harness.conformance.contract import verdict
 from harness.conformance.instances import ProblemTrial
-from harness.conformance.motions import MovedPotential, Motion
+from harness.conformance.motions import Motion, MovedPotential
 from harness.conformance.problems import CHECKS
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import Interaction, QuadraticInteraction

@@ -123,7 +123,9 @@ def test_names_classes_and_objects_are_alike() -> None:
 
 def test_measures_and_numbers_may_be_objects() -> None:
     one = solve(problem("double-well", seed=1), "chang-cooper", cells=np.int64(200), device="cpu")
-    same = solve(problem("double-well", np.int64(1), np.int64(1)), "chang-cooper", cells=200, device=torch.device("cpu"))
+    same = solve(
+        problem("double-well", np.int64(1), np.int64(1)), "chang-cooper", cells=200, device=torch.device("cpu")
+    )
     asked = measure(same, SymKL, draws=np.int64(100))
     pd.testing.assert_frame_equal(measure(one, "symkl", draws=100), asked)
     pd.testing.assert_frame_equal(measure(one, SymKL(), draws=100), asked)
@@ -166,7 +168,7 @@ def test_plugins_are_named_as_on_the_command_line(plugin: Path) -> None:
         (lambda: measure(solve(problem("double-well"), "initial"), ["symkl"]), "a measure is meant, by its name, its"),
         (lambda: measure(solve(problem("double-well"), "initial"), None), "an object of it; got None"),
         (lambda: problem("nonlinear-filtering", seed=99), "the published instances are 0 to 14, got 99"),
-        (lambda: problem("nonlinear-filtering", instance="given", observation_times=[1.0], values=[[np.nan]]), "is NaN"),
+        (lambda: problem("nonlinear-filtering", instance="given", observation_times=[1.0], values=[[None]]), "is NaN"),
         (lambda: sweep("ou", timeout=60), "timeout must be a duration > 0 such as 30s, 10m or 1.5h; got '60'"),
         (lambda: sweep("ou", memory=4), "memory must be a size > 0 such as 500M or 4G; got '4'"),
         (lambda: sweep("ou", solver=dict), "solver must be a name or a list of names, got <class 'dict'>"),
