@@ -59,7 +59,10 @@ def problem(
     with data_in(found):
         component = component_of("problem", family, settings, plugin)
         made: ProblemFamily = component.make()
-        known = made.dims()
+        try:
+            known = made.dims()
+        except ValueError as error:
+            raise UsageError(f"{component.label}: {error}") from error
         dim = count("dim", dim) or min(known or (1,))
         seed = whole("seed", seed, 0)
         if known and dim not in known:

@@ -111,8 +111,16 @@ class Classification:
         varies = features.min(0) != features.max(0)
         if not varies.all() and (constant_features == "error" or not varies.any()):
             raise ValueError(_constant(part, self.features, varies, self.columns))
-        centre = features.mean(0)
-        scale = np.where(varies, features.std(0), 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre, deviation = features.mean(0), features.std(0)
+        beyond = np.flatnonzero(varies & ~((deviation > 0) & np.isfinite(deviation)))
+        if len(beyond):
+            names = [repr(self.columns[place]) if self.columns is not None else str(place) for place in beyond[:10]]
+            raise ValueError(
+                f"{part}: feature(s) {', '.join(names)} cannot be standardised: squares of such numbers over- or "
+                f"underflow, so give them in another unit"
+            )
+        scale = np.where(varies, deviation, 1.0)
         standardised = np.where(varies, (self.features - centre) / scale, 0.0)
         return Split(
             training=training,
@@ -262,8 +270,14 @@ def _read(name: str, path: Path) -> Classification:
     except (ValueError, EOFError, OSError, zlib.error) as error:
         what = _not_a_number(path) or " ".join(str(error).split())
         raise ValueError(f"data {name!r}: {path} is not a gzip table of numbers ({what})") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"data {name!r}: rows of {path} have more values than its header has names")
     if "label" not in table.columns:
         raise ValueError(f"data {name!r}: {path} has no column 'label'")
+    with gzip.open(path, "rt", encoding="utf-8-sig") as file:
+        twice = next(csv.reader(file)).count("label") > 1
+    if twice:
+        raise ValueError(f"data {name!r}: {path} has several columns 'label', of which one alone can be the label")
     labels = table.pop("label").to_numpy()
     features = table.to_numpy()
     unusable = ~np.isfinite(features)

@@ -169,6 +169,7 @@ def test_plugins_are_named_as_on_the_command_line(plugin: Path) -> None:
         (lambda: measure(solve(problem("double-well"), "initial"), None), "an object of it; got None"),
         (lambda: problem("nonlinear-filtering", seed=99), "the published instances are 0 to 14, got 99"),
         (lambda: problem("nonlinear-filtering", instance="given", observation_times=[1.0], values=[[None]]), "is NaN"),
+        (lambda: problem("gaussian-mixture", instance="given", centres=[[0.0] * 3], truth="marginal"), "dimension 3"),
         (lambda: sweep("ou", timeout=60), "timeout must be a duration > 0 such as 30s, 10m or 1.5h; got '60'"),
         (lambda: sweep("ou", memory=4), "memory must be a size > 0 such as 500M or 4G; got '4'"),
         (lambda: sweep("ou", solver=dict), "solver must be a name or a list of names, got <class 'dict'>"),

@@ -135,6 +135,8 @@ def test_folder_is_read(tmp_path):
         ("x0,class\n1,1\n2,-1\n", "has no column 'label'"),
         ("label\n1\n-1\n", "features must have shape (n, d)"),
         ("x0,label\n1,1\na,-1\n", "is not a gzip table of numbers"),
+        ("label,x0,label\n1,3,1\n-1,4,-1\n", "several columns 'label', of which one alone can be the label"),
+        ("x0,label\n7,1,1\n8,2,-1\n", "have more values than its header has names"),
     ],
 )
 def test_bad_data_are_one_clear_line(tmp_path, text, message):
@@ -194,6 +196,15 @@ def test_feature_that_never_varies_is_refused_or_zero():
     assert not zeroed.held_out_features[:, 2].any()
     with pytest.raises(ValueError, match=r"feature\(s\) \[0, 1\] never vary and cannot be standardised$"):
         Classification("toy", np.ones((10, 2)), LABELS).split(0, "zero")
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-200])
+def test_feature_whose_squares_are_no_numbers_is_refused(unit):
+    """It would count as 0, or as not finite."""
+    features = np.column_stack([np.arange(10.0), unit * np.arange(10.0)])
+    said = "split 0: feature(s) 'x' cannot be standardised: squares of such numbers over- or underflow"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Classification("toy", features, LABELS, ("w", "x")).split(0)
 
 
 def test_feature_constant_in_the_training_part_only():
