@@ -19,6 +19,8 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from types import ModuleType
 
+import psutil
+
 from harness.bringing import FOLDER, SERVER, WANTED
 from harness.environment import with_variables
 from harness.parent import VARIABLE
@@ -82,8 +84,10 @@ def bring(modules: Iterable[str]) -> None:
         return
     with wanted.open("a") as file:
         file.write("".join(f"{name}\n" for name in missing))
-    with suppress(FileNotFoundError, ProcessLookupError, ValueError):  # it is still starting, or is gone
-        os.kill(int((Path(folder()) / SERVER).read_text()), signal.SIGUSR1)
+    with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):  # it is still starting, or is gone
+        there = psutil.Process(int((Path(folder()) / SERVER).read_text()))
+        if there.ppid() == os.getpid():  # and no other process has its number by now
+            there.send_signal(signal.SIGUSR1)
 
 
 @contextmanager
