@@ -139,7 +139,7 @@ def test_settings_go_through_json_and_back() -> None:
         (
             {"particels": 5},
             "has no setting 'particels', did you mean 'particles'? "
-            "(there are: dtype, particles, preconditioner, step_size)",
+            "(there are: dtype, order, particles, preconditioner, step_size)",
         ),
         ({"metric": "hessian"}, "solver 'euler-maruyama': setting 'metric' is called 'preconditioner' now"),
         ({"name": "other"}, "has no setting 'name'"),

@@ -38,7 +38,7 @@ def test_everything_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (*shipped(), *problems.BUILTIN, *solvers.BUILTIN, *CATALOGUE):
         assert any(line.split()[:1] == [name] for line in lines), name
     line, _ = (line for line in lines if line.split()[:1] == ["euler-maruyama"])
-    assert "particles=10000, step_size=0.001, preconditioner='identity', dtype='float32'" in line
+    assert "particles=10000, step_size=0.001, order=1, preconditioner='identity', dtype='float32'" in line
     (line,) = (line for line in lines if line.split()[:1] == ["ou"])
     assert "quick, paper" in line
     (line,) = (line for line in lines if line.split()[:1] == ["accuracy"])
