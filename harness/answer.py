@@ -40,10 +40,11 @@ class Answer(Solution):
         """Return a figure: the density on the line, draws in the plane, and where there are several times the error.
 
         The answer lies over the truth, in more dimensions than two in the plane of its principal axes. The error is by
-        the ``measure`` of this name, else by the first that suits; see ``harness.answer_figure``. Raises ``UsageError``
-        for a measure that does not suit.
+        the ``measure`` of this name, shown at a single time, too, else by the first that suits; see
+        ``harness.answer_figure``. Raises ``UsageError`` for a measure that there is not, or that does not suit.
         """
-        errors = self.worth([] if measure is None else [measure]) if len(self.times) > 1 else None
+        asked = [] if measure is None else [measure]
+        errors = self.worth(asked) if asked or len(self.times) > 1 else None
         return answer_figure(self.instance, self.component.label, self, errors)
 
     def worth(

@@ -220,6 +220,11 @@ def test_an_answer_plots_itself() -> None:
     assert len(draws) == 300
     assert len(exact) == 500
     assert solve(problem("double-well"), "initial").plot("bures-w2").axes[-1].get_ylabel() == "bures-w2"
+    at_one_time = solve(problem("double-well", times=[1.0]), "initial")
+    assert len(at_one_time.plot().axes) == 1
+    assert at_one_time.plot("bures-w2").axes[-1].get_ylabel() == "bures-w2"
+    with pytest.raises(UsageError, match="did you mean 'symkl'"):
+        at_one_time.plot("symkll")
 
 
 def test_a_truth_that_is_not_known_leaves_no_floor_and_a_plot() -> None:
