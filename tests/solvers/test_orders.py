@@ -39,7 +39,9 @@ SETTINGS = [
     ("quantile-jko", {"nodes": 2400}, 1.0),
     ("quantile-jko", {"nodes": 9600, "order": 2}, 1.0),
     ("euler-maruyama", {"particles": 1, "dtype": "float64"}, COLD),
+    ("euler-maruyama", {"order": 2, "particles": 1, "dtype": "float64"}, COLD),
     ("bootstrap-filter", {"particles": 1, "dtype": "float64"}, COLD),
+    ("bootstrap-filter", {"order": 2, "particles": 1, "dtype": "float64"}, COLD),
     ("chang-cooper", {"cells": 1000}, 1.0),
 ]
 TOO_COSTLY = {"icnn-jko", "primal-dual-jko", "dual-jko", "proximal-recursion"}
