@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy import stats
 
 from harness.errors import UsageError, unknown
 from harness.verdict.contest import BOUNDS, Contest
@@ -115,7 +115,7 @@ def total(meetings: pd.DataFrame) -> dict[str, Any]:
         "losses": int(counts.get("worse", 0)),
         "untold": int(counts.get("cannot tell", 0)),
         **factors,
-        "seconds": float(np.exp(np.log(seconds).mean())) if len(seconds) else np.nan,
+        "seconds": float(stats.gmean(seconds)) if len(seconds) else np.nan,
         "seeds": int(meetings["instances"].min()),
         "seeds_needed": meetings["seeds_needed"].min(),
     }
@@ -128,12 +128,12 @@ def interval(meetings: pd.DataFrame) -> tuple[float, float]:
     if (counts < 2).any():
         return mean, np.inf
     halves = meetings["half"].to_numpy(dtype=float)
-    variances = (halves / stdtrit(counts - 1, 1 - LEVEL / 2)) ** 2
+    variances = (halves / stats.t.ppf(1 - LEVEL / 2, counts - 1)) ** 2
     total = variances.sum()
     if total == 0:
         return mean, 0.0
     freedom = total**2 / float(np.sum(variances**2 / (counts - 1)))
-    return mean, float(stdtrit(freedom, 1 - LEVEL / 2) * np.sqrt(total) / len(meetings))
+    return mean, float(stats.t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(total) / len(meetings))
 
 
 def apart_from(judged: Judged, baseline: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ deviation of floors over instances may be, its bound at 90 % from a χ² law.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaincinv
+from scipy import stats
 
 from problems.arrays import Reals
 
@@ -37,7 +37,7 @@ def noise(excess: Reals, errors: Reals, floors: Reals) -> tuple[float, float]:
     seen = float(max(ROUNDING, *(-finite), ROUNDING))
     if len(beside) > 1:
         freedom = len(beside) - 1
-        bound = float(np.sqrt(freedom / (2 * gammaincinv(freedom / 2, 1 - SURE))))
+        bound = float(np.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
         seen = max(seen, bound * float(np.std(beside, ddof=1)))
     return seen, float(known.min()) if len(known) else 0.0
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy import stats
 
 from harness.verdict.contest import Contest, Scores, contests
 from harness.verdict.excess import ROUNDING, differences, own_scale, shared_scale, unscaled
@@ -95,13 +95,13 @@ def excess_of(scores: Scores, failed: Flags) -> tuple[Reals, Reals, Reals, tuple
 def of_stated(excess: Reals, errors: Reals, mean: float, p: float) -> float:
     """Return the p-value of excesses (n,) of answers that are laws, not draws: by their stated errors alone.
 
-    Stouffer's combination over instances, Σ Φ⁻¹(1 - p)/√n, to the side of ``mean``; else ``p``.
+    Stouffer's combination over instances (scipy.stats.combine_pvalues), to the side of ``mean``; else ``p``.
     """
     known = ~np.isnan(excess)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(np.abs(excess[known]) <= ROUNDING, 0.0, excess[known] / errors[known])
-    one_sided = np.clip(ndtr(-np.sign(mean) * np.clip(z, -30, 30)), 1e-200, 1 - 1e-16)
-    found = 2 * float(ndtr(ndtri(one_sided).sum() / math.sqrt(len(one_sided)))) if known.any() else math.nan
+    one_sided = np.clip(stats.norm.sf(np.sign(mean) * np.clip(z, -30, 30)), 1e-200, 1 - 1e-16)
+    found = 2 * float(stats.combine_pvalues(one_sided, method="stouffer").pvalue)
     return min(1.0, found) if math.isfinite(found) else p
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from false_alarms import is_share, repetitions
-from harness.verdict.excess import ROUNDING, SURE, differences, noise, own_scale, shared_scale
-from harness.verdict.judge import of_stated
+from harness.verdict.excess import ROUNDING, differences, noise, own_scale, shared_scale
 from harness.verdict.paired import compared, corrected, power, seeds_for
 from problems.arrays import Reals
 from seeding import numpy_generator
@@ -123,38 +121,3 @@ def test_rounding_is_no_difference() -> None:
     assert differences(np.array([1.0]), np.array([1.0 + 1e-12]), 1e-3) == 0.0
     assert differences(np.array([1e-31]), np.array([5e-16]), ROUNDING) == 0.0
     assert differences(np.array([np.inf]), np.array([np.inf]), 1.0) == 0.0
-
-
-def test_tests_and_corrections_are_those_of_scipy() -> None:
-    """Which are not called, because importing them takes longer than a verdict."""
-    rng = numpy_generator(3)
-    rows = rng.standard_normal((200, 6)) + rng.standard_normal((200, 1))
-    rows[rng.random(rows.shape) < 0.2] = np.nan
-    counts, means, halves, p, _ = compared(rows)
-    several = counts > 1
-    found = stats.ttest_1samp(rows[several], 0.0, axis=1, nan_policy="omit")
-    np.testing.assert_allclose(p[several], found.pvalue, rtol=1e-12)
-    interval = found.confidence_interval(0.95)
-    np.testing.assert_allclose(means[several] - halves[several], interval.low, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(corrected(p[several]), stats.false_discovery_control(p[several]))
-    equal = np.array([0.01, 0.01, 0.5, 1.0, 0.0])
-    np.testing.assert_array_equal(corrected(equal), stats.false_discovery_control(equal))
-
-
-def test_power_is_that_of_the_noncentral_law_of_scipy() -> None:
-    n, effect = np.meshgrid(np.array([2.0, 3.0, 5.0, 15.0, 100.0, 1000.0]), np.array([0.05, 0.3, 1.0, 3.0]))
-    bound, centre = stats.t.ppf(0.975, n - 1), effect * np.sqrt(n)
-    expected = stats.nct.sf(bound, n - 1, centre) + stats.nct.cdf(-bound, n - 1, centre)
-    known = ~np.isnan(expected)
-    np.testing.assert_allclose(power(effect, n)[known], expected[known], atol=1e-9)
-
-
-def test_what_is_combined_and_bounded_is_so_by_scipy() -> None:
-    excess, errors = np.array([0.4, -0.1, 0.3, np.nan]), np.array([0.2, 0.1, 0.4, 0.1])
-    one_sided = stats.norm.sf(excess[:3] / errors[:3])
-    expected = 2 * stats.combine_pvalues(one_sided, method="stouffer").pvalue
-    assert of_stated(excess, errors, 0.2, 0.5) == pytest.approx(expected, rel=1e-12)
-    assert of_stated(np.array([np.nan]), np.array([0.1]), 0.2, 0.5) == 0.5
-    floors = np.array([1.0, 2.0, 4.0, 5.0])
-    bound = np.sqrt(3 / stats.chi2.ppf(1 - SURE, 3)) * np.std(floors, ddof=1)
-    assert noise(np.zeros(4), np.zeros(4), floors)[0] == pytest.approx(bound, rel=1e-12)
