@@ -152,7 +152,7 @@ def run(
     if not here:
         server.start()
     from harness.planning import planned_by_server
-    from harness.progress import planned_table, report_outcome
+    from harness.progress import outcome_lines, planned_table, say
     from harness.running import PlannedRun
 
     planned = PlannedRun(request, known_by) if here else planned_by_server(request, known_by)
@@ -163,7 +163,7 @@ def run(
         ran = planned.run()
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    report_outcome(ran.cells, ran.ended, ran.counts, store, ran.incomplete)
+    say(outcome_lines(ran.cells, ran.ended, ran.counts, store, ran.incomplete))
     if not ran.fine:
         raise typer.Exit(1)
 

@@ -26,7 +26,7 @@ from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.parsing import parse_names
 from harness.plan import Evaluation
-from harness.progress import report_outcome
+from harness.progress import outcome_lines, say
 from harness.request import Request
 from harness.running import PlannedRun
 from harness.streams import stream
@@ -185,5 +185,5 @@ def sweep(
         )
     )  # fmt: skip
     ran = planned.run()
-    report_outcome(ran.cells, ran.ended, ran.counts, Path(store), ran.incomplete)
+    say(outcome_lines(ran.cells, ran.ended, ran.counts, Path(store), ran.incomplete))
     return load(store, ran.suite, ran.preset)

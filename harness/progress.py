@@ -115,20 +115,6 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def report_outcome(
-    cells: Sequence[Cell],
-    ended: Mapping[str, tuple[str, str | None]],
-    ran: Counter[str],
-    store: Path,
-    incomplete: int = 0,
-) -> None:
-    """Print how the planned cells stand, why some failed or were skipped, and how many could not be completed.
-
-    ``ended`` has the status of each key, and the reason.
-    """
-    say(outcome_lines(cells, ended, ran, store, incomplete))
-
-
 def say(lines: Iterable[str]) -> None:
     """Print lines on standard error, in rich's markup."""
     console = console_of_errors()
@@ -153,7 +139,10 @@ def outcome_lines(
     store: Path,
     incomplete: int = 0,
 ) -> list[str]:
-    """Return what :func:`report_outcome` prints."""
+    """Return lines that say how planned cells stand, why some failed or were skipped, how many could not be completed.
+
+    ``ended`` has the status of each key, and the reason.
+    """
     counts = Counter(ended[cell.key][0] for cell in cells)
     summary = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     found = [f"{len(cells)} cells: {summary}; {sum(ran.values())} of them ran now, in {store}"]

@@ -22,7 +22,7 @@ from harness.course import Course
 from harness.outcome import Outcome
 from harness.plan import Cell, Selection, plan
 from harness.printed import KEPT, Printed
-from harness.progress import Log, reason_line, report_outcome, watching
+from harness.progress import Log, outcome_lines, reason_line, say, watching
 from harness.request import Change
 from harness.schedule import Resources, dispatch
 from harness.suite import Suite
@@ -173,7 +173,7 @@ def test_reasons_are_one_line_each_and_harmless(plugin: Path, capsys: pytest.Cap
     assert "\x1b" not in line
     assert len(line) < 450
     ended: dict[str, tuple[str, str | None]] = {cell.key: ("error", f"reason {cell.seed}") for cell in cells}
-    report_outcome(cells, ended, Counter(error=40), Path("s"))
+    say(outcome_lines(cells, ended, Counter(error=40), Path("s")))
     assert len(capsys.readouterr().err.splitlines()) == 14
 
 
