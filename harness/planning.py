@@ -31,9 +31,7 @@ def planned_by_server(request: Request, asked: str) -> PlannedRun:
     forkserver = server.context()
     receiver, sender = forkserver.Pipe(duplex=False)
     child = forkserver.Process(target=plan_in_child, args=(sender, request, asked))
-    with server.without_main():
-        child.start()
-    assert child.pid is not None
+    pid = server.launch(child)
     sender.close()
     try:
         found: PlannedRun | UsageError = receiver.recv()
@@ -41,7 +39,7 @@ def planned_by_server(request: Request, asked: str) -> PlannedRun:
         found = PlannedRun(request, asked)
     finally:
         receiver.close()
-        kill(child.pid)
+        kill(pid)
         child.join()
     if isinstance(found, UsageError):
         raise found

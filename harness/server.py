@@ -12,16 +12,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing.context import ForkServerContext
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import ensure_running
-from pathlib import Path
 from types import ModuleType
 
 import psutil
 
-from harness.bringing import FOLDER, SERVER, WANTED
+from harness.bringing import FOLDER, server_of, wanted_by
 from harness.environment import with_variables
 from harness.parent import VARIABLE
 from solvers.reproducibility import hold
@@ -62,9 +61,31 @@ def start() -> None:
     """
     context()
     hold()
-    variables = {"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", VARIABLE: str(os.getpid()), FOLDER: folder()}
-    with STARTING, with_variables(variables):  # of two threads one would restore what the other had set
+    with STARTING, with_variables(variables()):  # of two threads one would restore what the other had set
         ensure_running()
+
+
+def launch(child: ForkServerProcess) -> int:
+    """Start a process from the server and return its id.
+
+    A server that has ended since it was started is started again, as :func:`start` does. The child does not run again
+    the script that runs here, of which it needs nothing: processes that are not forked from this one import its main
+    module, by the file that it says it is of, and a script that calls for a sweep would call for it again.
+    """
+    with STARTING, with_variables(variables()):
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            child.start()
+        finally:
+            sys.modules["__main__"] = main
+    assert child.pid is not None
+    return child.pid
+
+
+def variables() -> dict[str, str]:
+    """Return what a server that is started by this process has in its environment besides."""
+    return {"OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", VARIABLE: str(os.getpid()), FOLDER: folder()}
 
 
 def folder() -> str:
@@ -75,9 +96,9 @@ def folder() -> str:
 def bring(modules: Iterable[str]) -> None:
     """Have the server import these modules before the cells to come, which then find them; does so once for each.
 
-    Where it is still starting it finds the file in time, else the signal makes it look.
+    It looks there before it forks; a signal makes it look now.
     """
-    wanted = Path(folder()) / WANTED
+    wanted = wanted_by(os.getpid(), folder())
     known = wanted.read_text().split() if wanted.exists() else []
     missing = [name for name in dict.fromkeys(modules) if name not in known]
     if not missing:
@@ -85,22 +106,6 @@ def bring(modules: Iterable[str]) -> None:
     with wanted.open("a") as file:
         file.write("".join(f"{name}\n" for name in missing))
     with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):  # it is still starting, or is gone
-        there = psutil.Process(int((Path(folder()) / SERVER).read_text()))
+        there = psutil.Process(int(server_of(os.getpid(), folder()).read_text()))
         if there.ppid() == os.getpid():  # and no other process has its number by now
             there.send_signal(signal.SIGUSR1)
-
-
-@contextmanager
-def without_main() -> Iterator[None]:
-    """Let a process that is started inside not run again the script that runs here: a cell needs nothing of it.
-
-    Processes that are not forked from this one import its main module, by the file that it says it is of, and a script
-    that calls for a sweep would call for it again.
-    """
-    with STARTING:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main

@@ -92,20 +92,18 @@ def supervise(cells: Sequence[Cell], limits: Limits, stop: threading.Event | Non
     source, output = forkserver.Pipe(duplex=False)
     printed = Printed(source)
     child = forkserver.Process(target=child_main, args=(sender, output, cells, limits))
-    with server.without_main():
-        child.start()
-    assert child.pid is not None
+    pid = server.launch(child)
     sender.close()
     output.close()
     outcomes: list[Outcome] = []
     try:
-        process = psutil.Process(child.pid)
+        process = psutil.Process(pid)
         reason = watch(process, child.sentinel, receiver, printed, limits, stop, len(cells), outcomes)
         if len(outcomes) < len(cells) and reason is None:
             child.join()
             reason = Outcome("crashed", crash_reason(child.exitcode))
     finally:
-        kill(child.pid)
+        kill(pid)
         child.join()
         said = printed.take()
         receiver.close()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import server
+from harness.bringing import server_of
 from harness.catalogue import catalogue
 from harness.errors import UsageError
 from harness.plan import Cell, Selection, plan
@@ -28,7 +31,8 @@ from dataclasses import dataclass
 from solvers.bounds import Initial
 from solvers.solver import Solution
 
-THERE = {name: name in sys.modules for name in ("sklearn.semi_supervised", "sklearn.cross_decomposition", "wave")}
+ASKED = ("sklearn.semi_supervised", "sklearn.cross_decomposition", "wave", "colorsys", "sndhdr")
+THERE = {name: name in sys.modules for name in ASKED}
 
 @dataclass(frozen=True, kw_only=True)
 class Asking(Initial):
@@ -129,3 +133,25 @@ def test_the_server_brings_what_it_is_told_and_what_cells_had_to_import(
     assert there("sklearn.cross_decomposition")["sklearn.semi_supervised"] == 1
     assert there("wave")["sklearn.cross_decomposition"] == 1
     assert there()["wave"] == 0  # what may not be there before a fork, for all that is known, stays out
+
+
+def test_it_brings_what_it_has_no_signal_for_before_it_forks(
+    there: Callable[..., dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there()
+    monkeypatch.setattr(psutil.Process, "send_signal", lambda process, number: None)
+    server.bring(["colorsys"])
+    assert there()["colorsys"] == 1
+
+
+def test_a_server_that_has_ended_is_followed_by_one_that_is_told_as_much(
+    there: Callable[..., dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.bring(["sndhdr"])
+    there()
+    ended = int(server_of(os.getpid(), server.folder()).read_text())
+    os.kill(ended, signal.SIGKILL)
+    os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setattr(server, "start", lambda: None)  # as if it had ended a moment later
+    assert there()["sndhdr"] == 1
+    assert psutil.Process(int(server_of(os.getpid(), server.folder()).read_text())).ppid() == os.getpid()
