@@ -6,6 +6,8 @@ if and only if the objective falls along one of them (the first-order condition 
     g_j = E[ T̄·∇z_j + H̄:∇²z_j ] + shrinkage < 0    for some j.
 
 On particles that had no part in finding the map, g_j has a standard error, and what is within a few of them is noise.
+The error is right only where many particles lie on either side of where the unit bends: of a unit that bends in a tail
+the mean hangs on the few beyond it, and what the rarest of them would lose is as a rule not among the draws.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ from solvers.threads import Run
 EXAMINED_AT_ONCE = 512
 # Sums that tell a derivative's error, at least: Student's t is then near normal.
 SUMS = 64
+# Draws on either side of a unit's bend, at least, for the standard error of its derivative to be one. At rest the
+# largest t = -g / error of 384 units in 800 searches, in one and in four dimensions, was 6.9 with half as many and 15
+# with any.
+FEWEST = 100
 # Widths, in their own, to which particles are spread where a step may have no minimum.
 WIDTHS = (64.0, 256.0, 1024.0)
 
@@ -119,15 +125,24 @@ def slopes_of_units(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the derivatives of the mean objective in the output weights of one network at a map, and their errors.
 
-    Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors.
+    Both are (W,). ``points`` (n, D) are independent draws, and their sums over pieces tell the errors, which are
+    infinite where ``known`` says that they tell none.
     """
     folded = fold(weights)
     parts = pieces(points, log_density, min(EXAMINED_AT_ONCE, -(-len(points) // SUMS)))
-    found = torch.stack(run(partial(_slopes, folded, mapping, objective), parts))
+    found, beyond = torch.stack(run(partial(_slopes, folded, mapping, objective), parts)).unbind(1)
     sizes = found.new_tensor([len(x) for x, _ in parts])[:, None]
     mean = found.sum(0) / len(points)
     spread = ((found - mean * sizes).square() / sizes).sum(0) / (len(sizes) - 1)
-    return mean, (spread / len(points)).sqrt()
+    return mean, known((spread / len(points)).sqrt(), beyond.sum(0), len(points))
+
+
+def known(errors: torch.Tensor, beyond: torch.Tensor, count: int) -> torch.Tensor:
+    """Return errors (W,) of units' derivatives, infinite where few of ``count`` draws lie on one side of the bend.
+
+    ``beyond`` (W,) are the sums of s' over the draws: how many of them the unit moves.
+    """
+    return errors.masked_fill(torch.minimum(beyond, count - beyond) < FEWEST, math.inf)
 
 
 def _slopes(
@@ -141,7 +156,8 @@ def _slopes(
     _, _, tape = derivatives(folded, x[None])
     total = folded.like(x.new_zeros(folded.size))
     pullback(folded, tape, gradient_bar[None], hessian_bar[None], total)
-    return total.output[0]
+    beyond = tape.slopes[-1][0].sum(0) if tape.slopes else torch.full_like(total.output[0], len(x) / 2)
+    return torch.stack([total.output[0], beyond])
 
 
 def pieces(

