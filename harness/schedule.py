@@ -199,7 +199,7 @@ def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise UsageError("--backend dask needs the extra: pip install 'wgfbench[dask]'") from error
-    with silent("distributed"):
+    with silent("distributed", "tornado.application"):
         try:
             client = Client(address_of(scheduler), timeout="10s")
         except (OSError, ValueError) as error:
@@ -229,9 +229,9 @@ def address_of(scheduler: str) -> str:
 
 
 @contextmanager
-def silent(package: str) -> Iterator[None]:
-    """Let the loggers of a package say nothing for a while."""
-    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(package)]
+def silent(*packages: str) -> Iterator[None]:
+    """Let the loggers of packages say nothing for a while."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(packages)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)

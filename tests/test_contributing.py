@@ -25,7 +25,7 @@ def wgfbench(tmp_path: Path) -> Callable[[str], str]:
     def run(command: str) -> str:
         words = command.split()
         binary = str(Path(sys.executable).with_name(words[0]))
-        done = subprocess.run([binary, *words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([binary, *words[1:]], cwd=tmp_path, capture_output=True, text=True, timeout=1200)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

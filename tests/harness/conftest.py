@@ -27,7 +27,7 @@ def wgfbench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("wgfbench")), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
 
     return run
 

@@ -164,7 +164,7 @@ def test_a_worker_that_dies_loses_nothing_and_doubles_nothing(tmp_path: Path, pl
         sweep = begin(tmp_path, plugin, seeds=30)
         worker = next(each for each in nanny.children(recursive=True) if each.children())
         worker.send_signal(signal.SIGKILL)
-        _, said = sweep.communicate(timeout=300)
+        _, said = sweep.communicate(timeout=1200)
     assert sweep.returncode == 0, said
     frame = load(tmp_path / "s.sqlite")
     assert set(frame["status"]) == {"ok"}

@@ -201,7 +201,7 @@ def test_a_script_that_sweeps_needs_no_guard(tmp_path: Path) -> None:
         "frame = sweep('demo', problem='double-well', solver='chang-cooper', seeds=1)\n"
         "print(sorted(set(frame['label'])))\n"
     )
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "once\n['chang-cooper', 'initial', 'oracle']\n"
 

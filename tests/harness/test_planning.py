@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
-from harness import server
-from harness.bringing import server_of
-from harness.catalogue import catalogue
 from harness.errors import UsageError
-from harness.plan import Cell, Selection, plan
 from harness.planning import planned_by_server
 from harness.request import Change, Request
 from harness.running import PlannedRun
-from harness.suite import Suite
-from harness.supervise import Limits, supervise
+from harness.supervise import Limits
 
 LIMITS = Limits(seconds=60.0, memory=2**32, threads=1)
-ASKING = '''
-"""A solver that says which modules were there before it, and imports them."""
-import importlib, sys
-from dataclasses import dataclass
-from solvers.bounds import Initial
-from solvers.solver import Solution
-
-ASKED = ("sklearn.semi_supervised", "sklearn.cross_decomposition", "wave", "colorsys", "sndhdr")
-THERE = {name: name in sys.modules for name in ASKED}
-
-@dataclass(frozen=True, kw_only=True)
-class Asking(Initial):
-    name = "asking"
-    imports: str = ""
-
-    def solve(self, problem, generator, device):
-        if self.imports:
-            importlib.import_module(self.imports)
-        found = super().solve(problem, generator, device)
-        return Solution(found.times, found.estimates, diagnostics={name: int(there) for name, there in THERE.items()})
-'''
 
 
 def both(request: Request) -> tuple[PlannedRun, PlannedRun]:
@@ -89,9 +60,9 @@ def test_errors_of_use_come_with_the_same_words(tmp_path: Path) -> None:
 
 def test_where_the_other_process_is_lost_the_command_plans_itself(tmp_path: Path, plugin: Path) -> None:
     lost = tmp_path / "lost.py"
-    lost.write_text(f"import os\nif os.getpid() != {os.getpid()}: os._exit(3)\n{ASKING}")
-    request = Request(suite="demo", plugin=[lost], problem=["double-well"], solver=["asking"])
-    assert {cell.solver.name for cell in planned_by_server(request, "").cells} == {"initial", "oracle", "asking"}
+    lost.write_text(f"{plugin.read_text()}\nimport os\nif os.getpid() != {os.getpid()}: os._exit(3)\n")
+    request = Request(suite="demo", plugin=[lost], problem=["double-well"], solver=["shifted"])
+    assert {cell.solver.name for cell in planned_by_server(request, "").cells} == {"initial", "oracle", "shifted"}
 
 
 def test_a_sweep_imports_nothing_heavy_where_it_is_asked_for(tmp_path: Path, plugin: Path) -> None:
@@ -106,52 +77,3 @@ def test_a_sweep_imports_nothing_heavy_where_it_is_asked_for(tmp_path: Path, plu
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "3 of them ran now" in done.stderr
     assert done.stdout.strip() == "[]", done.stderr
-
-
-@pytest.fixture
-def there(tmp_path: Path, plugin: Path) -> Callable[..., dict[str, object]]:
-    """Return a function that says which modules a cell found, which imports another itself."""
-    path = tmp_path / "asking.py"
-    path.write_text(ASKING)
-
-    def found(imports: str = "") -> dict[str, object]:
-        table = {"title": "t", "problems": [{"use": "standing"}]}
-        suite = Suite.model_validate(table | {"solvers": [{"use": "asking", "settings": {"imports": imports}}]})
-        cells: list[Cell] = plan(suite, Selection(), catalogue([plugin, path]))
-        (outcome,) = supervise([cell for cell in cells if cell.solver.name == "asking"], LIMITS)
-        assert outcome.status == "ok", outcome.reason
-        return dict(outcome.diagnostics)
-
-    return found
-
-
-def test_the_server_brings_what_it_is_told_and_what_cells_had_to_import(
-    there: Callable[..., dict[str, object]],
-) -> None:
-    assert set(there().values()) == {0}
-    server.bring(["sklearn.semi_supervised", "no.module.of.this.name"])
-    assert there("sklearn.cross_decomposition")["sklearn.semi_supervised"] == 1
-    assert there("wave")["sklearn.cross_decomposition"] == 1
-    assert there()["wave"] == 0  # what may not be there before a fork, for all that is known, stays out
-
-
-def test_it_brings_what_it_has_no_signal_for_before_it_forks(
-    there: Callable[..., dict[str, object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there()
-    monkeypatch.setattr(psutil.Process, "send_signal", lambda process, number: None)
-    server.bring(["colorsys"])
-    assert there()["colorsys"] == 1
-
-
-def test_a_server_that_has_ended_is_followed_by_one_that_is_told_as_much(
-    there: Callable[..., dict[str, object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.bring(["sndhdr"])
-    there()
-    ended = int(server_of(os.getpid(), server.folder()).read_text())
-    os.kill(ended, signal.SIGKILL)
-    os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)
-    monkeypatch.setattr(server, "start", lambda: None)  # as if it had ended a moment later
-    assert there()["sndhdr"] == 1
-    assert psutil.Process(int(server_of(os.getpid(), server.folder()).read_text())).ppid() == os.getpid()

@@ -254,7 +254,7 @@ def test_a_disk_that_fills_during_a_sweep(tmp_path: Path, plugin: Path, suite_fi
     store = tmp_path / "small.sqlite"
     binary = Path(sys.executable).with_name("wgfbench")
     shell = f"ulimit -f 400; exec {binary} run {suite} --plugin {plugin} --store {store} -j 2"
-    result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=300)
+    result = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=1200)
     assert result.returncode == 2
     # A slow machine has time for lines that say how far it is.
     said = [line for line in result.stderr.strip().splitlines() if " failed, after " not in line]

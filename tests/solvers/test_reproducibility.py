@@ -83,7 +83,9 @@ assert all(torch.equal(draws(a), draws(b)) for a, b in zip(together, alone))
 assert bool(said) is not batches_are_alike(), (said, batches_are_alike())
 """
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=1200
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -109,7 +111,9 @@ def test_what_the_arithmetic_hangs_on_is_said(monkeypatch: pytest.MonkeyPatch) -
 def test_the_kernels_that_numpy_uses_are_said(kernels: str) -> None:
     program = "from solvers.reproducibility import arithmetic; print(arithmetic())"
     environment = os.environ | {"OPENBLAS_CORETYPE": kernels}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=1200
+    )
     if "OpenBLAS" not in done.stdout:
         pytest.skip("this NumPy has no OpenBLAS")
     assert done.stdout.strip().endswith(f", NumPy with OpenBLAS for {kernels}")
