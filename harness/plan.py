@@ -195,7 +195,9 @@ def planned(suite: Suite, selection: Selection, components: Catalogue) -> list[C
             for variant in variants
         ]
         data = checksum_of(family, selection.data, checksums)
-        chosen_dims = dimensions(suite, problem_entry, problem, family, selection.dims)
+        chosen_dims = dimensions(
+            suite, problem_entry, problem, family, selected_for(problem_entry, problems, selection)
+        )
         meeting = [each for each in applicable if any(runs_in(each[0], dim) for dim in chosen_dims)]
         check_steps(problem, family, [variant for _, variant in meeting])
         line_ups = {
@@ -282,13 +284,13 @@ def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Co
         yield Component(kind, entry.use, label, target, component.version, text, missing=why), made
 
 
-def own_dims(entry: SolverEntry) -> tuple[int, ...] | None:
-    """Return the dimensions that a solver is restricted to, or ``None`` where it is not."""
+def own_dims(entry: SolverEntry | ProblemEntry) -> tuple[int, ...] | None:
+    """Return the dimensions that a solver or problem is restricted to, or ``None`` where it is not."""
     return None if entry.dims is None else parse_numbers("dims", str(entry.dims), smallest=1)
 
 
-def runs_in(entry: SolverEntry, dim: int | None) -> bool:
-    """Return whether a solver runs in dimension ``dim``; ``None`` stands for those that no entry names."""
+def runs_in(entry: SolverEntry | ProblemEntry, dim: int | None) -> bool:
+    """Return whether a solver or problem runs in dimension ``dim``; ``None`` stands for those that no entry names."""
     dims = own_dims(entry)
     return dims is None or dim in dims
 
@@ -341,8 +343,22 @@ def with_bounds(solvers: Sequence[tuple[Component, Any]], components: Catalogue)
     return line_up
 
 
+def selected_for(entry: ProblemEntry, problems: Sequence[ProblemEntry], selection: Selection) -> tuple[int, ...] | None:
+    """Return the dimensions that are selected for an entry, or ``None`` where none is selected.
+
+    One that entries of the same problem name for themselves is for these alone; one that none names is for all.
+    """
+    if selection.dims is None:
+        return None
+    wanted = parse_numbers("dims", selection.dims, smallest=1)
+    if entry.dims is None:
+        return wanted
+    named = {dim for each in problems if each.use == entry.use for dim in own_dims(each) or ()}
+    return tuple(dim for dim in wanted if runs_in(entry, dim) or dim not in named)
+
+
 def dimensions(
-    suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: str | None
+    suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: tuple[int, ...] | None
 ) -> tuple[int, ...]:
     """Return the dimensions to run: those selected, else the suite's, where the problem exists in them.
 
@@ -353,8 +369,7 @@ def dimensions(
     except ValueError as error:
         raise UsageError(f"{problem.label}: {error}") from error
     if selected is not None:
-        wanted = parse_numbers("dims", selected, smallest=1)
-        return wanted if own is None else tuple(dim for dim in wanted if dim in own)
+        return selected if own is None else tuple(dim for dim in selected if dim in own)
     if entry.dims is None and own is not None:
         return tuple(own)
     wanted = parse_numbers("dims", str(first_given(entry.dims, suite.dims)), smallest=1)

@@ -162,6 +162,18 @@ def test_labels_with_commas_are_selected() -> None:
     assert said.startswith("unknown solver 'few'")
 
 
+def test_dimensions_that_entries_of_a_problem_name_are_for_these_alone():
+    first = {"use": "ornstein-uhlenbeck", "dims": "1", "settings": {"times": [0.5]}}
+    second = {"use": "ornstein-uhlenbeck", "dims": "2,3", "settings": {"times": [0.75]}}
+    for dims, meant in {"1": {(1, "first")}, "2": {(2, "second")}, "1,3": {(1, "first"), (3, "second")}}.items():
+        cells = planned(Selection(dims=dims), problems=[first, second], solvers=[EM])
+        assert {(cell.dim, "first" if "0.5" in cell.problem.label else "second") for cell in cells} == meant
+    cells = planned(Selection(dims="4"), problems=[first, second], solvers=[EM])  # one that neither names
+    assert {cell.problem.label for cell in cells} == {
+        cell.problem.label for cell in planned(problems=[first, second], solvers=[EM])
+    }
+
+
 def test_selected_dimensions_that_a_problem_lacks_are_left_out() -> None:
     both = [{"use": "ornstein-uhlenbeck"}, {"use": "double-well"}]
     cells = planned(Selection(dims="1:2"), problems=both)
