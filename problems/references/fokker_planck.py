@@ -85,8 +85,11 @@ class FokkerPlanck:
         return self._propagated(masses, time, self._contour)
 
     def propagator(self) -> Callable[[Reals, float], Reals]:
-        """Return :meth:`propagate`, to the same bits, with what the last times need kept: several times faster for
-        many laws over equal times."""
+        """Return the map of masses p (m,) and a time to what :meth:`propagate` gives, shape (m,), to the same bits.
+
+        It keeps what the last times need, and is several times faster for many laws over equal times. It raises what
+        that raises.
+        """
         return functools.partial(self._propagated, contour=functools.lru_cache(TIMES_KEPT)(self._contour))
 
     def _contour(self, time: float) -> ContourIntegral:
