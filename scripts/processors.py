@@ -28,10 +28,10 @@ CAPABILITIES = ("DEFAULT", "AVX2", "AVX512")
 
 LONG = ("tests/problems", "tests/solvers", "tests/harness/measure", "tests/conformance")
 SHORT = (
-    "tests/solvers/icnn/test_icnn_jko.py::test_seeds_in_one_batch_are_those_one_at_a_time",
-    "tests/solvers/icnn/test_icnn_jko.py::test_a_network_that_diverges_does_not_disturb_the_others",
-    "tests/solvers/samplers/test_svgd.py::test_metric_finds_a_mixture_by_automatic_derivatives",
-    "tests/solvers/icnn/test_icnn_jko.py::test_results_follow_the_generator_and_not_the_threads",
+    "tests/solvers/icnn/test_icnn_runs.py::test_seeds_in_one_batch_are_those_one_at_a_time",
+    "tests/solvers/icnn/test_icnn_runs.py::test_a_network_that_diverges_does_not_disturb_the_others",
+    "tests/solvers/samplers/test_svgd_metric.py::test_metric_finds_a_mixture_by_automatic_derivatives",
+    "tests/solvers/icnn/test_icnn_runs.py::test_results_follow_the_generator_and_not_the_threads",
     "tests/harness/measure/test_transport.py::test_same_draws_same_bits_on_any_number_of_threads",
     "tests/solvers/test_reproducibility.py",
     "tests/solvers/gaussian/test_exact_step.py",

@@ -28,6 +28,9 @@ from solvers.solver import Solution, Solver
 
 CPU = torch.device("cpu")
 
+BOUND = "initial"
+"""The solver that is meant to do nothing."""
+
 
 @dataclass(frozen=True)
 class TrialRun:

@@ -23,7 +23,8 @@ from harness.conformance.densities import check_density
 from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.equivariance import answers_alike
 from harness.conformance.gallery import distance_to_truth
-from harness.conformance.runs import CPU, SolverTrial, bits
+from harness.conformance.rivals import nearer_to_the_truth
+from harness.conformance.runs import BOUND, CPU, SolverTrial, bits
 from solvers.estimates import Estimate, Nodes, Particles
 from solvers.solver import Solution, Solver
 
@@ -31,9 +32,6 @@ DRAWS = 4096
 
 POSITIVE = ("step_size", "particles", "points", "cells", "iterations", "batch_size", "width")
 """Settings that nothing but a positive number makes sense for, wherever a solver has them."""
-
-BOUND = "initial"
-"""The solver that is meant to do nothing."""
 
 
 def everywhere(faults: Sequence[str]) -> None:
@@ -279,5 +277,6 @@ CHECKS: Mapping[str, Callable[[SolverTrial], str]] = {
     "follows the seed": follows_the_seed,
     "states its cost": states_its_cost,
     "beats doing nothing": beats_doing_nothing,
+    "nearer to the truth than to errors": nearer_to_the_truth,
     "answers alike": answers_alike,
 }

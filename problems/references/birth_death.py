@@ -8,16 +8,21 @@ Elimination in z - A subtracts nothing when the pivots are written as what a cel
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dgttrs
 
 from problems.arrays import Array, Complexes, Reals
 
+# Every other cell, and those in between, which a round of cyclic reduction takes out.
+KEPT, OUT = np.s_[:, ::2], np.s_[:, 1::2]
 
-def contour_integral(left: Reals, right: Reals, masses: Reals) -> tuple[Reals, bool]:
-    """Return exp(A) p for rates and masses p of shape (m,), and whether the result can be relied upon.
+
+class ContourIntegral:
+    """The map of masses p (m,) to exp(A) p, and whether that can be relied upon, for rates (m,) worked through once.
 
     exp(A) p = (1/2πi) ∫ e^z (z - A)⁻¹ p dz over the hyperbola z(u) = μ (1 + sin(iu - α)) by the midpoint rule, the
     half u > 0 standing for both (Weideman & Trefethen 2007, Math. Comp. 76). Its three parameters minimise the
@@ -28,15 +33,23 @@ def contour_integral(left: Reals, right: Reals, masses: Reals) -> tuple[Reals, b
     every other node of the whole contour makes a rule of half the nodes whose real part is the same and whose imaginary
     part is its error, 8e-8 as a rule, the square root of ours; and the last term bounds what is cut off.
     """
-    count, scale, angle, reach = 20, 8.97134598, 0.85557, 2.43225675
-    u = reach / count * (np.arange(count) + 0.5)
-    z = scale * (1 + np.sin(1j * u - angle))
-    weight = reach / count / np.pi * scale * np.exp(z) * np.cos(1j * u - angle)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        terms = weight[:, None] * resolvent(z[:, None], left[None], right[None], masses[None])
-        aliasing = np.abs(terms[::2].imag.sum(0) - terms[1::2].imag.sum(0)).sum()
-        reliable = aliasing < 3e-7 * np.abs(masses).sum() and np.abs(terms[-1]).sum() < 3e-12 * np.abs(masses).sum()
-        return np.asarray(terms.real.sum(0)), bool(reliable)
+
+    def __init__(self, left: Reals, right: Reals) -> None:
+        count, scale, angle, reach = 20, 8.97134598, 0.85557, 2.43225675
+        u = reach / count * (np.arange(count) + 0.5)
+        z = scale * (1 + np.sin(1j * u - angle))
+        self.weight = reach / count / np.pi * scale * np.exp(z) * np.cos(1j * u - angle)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.resolvent = Elimination(z[:, None], left[None], right[None])
+        self.terms = np.empty((count, len(left)), dtype=complex)
+        self.alone = threading.Lock()
+
+    def __call__(self, masses: Reals) -> tuple[Reals, bool]:
+        with self.alone, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            terms = np.multiply(self.weight[:, None], self.resolvent(masses[None]), out=self.terms)
+            aliasing = np.abs(terms[::2].imag.sum(0) - terms[1::2].imag.sum(0)).sum()
+            reliable = aliasing < 3e-7 * np.abs(masses).sum() and np.abs(terms[-1]).sum() < 3e-12 * np.abs(masses).sum()
+            return np.asarray(terms.real.sum(0)), bool(reliable)
 
 
 def rational_step(left: Reals, right: Reals, masses: Reals) -> Reals:
@@ -69,32 +82,82 @@ def rational_step(left: Reals, right: Reals, masses: Reals) -> Reals:
 def resolvent(loss: Complexes, left: Array, right: Array, source: Array) -> Complexes:
     """Return the solutions x (K, m) of (loss - A) x = source for rates ``left`` and ``right``; all broadcast to (K, m).
 
-    Cyclic reduction: every other cell is taken out of the chain. What it would have received goes to where its
-    mass goes next: to its neighbours, which get longer jumps, or to the loss. No rates are subtracted.
+    What is worked out of loss and rates alone, :class:`Elimination` keeps for further sources.
     """
-    cells = left.shape[-1]
-    if cells == 1:
-        return source / loss
-    loss = np.broadcast_to(loss, (len(loss), cells))
-    if cells % 2:
-        left, right, source = (_padded(v, 0) for v in (left, right, source))
-        loss = _padded(loss, 1)
-    kept, out = np.s_[:, ::2], np.s_[:, 1::2]
-    leave = 1 / (loss[out] + left[out] + right[out])
-    go_left, go_right, lost = left[out] * leave, right[out] * leave, loss[out] * leave
-    new_right = right[kept] * go_right
-    new_left = np.zeros_like(new_right)
-    new_left[:, 1:] = left[kept][:, 1:] * go_left[:, :-1]
-    new_loss = loss[kept] + right[kept] * lost
-    new_loss[:, 1:] += left[kept][:, 1:] * lost[:, :-1]
-    new_source = source[kept] + source[out] * go_left
-    new_source[:, 1:] += (source[out] * go_right)[:, :-1]
-    half = resolvent(new_loss, new_left, new_right, new_source)
-    received = right[kept] * half + source[out]
-    received[:, :-1] += left[kept][:, 1:] * half[:, 1:]
-    x = np.empty((len(half), 2 * half.shape[-1]), dtype=half.dtype)
-    x[kept], x[out] = half, received * leave
-    return x[:, :cells]
+    return Elimination(loss, left, right)(source)
+
+
+class Elimination:
+    """The elimination of all cells in loss - A, made once: maps a ``source`` to x with (loss - A) x = source.
+
+    All broadcast to (K, m). Cyclic reduction: every other cell is taken out of the chain. What it would have received
+    goes to where its mass goes next: to its neighbours, which get longer jumps, or to the loss. No rates are
+    subtracted.
+    """
+
+    def __init__(self, loss: Complexes, left: Array, right: Array) -> None:
+        self.cells = cells = left.shape[-1]
+        self.rounds: list[_Round] = []
+        loss = np.broadcast_to(loss, (len(loss), cells))
+        while cells > 1:
+            if cells % 2:
+                left, right, loss = _padded(left, 0), _padded(right, 0), _padded(loss, 1)
+            leave = 1 / (loss[OUT] + left[OUT] + right[OUT])
+            go_left, go_right, lost = left[OUT] * leave, right[OUT] * leave, loss[OUT] * leave
+            room = np.empty_like(leave), np.empty_like(leave), np.empty((len(leave), 2 * leave.shape[1]), leave.dtype)
+            rates = left[KEPT][:, 1:], right[KEPT]
+            self.rounds.append(_Round(bool(cells % 2), *rates, leave, go_left, go_right, *room))
+            new_right = right[KEPT] * go_right
+            new_left = np.zeros_like(new_right)
+            new_left[:, 1:] = left[KEPT][:, 1:] * go_left[:, :-1]
+            new_loss = loss[KEPT] + right[KEPT] * lost
+            new_loss[:, 1:] += left[KEPT][:, 1:] * lost[:, :-1]
+            loss, left, right = new_loss, new_left, new_right
+            cells = loss.shape[-1]
+        self.loss = loss
+
+    def __call__(self, source: Array) -> Complexes:
+        """Return x, which the next call overwrites."""
+        moved_out = []
+        for each in self.rounds:
+            if each.padded:
+                source = _padded(source, 0)
+            kept, out = source[KEPT], source[OUT]
+            moved_out.append(out)
+            np.multiply(out, each.go_left, out=each.reduced)
+            np.add(kept, each.reduced, out=each.reduced)
+            np.multiply(out, each.go_right, out=each.passed)
+            each.reduced[:, 1:] += each.passed[:, :-1]
+            source = each.reduced
+        x: Complexes = source / self.loss
+        for each, out in zip(reversed(self.rounds), reversed(moved_out), strict=True):
+            received, from_right = each.passed, each.reduced[:, :-1]
+            np.multiply(each.right, x, out=received)
+            received += out
+            np.multiply(each.left, x[:, 1:], out=from_right)
+            received[:, :-1] += from_right
+            each.x[KEPT] = x
+            np.multiply(received, each.leave, out=each.x[OUT])
+            x = each.x[:, : each.x.shape[-1] - each.padded]
+        return x
+
+
+class _Round(NamedTuple):
+    """What one round of cyclic reduction did: rates of the cells that are kept, fates of what leaves the others.
+
+    ``reduced``, ``passed`` (K, m/2) and ``x`` (K, m) are room to work in: to have it anew each time took as long as the
+    work.
+    """
+
+    padded: bool
+    left: Array
+    right: Array
+    leave: Complexes
+    go_left: Complexes
+    go_right: Complexes
+    reduced: Complexes
+    passed: Complexes
+    x: Complexes
 
 
 def _padded(values: Array, fill: float) -> Array:

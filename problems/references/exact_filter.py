@@ -162,9 +162,10 @@ def grid_recursion(
     """
     assert isinstance(flow.initial, Density)
     operator = FokkerPlanck.discretise(flow, *domain, cells)
+    propagated = operator.propagator()
     return recursion(
         discretised(flow.initial, *domain, cells),
-        lambda law, time: operator.law(operator.propagate(law.masses.numpy(), time)),
+        lambda law, time: operator.law(propagated(law.masses.numpy(), time)),
         condition_grid,
         observations,
     )

@@ -11,6 +11,7 @@ stationary. Written dp/dt = L p, the matrix L is the generator of a birth-and-de
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ import torch
 
 from problems.arrays import Reals
 from problems.flow import GradientFlow
-from problems.references.birth_death import contour_integral, factorise, rational_step
+from problems.references.birth_death import ContourIntegral, factorise, rational_step
 from problems.references.grid_law import GridLaw
 
 # Masses sum to one, so a mass this far below zero is rounding.
@@ -27,6 +28,10 @@ ROUNDING = -1e-16
 
 # How far two rational steps may be from one; of order 11, they are themselves about 2⁻¹¹ of that from the limit.
 STEP_TOLERANCE = 1e-10
+
+# Times that a propagator keeps its eliminations of, 3 kB a cell each: two, as equal gaps between decimals are often
+# two numbers of the last digit.
+TIMES_KEPT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +82,23 @@ class FokkerPlanck:
 
         Raises ``ArithmeticError`` when the steps shrink to nothing.
         """
+        return self._propagated(masses, time, self._contour)
+
+    def propagator(self) -> Callable[[Reals, float], Reals]:
+        """Return the map of masses p (m,) and a time to what :meth:`propagate` gives, shape (m,), to the same bits.
+
+        It keeps what the last times need, and is several times faster for many laws over equal times. It raises what
+        that raises.
+        """
+        return functools.partial(self._propagated, contour=functools.lru_cache(TIMES_KEPT)(self._contour))
+
+    def _contour(self, time: float) -> ContourIntegral:
+        return ContourIntegral(self.left * time, self.right * time)
+
+    def _propagated(self, masses: Reals, time: float, contour: Callable[[float], ContourIntegral]) -> Reals:
         remaining, step, attempts = time, time / 4, 4
         while True:
-            advanced, reliable = contour_integral(self.left * remaining, self.right * remaining, masses)
+            advanced, reliable = contour(remaining)(masses)
             if reliable:
                 return advanced
             for _ in range(attempts):

@@ -145,6 +145,7 @@ class GridPropagation(Propagation):
     def __init__(self, flow: GradientFlow, domain: tuple[float, float], cells: int, step_size: float | None) -> None:
         started = time.perf_counter()
         self.operator, self.masses = _set_up(flow, *domain, cells)
+        self.propagated = self.operator.propagator()
         self.step_size = step_size
         self.setup_seconds = time.perf_counter() - started
 
@@ -155,7 +156,7 @@ class GridPropagation(Propagation):
         assert isinstance(estimate, GridDensity)
         masses = estimate.law.masses.numpy()
         if self.step_size is None:
-            masses = self.operator.propagate(masses, stop - start)
+            masses = self.propagated(masses, stop - start)
         else:
             count, step_size = equal_steps(stop - start, self.step_size)
             step = self.operator.stepper(step_size)

@@ -218,6 +218,11 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
         {"answer": answering(lambda t, g, p: Particles(points(p.flow.initial, g)))},
         "that of the initial law",
     ),
+    (
+        "nearer to the truth than to errors",
+        {"answer": answering(lambda t, g, p: Particles(points(p.truth(p.flow.times[0]), g)))},
+        "the answer is nearer to the true law at t = 0.1, the first time, than to the true one, by ",
+    ),
     ("answers alike", {"answer": answering(lambda t, g, p: Particles(points(t, g) + 0.3))}, "standard errors apart"),
     (
         "answers alike",

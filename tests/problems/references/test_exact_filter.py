@@ -22,7 +22,9 @@ from problems.references.exact_filter import (
     grid_filter,
     grid_recursion,
     kalman_filter,
+    recursion,
 )
+from problems.references.fokker_planck import FokkerPlanck
 from problems.references.grid_law import discretised, symmetric_divergence
 from problems.references.marginals_1d import effective_domain
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
@@ -113,6 +115,27 @@ def test_reference_of_the_published_instances_has_converged(instance):
     truth = problem.truth(5.0)
     fine = grid_recursion(problem.flow, problem.observations, domain, 8000)(5.0)[0]
     assert symmetric_divergence(truth.masses, fine.rebinned(truth.cells).masses) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "times", [tuple(0.5 * k for k in range(1, 7)), tuple(0.1 * k for k in range(1, 9)), (0.0, 0.3, 0.3, 0.7, 1.0, 2.1)]
+)
+def test_equal_gaps_are_propagated_as_each_would_be(times):
+    """What a filter keeps of one gap for the next changes no bit."""
+    problem = NonlinearFiltering(instance="random", observation_times=times, times=(2.5,)).build(1, 0, generator(3))
+    flow, seen, domain, cells = problem.flow, problem.observations, (-9.0, 9.0), 501
+    operator = FokkerPlanck.discretise(flow, *domain, cells)
+    anew = recursion(
+        discretised(flow.initial, *domain, cells),
+        lambda law, time: operator.law(operator.propagate(law.masses.numpy(), time)),
+        condition_grid,
+        seen,
+    )
+    kept = grid_recursion(flow, seen, domain, cells)
+    for time in (*times, 2.5, 0.05):
+        (law, log_evidence), (expected, its_evidence) = kept(time), anew(time)
+        assert torch.equal(law.masses, expected.masses)
+        assert log_evidence == its_evidence
 
 
 def test_conditioning_on_nothing_or_twice():

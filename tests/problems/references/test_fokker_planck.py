@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import linalg
 
+from problems.references.birth_death import Elimination, resolvent
 from problems.references.fokker_planck import FokkerPlanck, bernoulli
 from problems.references.marginals_1d import effective_domain
+from seeding import numpy_generator
 from tests.problems.references.flows import (
     double_well,
     exact_masses,
@@ -112,6 +114,33 @@ def test_any_start_ends_in_the_stationary_law():
     operator, masses = on_grid(CASES["double well"], 2000)
     limit = stationary(CASES["double well"], operator)
     assert np.abs(operator.propagate(masses, 1e3) - limit).sum() < 1e-13
+
+
+@pytest.mark.parametrize("cells", [3, 501, 2048])
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_propagator_keeps_changes_no_bit(name, cells):
+    """Times that return, alternate, or push out others; "cold" and "far out" take rational steps on the way."""
+    operator = FokkerPlanck.discretise(CASES[name], *effective_domain(CASES[name]), cells)
+    masses = np.linspace(1, 2, cells) / (1.5 * cells)
+    kept, anew = operator.propagator(), masses
+    for time in (0.5, 0.5, 0.1, 0.1 + 2e-17, 0.5, 3.0, 0.1, 0.5, 0.0003, 0.5):
+        masses, anew = kept(masses, time), operator.propagate(anew, time)
+        assert masses.tobytes() == anew.tobytes()
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 64, 101])
+def test_an_elimination_serves_any_source(cells):
+    draws = numpy_generator(3)
+    left, right = draws.exponential(size=(2, 1, cells))
+    left[0, 0], right[0, -1] = 0, 0
+    loss = np.array([[1.0 + 2j], [0.3 - 1j], [4.0 + 0j]])
+    matrix = np.diag(-(left + right)[0]) + np.diag(right[0, :-1], -1) + np.diag(left[0, 1:], 1)
+    eliminated = Elimination(loss, left, right)
+    for source in (*draws.normal(size=(3, 1, cells)), draws.normal(size=(3, cells))):
+        found = eliminated(source).copy()
+        assert found.tobytes() == resolvent(loss, left, right, source).tobytes()
+        for z, x, b in zip(loss[:, 0], found, np.broadcast_to(source, found.shape), strict=True):
+            np.testing.assert_allclose((z * np.eye(cells) - matrix) @ x, b, atol=1e-12)
 
 
 def test_hopeless_masses_are_reported():

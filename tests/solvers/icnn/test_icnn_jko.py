@@ -1,51 +1,22 @@
-"""ICNN-JKO against exact JKO steps, and what its answers, its training and its failures must be."""
+"""ICNN-JKO against exact JKO steps, and what its answers and its training must be."""
 
-import itertools
 import math
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from problems.double_well import DoubleWellPotential
-from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.gaussian_mixture import GaussianMixtureFlow
-from problems.laws import Gaussian
 from problems.logistic_regression import LogisticRegression
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Potential, Quadratic
-from problems.problem import Problem
 from seeding import fixed_generator, generator
-from solvers.checkpoint import ForeignCheckpoint
 from solvers.gaussian.gaussian_jko import GaussianJKO
 from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.maps import Pushforward
 from solvers.solver import Diverged, Solution
-
-CPU = torch.device("cpu")
-
-SMALL = ICNNJKO(step_size=0.1, iterations=150, batch_size=256, width=16, rank=2, pool_size=4096)
-
-
-def solved(solver: ICNNJKO, problem: Problem, seed: int = 0) -> Solution:
-    return solver.solve(problem, generator(seed), CPU)
-
-
-def line(potential: Potential, mean: float, std: float, beta: float, times: tuple[float, ...]) -> Problem:
-    """A flow on the line from N(mean, std²)."""
-    initial = Gaussian(torch.tensor([mean], dtype=torch.float64), torch.tensor([[std**2]], dtype=torch.float64))
-    return Problem(GradientFlow(initial, FreeEnergy(potential, Entropy(beta)), times), (), None, "not needed")
-
-
-def gaussian_divergence(fit: Pushforward, law: Gaussian) -> float:
-    """SymKL of the answer and a Gaussian as the mean of 2ℓ tanh(ℓ/2) over draws from both."""
-    x, log_fit = fit.sample_with_log_prob(2048, generator(100))
-    own = log_fit - law.log_prob(x)
-    y = law.sample(2048, generator(101))
-    other = fit.log_prob(y) - law.log_prob(y)
-    return 0.5 * sum(float((2 * ratio * torch.tanh(ratio / 2)).mean()) for ratio in (own, other))
+from tests.solvers.icnn.icnn_runs import CPU, SMALL, gaussian_divergence, line, solved
 
 
 @pytest.fixture(scope="module")
@@ -188,102 +159,6 @@ def test_points_that_cannot_be_inverted_are_counted(mixture):
         mixture.log_prob(y)
 
 
-QUICK = ICNNJKO(step_size=0.1, iterations=12, batch_size=300, width=8, rank=2, pool_size=700)
-
-
-def same(left: Solution, right: Solution) -> bool:
-    draws = [[one.sample(50, generator(9)) for one in solution.estimates] for solution in (left, right)]
-    return all(map(torch.equal, *draws)) and left.diagnostics == right.diagnostics
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("dim", "batch_size", "pool_size"), [(1, 1024, 2048), (3, 300, 700)])
-def test_seeds_in_one_batch_are_those_one_at_a_time(dim, batch_size, pool_size, dtype):
-    solver = ICNNJKO(
-        step_size=0.1, iterations=12, batch_size=batch_size, width=8, rank=2, pool_size=pool_size, dtype=dtype
-    )
-    family = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.2))
-    problems = [family.build(dim, seed, generator(seed)) for seed in range(3)]
-    together = solver.solve_batch(problems, [generator(10 + seed) for seed in range(3)], CPU)
-    for seed, answer in enumerate(together):
-        assert same(answer, solved(solver, problems[seed], 10 + seed))
-    assert not same(together[0], together[1])
-
-
-def test_a_network_that_diverges_does_not_disturb_the_others():
-    family = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.2))
-    problems = [family.build(1, seed, generator(seed)) for seed in range(3)]
-    calls = itertools.count(1)
-    faulty = Faulty(lambda x: x if next(calls) < 2 else x + math.nan)
-    spoilt = line(faulty, 0.0, 1.0, 1.0, (0.1, 0.2))
-    together = QUICK.solve_batch([problems[0], spoilt, problems[2]], [generator(10), generator(11), generator(12)], CPU)
-    assert isinstance(together[1], Diverged)
-    assert str(together[1]).startswith("step 1 of 2 (t = 0.1): ")
-    assert same(together[0], solved(QUICK, problems[0], 10))
-    assert same(together[2], solved(QUICK, problems[2], 12))
-
-
-class Cut(BaseException):
-    """Stands for a process that is killed."""
-
-
-@pytest.mark.parametrize("order", [1, 2])
-def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, order):
-    solver, made = replace(QUICK, order=order), 0
-
-    def cut_after(calls: float) -> Problem:
-        nonlocal made
-        made = 0
-
-        def spoil(x: torch.Tensor) -> torch.Tensor:
-            nonlocal made
-            made += 1
-            if made > calls:
-                raise Cut
-            return x
-
-        return line(Faulty(spoil), 0.5, 1.5, 1.0, (0.2, 0.5))
-
-    whole = solved(solver, cut_after(math.inf))
-    a_step = made / 5
-    folder = tmp_path / "kept"
-    # Each attempt dies in the middle of its second step.
-    attempts = 0
-    while attempts < 10:
-        attempts += 1
-        try:
-            answer = solver.solve(cut_after(1.5 * a_step), generator(), CPU, folder)
-            break
-        except Cut:
-            continue
-    assert attempts == 5
-    assert same(answer, whole)
-    assert answer.cost.earlier_seconds > 0
-    assert {name: series for name, series in answer.traces.items() if name != "seconds"} == {
-        name: series for name, series in whole.traces.items() if name != "seconds"
-    }
-    with pytest.raises(ForeignCheckpoint, match="holds the checkpoint of another run"):
-        replace(solver, learning_rate=1e-3).solve(cut_after(math.inf), generator(), CPU, folder)
-
-
-def test_a_checkpoint_has_the_form_that_its_version_gives_it(tmp_path):
-    """Runs that were killed before an update go on after it; a form that changes needs another identity."""
-    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
-    QUICK.solve(problem, generator(), CPU, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.pt", "step-1.pt"]
-    found = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert set(found) == {"identity", "step", "state"}
-    assert found["identity"] == f"{QUICK!r} version {QUICK.version} in dimension 2 to (0.1,), 1 at once"
-    assert found["identity"].startswith("ICNNJKO(step_size=0.1, order=1, iterations=12, ")
-    assert set(found["state"]) == {"seconds", "courses"}
-    (flow,) = found["state"]["courses"]
-    assert set(flow) == {
-        *("pool", "fresh", "pool_density", "fresh_density", "centres", "lengths", "affine", "nodes"),
-        *("generator", "traces", "failure", "evaluations"),
-    }
-    assert set(flow["traces"]) == {"seconds", "iterations", "last_gain", "fresh_gap", "stationarity"}
-
-
 def test_nothing_is_trained_on_gaussians_and_a_converged_step_skips_to_the_end_of_its_schedule():
     gaussian = OrnsteinUhlenbeck(instance="random", times=(0.1, 0.3)).build(2, 0, fixed_generator(3))
     exact = GaussianJKO(step_size=0.1).solve(gaussian, generator(), CPU)
@@ -326,121 +201,12 @@ def test_minibatches_of_cases_estimate_the_potential():
     assert replace(small, minibatch=5).unsupported(other) == "minibatches need a potential that is a sum over cases"
 
 
-def test_results_follow_the_generator_and_not_the_threads(on_threads):
-    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
-    answers = on_threads(lambda: solved(QUICK, problem))
-    assert all(same(answers[0], answer) for answer in answers)
-    assert not same(answers[0], solved(QUICK, problem, seed=1))
-
-
 def test_a_pool_too_small_is_not_learnt_from():
     """Fresh particles judge every step: of 64 particles no map is kept that is worse than the best affine one."""
     problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
     keys = {"step_size": 0.1, "iterations": 400, "batch_size": 64, "width": 32, "rank": 2, "shrinkage": 0.0}
     answers = [solved(ICNNJKO(pool_size=64, **keys), problem, seed) for seed in range(3)]
     assert all(answer.diagnostics["fresh_gap"] < 6 for answer in answers)
-
-
-@dataclass(frozen=True)
-class Faulty(Potential):
-    """x²/2 with a gradient that a function spoils."""
-
-    spoil: Callable[[torch.Tensor], torch.Tensor]
-
-    @property
-    def dim(self) -> int:
-        return 1
-
-    def value(self, x: torch.Tensor) -> torch.Tensor:
-        return 0.5 * x.square().sum(1)
-
-    def gradient(self, x: torch.Tensor) -> torch.Tensor:
-        return self.spoil(x)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_potential_that_is_not_finite_is_named_with_its_step(value):
-    solver = ICNNJKO(step_size=0.05, iterations=10, batch_size=64, width=16, pool_size=8192)
-    batches = itertools.count(1)
-
-    def in_training(x: torch.Tensor) -> torch.Tensor:
-        own = x**3 - x
-        return own if len(x) != 64 or next(batches) < 3 else torch.where(x > 0, value, own)
-
-    with pytest.raises(Diverged) as failure:
-        solved(solver, line(Faulty(in_training), 0.0, 1.0, 1.0, (0.05, 0.5)))
-    assert re.match(
-        r"step \d of 10 \(t = 0.\d+\): iteration 3: the gradient of the potential is not finite", str(failure.value)
-    )
-    assert str(failure.value).endswith("of 64 points")
-
-    calls = itertools.count(1)
-
-    def everywhere(x: torch.Tensor) -> torch.Tensor:
-        return x if next(calls) < 200 else torch.where(x > 0, value, x)
-
-    with pytest.raises(Diverged, match=r"step [2-9] of 10 \(t = 0\.\d+\): .* not finite"):
-        solved(solver, line(Faulty(everywhere), 0.0, 1.0, 1.0, (0.05, 0.5)))
-
-
-def test_a_gradient_of_the_wrong_shape_is_refused():
-    problem = line(Faulty(lambda x: x[:, 0]), 0.0, 1.0, 1.0, (0.1,))
-    with pytest.raises(ValueError, match=r"the potential's gradient at points \(700, 1\) has shape \(700,\)"):
-        solved(QUICK, problem)
-
-
-def test_training_that_diverges_says_where():
-    problem = GaussianMixtureFlow(times=(0.1,)).build(2, 0, generator())
-    solver = ICNNJKO(step_size=0.1, iterations=50, batch_size=64, width=32, pool_size=4096, learning_rate=1e30)
-    with pytest.raises(Diverged, match=r"step 1 of 1 \(t = 0.1\): iteration \d+: "):
-        solved(solver, problem)
-
-
-def test_a_device_without_memory_names_what_to_lower():
-    def exhausted(x: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-
-    problem = line(Faulty(exhausted), 0.0, 1.0, 1.0, (0.1,))
-    with pytest.raises(torch.OutOfMemoryError, match=r"^batch_size below 300 or width below 8 .*20\.00 MiB"):
-        solved(QUICK, problem)
-    with pytest.raises(torch.OutOfMemoryError, match="or fewer than 2 seeds at once"):
-        QUICK.solve_batch([problem, problem], [generator(), generator(1)], CPU)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch_size": 2000, "pool_size": 1000}, "batch_size must be at most pool_size 1000, got 2000"),
-        ({"width": 0}, "width must be a whole number >= 1, got 0"),
-        ({"depth": 0}, "depth must be a whole number >= 1, got 0"),
-        ({"rank": 0}, "rank must be a whole number >= 1, got 0"),
-        ({"iterations": 0}, "iterations must be a whole number >= 1, got 0"),
-        ({"step_size": 0.0}, "step_size must be a finite number > 0, got 0.0"),
-        ({"learning_rate": math.nan}, "learning_rate must be a finite number > 0, got nan"),
-        ({"tolerance": -1.0}, "tolerance must be a finite number >= 0, got -1.0"),
-        ({"sharpness": 0.5}, "sharpness must be a finite number >= 1, got 0.5"),
-        ({"minibatch": 0}, "minibatch must be a whole number >= 1, got 0"),
-        ({"order": 3}, "order must be one of 1, 2; got 3"),
-        ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'; got 'float16'"),
-        ({"cuda_graph": "no"}, "cuda_graph must be one of False, True; got 'no'"),
-    ],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match="icnn-jko") as refusal:
-        ICNNJKO(**settings)
-    assert message in str(refusal.value)
-
-
-def test_what_does_not_apply_is_said():
-    problem = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(4, 0, generator())
-    assert ICNNJKO().unsupported(problem) is None
-    assert ICNNJKO(batch_size=4).unsupported(problem) == "a batch of 4 particles does not span dimension 4"
-    assert len(solved(ICNNJKO(step_size=0.1, iterations=2, batch_size=5, width=4), problem).estimates) == 1
-    with pytest.raises(ValueError, match=r"0\.12 is not a multiple of step_size 0\.05"):
-        ICNNJKO().check_times((0.12,))
-    other = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(3, 0, generator())
-    with pytest.raises(ValueError, match="the same dimension and times"):
-        QUICK.solve_batch([problem, other], [generator(), generator()], CPU)
 
 
 @pytest.mark.gpu
