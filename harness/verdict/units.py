@@ -27,7 +27,7 @@ PLACE = ["problem", "problem_settings", "size", "t"]
 
 
 def units(frame: pd.DataFrame, decides: Flags) -> Reals:
-    """Return the unit of each figure of a frame that has bounds among its rows, (n,): 1 where it has none, or it is unknown.
+    """Return the unit of each figure of a frame with bounds in it, shape (n,): 1 where there is none or none is known.
 
     ``frame`` has the columns ``problem``, ``problem_settings``, ``size``, ``t``, ``label``, ``solver``, ``metric`` and
     ``value`` and, where they are known, ``standard_error``, ``floor`` and ``sample_size``. Units are those of figures
