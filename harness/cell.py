@@ -20,7 +20,7 @@ from harness.catalogue import BUILTIN, import_target, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.marks import STORED, beyond
-from harness.measure.measure import Measure, Subject
+from harness.measure.measure import Measure, Subject, without_figure
 from harness.outcome import Measurement, Outcome, Projection
 from harness.plan import Cell
 from harness.projection import INSTANCE, curve, projected
@@ -236,7 +236,7 @@ def measure(
         subject = Subject(estimate, problem.truth(t) if problem.truth else None, problem, t, solution.assimilated)
         for name, measure in measures.items():
             versions[name] = measure.version
-            why = measure.unsuited(subject)
+            why = without_figure(measure, subject, cell.evaluation.draws)
             if why is not None:
                 unsuited[name] = why
                 continue

@@ -38,6 +38,7 @@ from harness.verdict.deciding import places
 from harness.verdict.excess import ROUNDING as ROUNDING
 from harness.verdict.excess import differences, noise, own_scale, scaled, shared_scale, stated_error
 from harness.verdict.paired import LEVEL, compared, corrected
+from harness.verdict.units import units
 from problems.arrays import Reals
 
 GROUP = ["problem", "problem_settings", "solver", "solver_settings", "device", "size"]
@@ -46,7 +47,7 @@ FIGURE = [*CELL, "t", "metric"]
 CONFIDENCE = 0.95
 SHOWN_CELLS = 20
 SIDES = ("before", "after")
-VALUES = ["value", "standard_error", "floor", "floor_standard_error", "decides"]
+VALUES = ["value", "standard_error", "floor", "floor_standard_error", "decides", "unit"]
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 WORDS = ("better", "worse", "changed", "same", "cannot tell")
 
@@ -150,7 +151,12 @@ def of_two_solvers(
 
 def in_all_presets(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with its labels told apart, whatever preset rows are of, and those of the suite in ``own``."""
-    return told_apart(frame.assign(own=frame["label"], preset=""))
+    return told_apart(with_units(frame).assign(own=frame["label"], preset=""))
+
+
+def with_units(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with the unit of each figure, as all of its solvers and bounds tell it, in ``unit``."""
+    return frame if "unit" in frame else frame.assign(unit=units(frame, places(frame) > 0))
 
 
 def of_solver(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -249,6 +255,7 @@ def compare_figures(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """
     sides = []
     for frame in (before, after):
+        frame = with_units(frame)
         measured = frame[(frame["status"] == "ok") & frame["metric"].notna() & frame["value"].notna()]
         figures = latest(measured, FIGURE)
         floors = {name: figures.get(name, np.nan) for name in ("floor", "floor_standard_error")}
@@ -310,8 +317,12 @@ def verdict_on(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
         np.hypot(stated_error(own), stated_error(other))
         for own, other in zip(both(seeds, "standard_error"), both(seeds, "floor_standard_error"), strict=True)
     ]
-    noises = [np.array(noise(*each)) for each in zip(excess, errors, (sign * floor for floor in floors), strict=True)]
-    change = differences(excess[1], excess[0], shared_scale(*noises))
+    unit = max(float(column.max()) for column in both(seeds, "unit"))
+    noises = [
+        np.array(noise(*each, unit))
+        for each in zip(excess, errors, (sign * floor for floor in floors), strict=True)
+    ]  # fmt: skip
+    change = differences(excess[1], excess[0], shared_scale(*noises), unit)
     if np.all(np.nan_to_num(change) == 0):
         return {"p": math.nan, "change": "same"}
     p, direction = float(compared(change[None])[3][0]), float(np.nanmean(change))

@@ -1,15 +1,16 @@
-"""Fill in the table of ``docs/coverage.md``: how often figure ± 1.96 standard errors holds the figure's own mean.
+"""Fill in the tables of ``docs/coverage.md``: how often figure ± 1.96 standard errors holds the figure's own mean.
 
     python scripts/coverage_of_errors.py [REPETITIONS]
 
 The truth has two modes in the plane. Answers are 500 draws, of the truth or of a law that is wrong (moved, and with
 too much mass in one mode), that are independent, or depend on each other in every way that draws of solvers here do.
 Each is drawn and measured anew so many times, 200 unless given otherwise; the mean of the figures stands for what the
-figure is on average, its floor included.
+figure is on average, its floor included. Of squared distances a second table says it of their root, too.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,10 @@ MEASURES = (
     *("kl", "energy-distance", "c2st", "mode-weights", "sliced-w2", "marginal-w1", "mean-error", "deviation-error"),
     *("bures-w2", "symkl-gaussian", "symkl", "symkl-published", "l1", "hellinger"),
 )
+SQUARED = ("energy-distance", "symkl-gaussian")
+"""Measures that are squared distances of draws, to leading order at least."""
 REPETITIONS = 200
+ROOT_REPETITIONS = 1000
 DRAWS = 500
 CHAINS = 50
 COPIES = 4
@@ -140,6 +144,20 @@ def covered(found: Sequence[Figure]) -> int:
     return int((np.abs(values - values.mean()) < LEVEL * errors).sum())
 
 
+def covered_on_the_root(found: Sequence[Figure]) -> int:
+    """Return how many have the root of their mean within ``LEVEL`` errors of their root, e/(2√v) for v ± e.
+
+    Figures that are not above 0 have no root, and are asked as in :func:`covered`.
+    """
+    values: Reals = np.array([figure.value for figure in found])
+    errors = np.array([figure.standard_error for figure in found])
+    mean = values.mean()
+    above = values > 0
+    roots = np.sqrt(np.where(above, values, 1.0))
+    held = np.abs(roots - math.sqrt(max(0.0, mean))) < LEVEL * errors / (2 * roots)
+    return int(np.where(above, held, np.abs(values - mean) < LEVEL * errors).sum())
+
+
 def spread(found: Sequence[Figure]) -> float:
     """Return the mean standard error over the standard deviation of the figures."""
     return float(np.mean([each.standard_error for each in found]) / np.std([each.value for each in found], ddof=1))
@@ -154,21 +172,33 @@ def row(measure: str, repetitions: int) -> str:
     return f"| `{measure}` | {' | '.join(cells)} |"
 
 
-def filled(text: str, rows: Sequence[str]) -> str:
-    """Return the document with these rows in its table."""
-    before, marker, rest = text.partition("<!-- table: coverage -->\n")
-    table, _, after = rest.partition("\n\n")
-    return before + marker + "\n".join([*table.split("\n")[:2], *rows]) + "\n\n" + after
+def root_row(measure: str, repetitions: int) -> str:
+    """Return the row of a squared distance, for the wrong law: per cent as it is and on its root, by kind of draws."""
+    cells = []
+    for kind in KINDS:
+        found = figures(measure, kind, True, repetitions)
+        shares = [100 * count / repetitions for count in (covered(found), covered_on_the_root(found))]
+        cells.append(" → ".join(f"{share:.1f}" for share in shares))
+    return f"| `{measure}`, root | {' | '.join(cells)} |"
+
+
+def filled(text: str, rows: Sequence[str], table: str = "coverage") -> str:
+    """Return the document with these rows in the ``table`` of that name."""
+    before, marker, rest = text.partition(f"<!-- table: {table} -->\n")
+    lines, _, after = rest.partition("\n\n")
+    return before + marker + "\n".join([*lines.split("\n")[:2], *rows]) + "\n\n" + after
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the tables."""
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else REPETITIONS
     rows = []
     for measure in MEASURES:
         rows.append(row(measure, repetitions))
         print(rows[-1], flush=True)
     DOCUMENT.write_text(filled(DOCUMENT.read_text(), rows))
+    roots = [root_row(measure, ROOT_REPETITIONS) for measure in SQUARED]
+    DOCUMENT.write_text(filled(DOCUMENT.read_text(), roots, "roots"))
 
 
 if __name__ == "__main__":

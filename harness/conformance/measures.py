@@ -82,10 +82,10 @@ def subjects(exhibit: Exhibit) -> Iterator[NamedSubject]:
     yield NamedSubject(f"an unknown truth of {exhibit.title}", Subject(answers["the initial law"], None, problem, t))
 
 
-def measured(component: type[Measure], asked: NamedSubject, seed: int = 0) -> Figure:
-    """Return the figure of a subject; raises ``Violation`` unless it is one."""
+def measured(component: type[Measure], asked: NamedSubject, seed: int = 0, draws: int = DRAWS) -> Figure:
+    """Return the figure of a subject by so many draws; raises ``Violation`` unless it is one."""
     try:
-        figure = component()(asked.subject, DRAWS, generator(seed))
+        figure = component()(asked.subject, draws, generator(seed))
     except Diverged as error:
         return Figure(float("inf"), 0.0, str(error))
     require(isinstance(figure, Figure), f"gives no Figure for {asked.title}: {figure!r}")
@@ -108,7 +108,7 @@ def takes_no_settings(trial: MeasureTrial) -> str:
 
 
 def says_why_not(trial: MeasureTrial) -> str:
-    """Check that every subject gets a figure or a reason."""
+    """Check that every subject gets a figure or a reason, by few draws, too."""
     told = 0
     for asked in trial.subjects:
         why = trial.component().unsuited(asked.subject)
@@ -116,6 +116,11 @@ def says_why_not(trial: MeasureTrial) -> str:
         told += why is None
         if why is None:
             measured(trial.component, asked)
+            fewest = trial.component().least_draws(asked.subject)
+            require(isinstance(fewest, int) and fewest >= 1, f"needs {fewest!r} draws for {asked.title}: no number")
+            if fewest < DRAWS:
+                at_least = NamedSubject(f"{asked.title} by {fewest} draws, as many as least_draws says", asked.subject)
+                measured(trial.component, at_least, draws=fewest)
     return f"{told} figures and {len(trial.subjects) - told} reasons"
 
 

@@ -79,7 +79,8 @@ CATALOGUE = {
         has_target=True,
     ),
     "energy-gap": MeasureEntry(
-        "harness.measure.free_energy:EnergyGap", "|F(fit) - F(true)| / |F(true)| of the free energy F"
+        "harness.measure.free_energy:EnergyGap",
+        "|F(fit) - F(true)| / |F(true)| of the free energy F; where F(true) is 0, over the size of its terms",
     ),
     "support-radius": MeasureEntry(
         "harness.measure.support:SupportRadius",

@@ -59,6 +59,10 @@ class C2ST(Measure):
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, LEAST)
 
+    def least_draws(self, subject: Subject) -> int:
+        """Return how many draws a classifier is trained on and asked about."""
+        return LEAST
+
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         x, y, groups = grouped_sides(subject, min(draws, MOST_DRAWS), generator)
         count = min(len(x), len(y))

@@ -27,7 +27,8 @@ from harness.measure.two_densities import NODES, TwoDensities, density_of, on_th
 from problems.arrays import Reals
 from problems.flow import FreeEnergy, InternalEnergy
 from problems.interactions import Interaction
-from problems.potentials import FiniteSum
+from problems.laws import Density, Law
+from problems.potentials import FiniteSum, Flat
 from solvers.estimates import Estimate, Particles
 from solvers.solver import Diverged
 from solvers.threads import one_thread, workers
@@ -63,6 +64,38 @@ def energy_of(estimate: Estimate, energy: FreeEnergy, draws: int, generator: tor
         raise Diverged(f"the log-density of the fit is NaN at {undefined} of {len(points)} of its own draws")
     figure = _of_draws(points, None, energy, log_density.double())
     return Figure(figure.value, figure.standard_error, by + figure.estimator)
+
+
+def size_of_terms(law: Law, energy: FreeEnergy, draws: int, generator: torch.Generator) -> Figure:
+    """Return E[|V| + |U(ρ)/ρ| + ½|W∗ρ|] of a law ρ, by which to tell whether F(ρ) is 0: infinite where V is.
+
+    Without the second term where the law has no density, as a finite sample has none; by 1000 draws at the most. The
+    standard error is that of their mean, 0 for a density on the line.
+    """
+    internal = energy.internal if isinstance(law, Density) else None
+    bare = FreeEnergy(energy.potential, None)
+    found = None
+    if isinstance(law, Density) and law.dim == 1 and not _singular(energy):
+        found = on_the_line((law,), generator, _nodes(energy))
+    if found is not None:
+        x, width, (log_density,) = found
+        weights = width * log_density.exp().numpy()
+        kept = weights > 0
+    else:
+        x = law.sample(min(_allowed(energy, draws), LEAST_DRAWS), generator).double()
+        log_density = law.log_prob(x).double() if isinstance(law, Density) else torch.zeros(len(x), dtype=torch.float64)
+        weights, kept = np.full(len(x), 1 / len(x)), np.full(len(x), True)
+    drawn = found is None
+    sizes = np.abs(local(bare, x, None))
+    if internal is not None:
+        sizes = sizes + np.abs(local(FreeEnergy(Flat(law.dim), internal), x, log_density))
+    around = averages(energy.interaction, x, x, None if drawn else torch.from_numpy(weights), own=drawn)
+    sizes = (sizes + 0.5 * np.abs(around))[kept]
+    value = float(np.sum(weights[kept] * sizes))
+    if not math.isfinite(value):
+        return Figure(math.inf, 0.0, "size of terms")
+    error = float(np.std(sizes, ddof=1)) / math.sqrt(len(sizes)) if drawn else 0.0
+    return Figure(value, error, "size of terms")
 
 
 def _draws(

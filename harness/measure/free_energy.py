@@ -6,13 +6,13 @@ How both are worked out is in ``harness.measure.energy_estimates``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 
-from harness.measure.energy_estimates import difference, energy_of
+from harness.measure.energy_estimates import difference, energy_of, size_of_terms
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.two_densities import without_density, without_two_densities
 from solvers.estimates import Estimate, Exact, Particles
@@ -20,6 +20,8 @@ from solvers.estimates import Estimate, Exact, Particles
 SIDES = {-1: "below", 0: "at", 1: "above"}
 TOLD_APART = 3.0
 """Standard errors by which F of the truth must differ from 0 to be a scale."""
+ROUNDING = 1e-9
+"""What of the size of its terms may be left of a free energy that is 0."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class EnergyGap(Measure):
 
     F of the true law is the problem's where it says so, else worked out as that of a fit is. Where fit and truth both
     have densities the difference is taken at the same points, and its noise vanishes with it; otherwise
-    it is that of two figures. Where F may be shifted by a constant, as by that of a potential, so is the scale. The
-    value is infinite where F(true) cannot be told from 0 by its draws.
+    it is that of two figures. Where F may be shifted by a constant, as by that of a potential, so is the scale. Where
+    F(true) is 0 up to rounding, below 1e-9 of the size of its terms E[|V| + |U(ρ)/ρ| + ½|W∗ρ|] under the true law ρ,
+    that size is the scale instead of |F(true)|, and the estimator's name says so. The value is infinite where F(true)
+    cannot be told from 0 by its draws.
     """
 
     name: ClassVar[str] = "energy-gap"
@@ -73,19 +77,28 @@ class EnergyGap(Measure):
             true = energy_of(Exact(subject.truth), energy, draws, generator)
         else:
             true = Figure(known, 0.0, "")
-        if not abs(true.value) > TOLD_APART * true.standard_error:
-            return Figure(math.inf, 0.0, f"F of the truth, {true.value:.3g}, is not told from 0")
+        untold = Figure(math.inf, 0.0, f"F of the truth, {true.value:.3g}, is not told from 0")
+        if true.standard_error > 0 and not abs(true.value) > TOLD_APART * true.standard_error:
+            return untold
         bare = isinstance(subject.estimate, Particles) and energy.internal is None
         if bare or without_two_densities(subject) is not None:
             fit = energy_of(subject.estimate, energy, draws, generator)
             gap = Figure(fit.value - true.value, math.hypot(fit.standard_error, true.standard_error), fit.estimator)
         else:
             gap = difference(subject, draws, generator)
-        scale = abs(true.value)
         if math.isinf(gap.value):
             return Figure(math.inf, 0.0, gap.estimator)
-        error = math.hypot(gap.standard_error, gap.value * true.standard_error / scale) / scale
-        return Figure(abs(gap.value) / scale, error, f"{gap.estimator}; {SIDES[int(np.sign(gap.value))]} the true F")
+        scale = Figure(abs(true.value), true.standard_error, "")
+        if subject.truth is not None:
+            # Last of all, so that it takes no draws from the others.
+            terms = size_of_terms(subject.truth, energy, draws, generator)
+            if math.isfinite(terms.value) and abs(true.value) <= ROUNDING * terms.value:
+                scale = replace(terms, estimator=f", which is 0; relative to its terms, {terms.value:.3g}")
+        if not scale.value > 0:
+            return untold
+        error = math.hypot(gap.standard_error, gap.value * scale.standard_error / scale.value) / scale.value
+        side = SIDES[int(np.sign(gap.value))]
+        return Figure(abs(gap.value) / scale.value, error, f"{gap.estimator}; {side} the true F{scale.estimator}")
 
 
 def without_energy(subject: Subject) -> str | None:

@@ -88,6 +88,11 @@ class KL(Measure):
             return EvidenceGap().unsuited(subject)
         return unsampled(subject, 2 * (estimate.dim + NEIGHBOUR + 1)) if estimate.density is None else None
 
+    def least_draws(self, subject: Subject) -> int:
+        """Return how many draws have that many neighbours, and a covariance that is not singular; 2 of densities."""
+        dim = subject.estimate.dim
+        return max(NEIGHBOUR, dim) + 1 if subject.estimate.density is None else super().least_draws(subject)
+
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         truth, estimate = subject.truth, subject.estimate
         assert truth is not None

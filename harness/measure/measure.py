@@ -13,6 +13,9 @@ from problems.laws import Law
 from problems.problem import Problem
 from solvers.estimates import Estimate
 
+FEWEST_DRAWS = 2
+"""Evaluation draws a side that a suite asks for at the least."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -65,6 +68,13 @@ class Measure(ABC):
         """
         return False
 
+    def least_draws(self, subject: Subject) -> int:
+        """Return how many evaluation draws a side this measure needs of a subject that suits it: 2 by default.
+
+        With fewer it is not called, and the row says why: nothing is wrong with the answer.
+        """
+        return FEWEST_DRAWS
+
     @abstractmethod
     def unsuited(self, subject: Subject) -> str | None:
         """Return why this measure says nothing about the subject, in words for a row, or ``None`` when it does."""
@@ -73,6 +83,15 @@ class Measure(ABC):
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         """Return the figure by ``draws`` evaluation draws a side, all randomness of it from ``generator`` (CPU).
 
-        Called only where nothing makes the measure ``unsuited``. The subject stays as it is. The value may be infinite,
-        but is a number; an answer that it is none for raises ``Diverged``.
+        Called only where nothing makes the measure ``unsuited``, and with ``least_draws`` or more. The subject stays as
+        it is. The value may be infinite, but is a number; an answer that it is none for raises ``Diverged``.
         """
+
+
+def without_figure(measure: Measure, subject: Subject, draws: int) -> str | None:
+    """Return why the measure has no figure of the subject by so many evaluation draws, or ``None`` where it has one."""
+    why = measure.unsuited(subject)
+    if why is not None:
+        return why
+    least = measure.least_draws(subject)
+    return None if draws >= least else f"{draws} evaluation draws are too few; {least} are needed"

@@ -92,6 +92,12 @@ class GaussianSymKL(_MomentDistance):
     name: ClassVar[str] = "symkl-gaussian"
     version: ClassVar[int] = 2
 
+    def least_draws(self, subject: Subject) -> int:
+        """Return how many draws of a fit have a covariance that is not singular; 2 where none are drawn."""
+        if isinstance(subject.estimate, Exact | GridDensity | Particles):
+            return super().least_draws(subject)
+        return subject.estimate.dim + 1
+
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
     ) -> float:

@@ -54,6 +54,10 @@ class EnergyDistance(Measure):
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, LEAST)
 
+    def least_draws(self, subject: Subject) -> int:
+        """Return how many draws a side have pairs left when one of them is left out, as the standard error takes it."""
+        return LEAST_GROUPS
+
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         x, y, groups = grouped_sides(subject, draws, generator)
         value, standard_error = energy_distance(x, y, groups)

@@ -17,6 +17,7 @@ from harness.measure import CATALOGUE
 from harness.outcome import FAILED, NOT_RUN
 from harness.verdict.deciding import places
 from harness.verdict.excess import noise, stated_error
+from harness.verdict.units import units
 from problems.arrays import Flags, Reals
 
 BOUNDS = ("oracle", "initial")
@@ -33,7 +34,7 @@ class Scores:
     less nothing, and says which of two is better but not whether either is exact. ``measured`` says which solvers have
     a figure at all, ``noises`` (solvers, 2) are seen and stated noise (``harness.verdict.excess``), ``errors``
     (solvers, instances) are stated, of figure and floor together, and ``drawn`` says of each solver whether its answers
-    are draws, which vary by more than that.
+    are draws, which vary by more than that. ``unit`` is what rounding is measured by (``harness.verdict.units``).
     """
 
     metric: str
@@ -43,6 +44,7 @@ class Scores:
     measured: Flags
     errors: Reals
     drawn: Flags
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ def contests(frame: pd.DataFrame, *, every_time: bool = False) -> Iterator[Conte
     take no part, nor do bounds: they are what the others are laid beside.
     """
     takes_part = ~frame["solver"].isin(BOUNDS) & ~frame["status"].isin(NOT_RUN)
-    frame = frame.assign(place=places(frame))
-    frame = frame.loc[takes_part, [name for name in (*PLACE, *CELL, *FIGURE, "place") if name in frame]]
+    deciding = places(frame)
+    frame = frame.assign(place=deciding, unit=units(frame, deciding > 0))
+    frame = frame.loc[takes_part, [name for name in (*PLACE, *CELL, *FIGURE, "place", "unit") if name in frame]]
     for place, rows in frame.groupby(PLACE, sort=False):
         problem, settings, size = list[Any](place)
         times = np.unique(rows["t"].to_numpy(dtype=float, na_value=np.nan))
@@ -130,17 +133,18 @@ def scored(
         if name in rows:
             array[at] = rows[name].to_numpy(dtype=float, na_value=np.nan)
     sign = -1.0 if metric in CATALOGUE and CATALOGUE[metric].better == "higher" else 1.0
+    unit = float(rows["unit"].iloc[0])
     # An instance without exact draws, of a solver that has them on others, is left out.
     floored = ~np.isnan(floor).all(axis=1)
     with np.errstate(invalid="ignore"):
         excess = sign * np.where(floored[:, None], np.where(value == floor, 0.0, value - floor), value)
     errors = np.hypot(stated_error(error), stated_error(floor_error))
     errors = np.where(np.isnan(excess), np.nan, errors)
-    noises: Reals = np.array([noise(*each) for each in zip(excess, errors, sign * floor, strict=True)])
+    noises: Reals = np.array([noise(*each, unit) for each in zip(excess, errors, sign * floor, strict=True)])
     measured: Flags = np.asarray(~np.isnan(excess).all(axis=1))
     takes_part = measured | ~answered.any(axis=1)
     excess = np.where(failed & takes_part[:, None], np.inf, excess)
     drawn = np.zeros(len(labels), dtype=bool)
     if "sample_size" in rows:
         drawn[np.unique(at[0][rows["sample_size"].notna().to_numpy(dtype=bool)])] = True
-    return Scores(metric, excess, floored, noises, measured, errors, drawn)
+    return Scores(metric, excess, floored, noises, measured, errors, drawn, unit)

@@ -20,21 +20,26 @@ from scipy import stats
 from problems.arrays import Reals
 
 ROUNDING = 1e-10
-"""What of a figure is put down to rounding, as between processors: relative, of figures below one absolute."""
+"""What is put down to rounding, as between processors: of a figure or, where that is more, of its unit.
+
+Which that is, ``harness.verdict.units`` finds: 1 for what has none.
+"""
 FURTHEST = 100.0
 """Largest |g|, about log(10⁴³): what an infinite figure counts as, and a run that failed."""
 SURE = 0.9
 
 
-def noise(excess: Reals, errors: Reals, floors: Reals) -> tuple[float, float]:
+def noise(excess: Reals, errors: Reals, floors: Reals, unit: float = 1.0) -> tuple[float, float]:
     """Return the noise > 0 that is seen in excesses (n,) and floors (n,), and the least of the stated errors (n,).
 
-    NaN is no figure; ``errors`` are those of figure and floor together, ``floors`` all NaN where there are none.
+    NaN is no figure; ``errors`` are those of figure and floor together, ``floors`` all NaN where there are none. The
+    rounding of figures in this ``unit`` is the least noise.
     """
     finite = excess[np.isfinite(excess)]
     known = errors[np.isfinite(errors)]
     beside = floors[np.isfinite(floors)]
-    seen = float(max(ROUNDING, *(-finite), ROUNDING))
+    rounding = ROUNDING * unit
+    seen = float(max(rounding, *(-finite), rounding))
     if len(beside) > 1:
         freedom = len(beside) - 1
         bound = float(np.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
@@ -68,9 +73,12 @@ def unscaled(value: Reals | float, scale: Reals | float) -> Reals:
     return np.asarray(scale * np.sinh(value))
 
 
-def differences(one: Reals, other: Reals, scale: Reals | float) -> Reals:
-    """Return g(one) - g(other) of excesses (n,), 0 where they differ by rounding alone, NaN where one is missing."""
+def differences(one: Reals, other: Reals, scale: Reals | float, unit: float = 1.0) -> Reals:
+    """Return g(one) - g(other) of excesses (n,), 0 where they differ by rounding alone, NaN where one is missing.
+
+    Rounding is that of figures in this ``unit``.
+    """
     with np.errstate(invalid="ignore"):
-        rounding = ROUNDING * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
+        rounding = ROUNDING * np.maximum(unit, np.maximum(np.abs(one), np.abs(other)))
         same = (one == other) | (np.isfinite(rounding) & (np.abs(one - other) <= rounding))
     return np.where(same, 0.0, scaled(one, scale) - scaled(other, scale))

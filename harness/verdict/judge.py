@@ -76,7 +76,7 @@ def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
                 spread = float(np.nanstd(values[label], ddof=1)) / math.sqrt(count) if count > 1 else math.inf
                 error = math.hypot(scale, centre) * spread
             if not scores.drawn[label] and count > 1:
-                p = of_stated(excess, scores.errors[label], mean, p)
+                p = of_stated(excess, scores.errors[label], mean, p, scores.unit)
             exact = bool(np.all(np.nan_to_num(values[label]) == 0))
             yield (
                 place, contest.labels[label], scores.metric, count, mean, half,
@@ -88,18 +88,19 @@ def excess_of(scores: Scores, failed: Flags) -> tuple[Reals, Reals, Reals, tuple
     """Return excesses of answers (solvers, instances), their scales (solvers,), g of the former, and its tests."""
     excess = np.where(failed, np.nan, scores.excess)
     scale = own_scale(scores.noises)
-    values = differences(excess, np.zeros_like(excess), scale[:, None])
+    values = differences(excess, np.zeros_like(excess), scale[:, None], scores.unit)
     return excess, scale, values, compared(values)
 
 
-def of_stated(excess: Reals, errors: Reals, mean: float, p: float) -> float:
+def of_stated(excess: Reals, errors: Reals, mean: float, p: float, unit: float) -> float:
     """Return the p-value of excesses (n,) of answers that are laws, not draws: by their stated errors alone.
 
     Stouffer's combination over instances (scipy.stats.combine_pvalues), to the side of ``mean``; else ``p``.
+    What is rounding in this ``unit`` is no excess.
     """
     known = ~np.isnan(excess)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(np.abs(excess[known]) <= ROUNDING, 0.0, excess[known] / errors[known])
+        z = np.where(np.abs(excess[known]) <= ROUNDING * unit, 0.0, excess[known] / errors[known])
     one_sided = np.clip(stats.norm.sf(np.sign(mean) * np.clip(z, -30, 30)), 1e-200, 1 - 1e-16)
     found = 2 * float(stats.combine_pvalues(one_sided, method="stouffer").pvalue)
     return min(1.0, found) if math.isfinite(found) else p
@@ -117,7 +118,7 @@ def pairs_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
         scores = contest.scores[number]
         first, second = np.array(meeting).T
         scale = shared_scale(scores.noises[first], scores.noises[second])[:, None]
-        values = differences(scores.excess[first], scores.excess[second], scale)
+        values = differences(scores.excess[first], scores.excess[second], scale, scores.unit)
         found = compared(values)
         same = np.all(np.nan_to_num(values) == 0, axis=1)
         for row, (one, other) in enumerate(meeting):

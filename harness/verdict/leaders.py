@@ -33,7 +33,8 @@ def leading_in(contest: Contest) -> list[list[int]]:
     for scores in contest.scores:
         excess, noises = scores.excess, scores.noises
         one, other = np.triu_indices(len(excess), k=1)
-        values = differences(excess[one], excess[other], shared_scale(noises[one], noises[other])[:, None])
+        scale = shared_scale(noises[one], noises[other])[:, None]
+        values = differences(excess[one], excess[other], scale, scores.unit)
         alike = scores.floored[one] == scores.floored[other]
         _, mean, _, p, _ = compared(values)
         told = alike & (corrected(np.where(np.all(np.nan_to_num(values) == 0, axis=1), np.nan, p)) < LEVEL)

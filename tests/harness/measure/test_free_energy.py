@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 
 from balls import ball, spreading, square_integral
 from false_alarms import is_share, mean_error, repetitions, sigmas
-from harness.measure.energy_estimates import difference, energy_of
+from harness.measure.energy_estimates import difference, energy_of, size_of_terms
 from harness.measure.free_energy import EnergyGap, FreeEnergyOfFit
 from harness.measure.measure import Subject
 from problems.barenblatt import Barenblatt
@@ -180,7 +181,67 @@ def test_a_known_energy_is_the_scale():
         < sigmas() * gap.standard_error
     )
     zero = measured(EnergyGap(), subject(Exact(truth), truth, free_energy=lambda t: 0.0))
-    assert (zero.value, zero.estimator) == (math.inf, "F of the truth, 0, is not told from 0")
+    assert zero.value == 0.0
+    assert "at the true F, which is 0; relative to its terms" in zero.estimator
+
+
+def free_energy_of_a_gaussian(dim, variance):
+    """F(N(0, vI)) of V = ½|x|², β = 1."""
+    return 0.5 * dim * (variance - math.log(2 * math.pi * variance) - 1)
+
+
+BALANCED = float(brentq(lambda variance: free_energy_of_a_gaussian(1, variance), 3.0, 6.0, xtol=1e-15))
+"""The variance at which potential and entropy cancel: E|V| and E|log ρ| are DBALANCED/2 there."""
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_where_the_true_energy_is_zero_the_gap_is_relative_to_its_terms(dim):
+    energy, truth = FreeEnergy(well(dim), Entropy(1.0)), gaussian(dim, BALANCED)
+    known = free_energy_of_a_gaussian(dim, BALANCED)
+    assert abs(known) < 1e-14
+    for rounded in (known, 0.0, -3e-12):
+        asked = subject(Exact(gaussian(dim, 2.0)), truth, energy, free_energy=lambda t, value=rounded: value)
+        found = measured(EnergyGap(), asked)
+        exact = abs(free_energy_of_a_gaussian(dim, 2.0)) / (dim * BALANCED)
+        assert abs(found.value - exact) < sigmas(8) * found.standard_error + 1e-6
+        assert found.standard_error < 0.1 * exact
+        assert "the true F, which is 0; relative to its terms, " in found.estimator
+        same = measured(EnergyGap(), replace(asked, estimate=Exact(truth)))
+        assert same.value < 1e-11
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_a_small_energy_that_is_told_from_zero_stays_the_scale(dim):
+    energy, truth = FreeEnergy(well(dim), Entropy(1.0)), gaussian(dim, BALANCED)
+    small, large = (
+        measured(EnergyGap(), subject(Exact(gaussian(dim, 2.0)), truth, energy, free_energy=lambda t, f=f: f))
+        for f in (1e-6, 1.0)
+    )
+    assert "relative to" not in small.estimator
+    if dim == 3:  # the same points tell the difference, whatever the scale
+        assert small.value == pytest.approx(1e6 * large.value, rel=1e-12)
+    else:
+        assert small.value == pytest.approx(abs(free_energy_of_a_gaussian(1, 2.0)) / 1e-6, rel=1e-5)
+
+
+def test_the_size_of_terms_of_interactions_and_of_draws():
+    """V = ½|x|² and W = -½|z|²: of X ~ N(m, vI) they are ½Dv + ½|m|² and -½Dv, each of the size ½Dv where m = 0."""
+    v, dim = 0.8, 2
+    energy = FreeEnergy(well(dim), None, QuarticInteraction(dim, 0.0, -1.0))
+    for law in (gaussian(dim, v), Empirical(gaussian(dim, v).sample(4000, generator(3)), *gaussian(dim, v).moments())):
+        found = size_of_terms(law, energy, 1000, generator(1))
+        assert abs(found.value - dim * v) < sigmas(2) * 1.5 * found.standard_error
+        assert found.standard_error < 0.05 * found.value
+    asked = subject(Exact(gaussian(dim, 2 * v, 1.0)), gaussian(dim, v), energy, free_energy=lambda t: 1e-17)
+    gap = measured(EnergyGap(), asked)
+    assert abs(gap.value - 0.5 / (dim * v)) < sigmas() * gap.standard_error
+    assert gap.standard_error < 0.1
+
+
+def test_an_energy_without_terms_has_no_scale():
+    asked = subject(Exact(ball(2)), ball(2), FreeEnergy(Flat(2), None), free_energy=lambda t: 0.0)
+    found = measured(EnergyGap(), asked)
+    assert (found.value, found.estimator) == (math.inf, "F of the truth, 0, is not told from 0")
 
 
 def test_particles_on_line_and_plane_are_judged_by_kernels():
