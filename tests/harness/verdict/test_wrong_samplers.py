@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from harness.verdict.leaders import leaders
 from problems.double_well import DoubleWell
 from problems.laws import Gaussian
 from problems.problem import Problem
-from seeding import generator
+from seeding import fixed_generator, generator
 from solvers.estimates import Particles
 from sweeps import sweep
 
@@ -76,10 +77,10 @@ def test_contracted_draws_lead_by_no_measure_though_a_kernel_density_flatters_th
     assert row["outcome"] == "worse"
 
 
-def heun(step_size: float, particles: int, seed: int) -> Particles:
+def heun(step_size: float, particles: int, seed: int, drawn: Callable[[int], torch.Generator] = generator) -> Particles:
     """Return paths of the double well at t = 1 by Heun's method."""
     flow = DoubleWell(times=(1.0,)).build(1, 0, generator(0)).flow
-    g = generator(seed)
+    g = drawn(seed)
     # From beyond 3.3, where one start in six million lies, steps of .05 run away.
     x = flow.initial.sample(particles, g).clamp_(max=3.0)
     for _ in range(round(1 / step_size)):
@@ -118,8 +119,11 @@ def test_smaller_steps_are_never_called_worse(metric: str) -> None:
 def test_heun_is_better_with_a_quarter_of_the_step(repetitions: int) -> None:
     """At five instances, by 50,000 particles: their KL is .006 with h = .05 and .0002 with h = .0125, ± .001.
 
-    That is more than four deviations of the paired difference, of which Student's t misses one in a million.
+    That is more than four deviations of the paired difference, of which Student's t misses one in a million. But draws
+    of a law that is the truth within rounding lie below their floor by five instances once in forty times, which is no
+    win: the short form has its own draws.
     """
+    drawn = fixed_generator if repetitions == 1 else generator
     problem = DoubleWell(times=(1.0,)).build(1, 0, generator(0))
     assert problem.truth is not None
     truth, better = problem.truth(1.0), 0
@@ -128,11 +132,11 @@ def test_heun_is_better_with_a_quarter_of_the_step(repetitions: int) -> None:
         for seed in range(5):
             own = 50 * repetition + 10 * seed
             for label, estimate in (
-                ("heun", heun(0.05, 50_000, 4000 + own)),
-                ("heun quarter", heun(0.0125, 50_000, 4001 + own)),
-                ("floor", Particles(truth.sample(50_000, generator(4002 + own)))),
+                ("heun", heun(0.05, 50_000, 4000 + own, drawn)),
+                ("heun quarter", heun(0.0125, 50_000, 4001 + own, drawn)),
+                ("floor", Particles(truth.sample(50_000, drawn(4002 + own)))),
             ):
-                found = KL()(Subject(estimate, truth, problem, 1.0), 50_000, generator(4003 + own))
+                found = KL()(Subject(estimate, truth, problem, 1.0), 50_000, drawn(4003 + own))
                 figures[label].append(found.value)
         floors = figures.pop("floor")
         frame = sweep(figures, floors, metric="kl", standard_error=0.001, floor_standard_error=0.001, size=1)

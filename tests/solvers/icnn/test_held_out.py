@@ -1,5 +1,7 @@
 """Flows that no setting was chosen by: a rare mode far off, and a stiff Gaussian flow whose matrices do not commute."""
 
+from statistics import median
+
 import pytest
 import torch
 
@@ -36,21 +38,28 @@ def rare_mode(times: tuple[float, ...], weight: float = 0.01) -> Problem:
 
 
 def test_a_rare_mode_eight_deviations_away_is_found():
-    """Missed, it costs a SymKL of .14 at this time, later .29; over five seeds it was .0061 at most."""
+    """Missed, it costs a SymKL of .14 at this time, later .29; over five seeds it was .0061 at most.
+
+    Of 173 other solves 2 found less than half of the mode: five of nine do so once in some 40 million times.
+    """
     problem = rare_mode((1.0,))
     (exact,) = QuantileJKO(step_size=0.05, order=2, second_order="fitted").solve(problem, generator(), CPU).estimates
     solver = ICNNJKO(step_size=0.2, order=2, iterations=100, batch_size=256, width=16, pool_size=16_384)
-    (fit,) = solver.solve(problem, generator(1), CPU).estimates
-    assert isinstance(fit, DensityEstimate)
     assert isinstance(exact, DensityEstimate)
     grid = torch.linspace(-15, 18, 4001, dtype=torch.float64)[:, None]
     width = float(grid[1] - grid[0])
-    own, other = fit.log_prob(grid), exact.log_prob(grid)
-    beyond = grid[:, 0] > BOUNDARY
-    mass, true = (float(each.exp()[beyond].sum()) * width for each in (own, other))
+    other, beyond = exact.log_prob(grid), grid[:, 0] > BOUNDARY
+    true = float(other.exp()[beyond].sum()) * width
+    masses, divergences = [], []
+    for seed in range(1, 10):
+        (fit,) = solver.solve(problem, generator(seed), CPU).estimates
+        assert isinstance(fit, DensityEstimate)
+        own = fit.log_prob(grid)
+        masses.append(float(own.exp()[beyond].sum()) * width)
+        divergences.append(float(((own.exp() - other.exp()) * (own - other)).sum()) * width)
     assert true == pytest.approx(0.0112, abs=2e-4)
-    assert mass == pytest.approx(true, rel=0.5)
-    assert float(((own.exp() - other.exp()) * (own - other)).sum()) * width < 0.02
+    assert median(masses) == pytest.approx(true, rel=0.5)
+    assert median(divergences) < 0.02
 
 
 def test_candidates_that_gain_lie_where_the_mode_is_and_none_does_at_an_exact_step():
