@@ -318,10 +318,8 @@ def verdict_on(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
         for own, other in zip(both(seeds, "standard_error"), both(seeds, "floor_standard_error"), strict=True)
     ]
     unit = max(float(column.max()) for column in both(seeds, "unit"))
-    noises = [
-        np.array(noise(*each, unit))
-        for each in zip(excess, errors, (sign * floor for floor in floors), strict=True)
-    ]  # fmt: skip
+    sides = zip(excess, errors, floors, strict=True)
+    noises = [np.array(noise(own, error, sign * floor, unit)) for own, error, floor in sides]
     change = differences(excess[1], excess[0], shared_scale(*noises), unit)
     if np.all(np.nan_to_num(change) == 0):
         return {"p": math.nan, "change": "same"}

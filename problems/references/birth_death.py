@@ -96,7 +96,7 @@ class Elimination:
     """
 
     def __init__(self, loss: Complexes, left: Array, right: Array) -> None:
-        self.cells = cells = left.shape[-1]
+        cells = left.shape[-1]
         self.rounds: list[_Round] = []
         loss = np.broadcast_to(loss, (len(loss), cells))
         while cells > 1:
