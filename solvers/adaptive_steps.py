@@ -6,6 +6,11 @@ A step of size h is tried as a whole and as two halves. At order p these are (1 
 which are the result, are off by 1/(2ᵖ - 1) of that (Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I,
 1993, §II.4). The step is taken where √SymKL, so estimated, is a fifth of √tolerance at most, else shortened.
 
+Training has noise: two tries of one size differ, and so do a step and its two halves, in the mean square by σ² + σ'²,
+which half of what two tries of the step, plus half of what two tries of the halves, are apart squared has as its mean.
+Noise that falls as the size (that of ``icnn-jko`` does) adds up to no less in shorter steps. So where a step is too far
+from its halves both are tried again, and from then on the noise of a time as long is allowed to a step.
+
 Order 2 is tried first, and order 1 where that gives no law, as when the map of a long step is not monotone. Equal
 errors in all steps are the fewest steps for their sum. What a flow forgets of its beginnings is not counted off: the
 sum, squared, is reported as ``error_symkl``, and is mostly far above the error.
@@ -29,9 +34,8 @@ LEAST_TOLERANCE = 1e-12
 SHRINK, GROW = 0.2, 4.0
 # Of √tolerance, what a single step may make.
 SHARE = 0.2
-# An estimate that falls by a lesser power of the size than this is noise: errors fall by 2 and 3. And how much noise
-# varies.
-NOISY, ROOM = 1.5, 1.5
+# How many times the noise that was found an estimate may be: it varies.
+ROOM = 1.5
 # Shares of the horizon: of the first step that is tried, and of the shortest.
 FIRST, SHORTEST = 0.25, 1e-9
 
@@ -43,9 +47,8 @@ class AdaptiveSteps(Generic[S]):
     inf where there is none. ``sizes`` and ``orders`` of the steps taken are kept, how many were ``rejected``, and
     ``error``, the sum of the estimates of √SymKL. No step is shorter than the share ``shortest`` of the horizon.
 
-    Where steps are ``noisy``, two tries of one size differ, and shorter ones hardly less: an estimate that falls, from
-    that of the try before, by less than the power ``NOISY`` of the size is ``noise``, and up to ``ROOM`` times as much
-    is allowed from then on.
+    Where steps are ``noisy``, two tries of one size may differ; ``noise_rate`` is the most that was found in a unit of
+    time, as √SymKL, and ``noise`` the most of it for which a step was taken in spite of its estimate.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class AdaptiveSteps(Generic[S]):
     ) -> None:
         self.first, self.second, self.distance = first, second, distance
         self.allowed, self.horizon = SHARE * math.sqrt(tolerance), horizon
-        self.shortest, self.noisy, self.noise = shortest * horizon, noisy, 0.0
+        self.shortest, self.noisy = shortest * horizon, noisy
+        self.noise_rate, self.noise = 0.0, 0.0
         self.size, self.opening = FIRST * horizon, horizon
         self.sizes, self.orders = list[float](), list[int]()
         self.rejected, self.error = 0, 0.0
@@ -71,7 +75,7 @@ class AdaptiveSteps(Generic[S]):
 
         Raises ``Diverged`` where no step is short enough.
         """
-        now, first, longer = start, True, (1.0, math.inf)
+        now, first = start, True
         # Observations stir a law up: after them steps begin as they began after those before.
         self.size = min(self.size, GROW * self.opening)
         while now < stop:
@@ -80,21 +84,23 @@ class AdaptiveSteps(Generic[S]):
             size = left if self.size >= left * (1 - 1e-9) else min(self.size, 0.5 * left)
             trial = self._tried(state, size)
             error, order = (math.inf, 1) if trial is None else trial[1:]
-            if self.noisy and self.allowed < error and longer[1] * (size / longer[0]) ** NOISY < error < math.inf:
-                self.noise = max(self.noise, error)
-                self.allowed = max(self.allowed, ROOM * error)
-            share = self.allowed / max(error, 1e-300)
+            if self.noisy and trial is not None and error > self._allowed(size, order):
+                self.noise_rate = max(self.noise_rate, self._noise(state, size, order) / size)
+            allowed = self._allowed(size, order)
+            share = allowed / max(error, 1e-300)
             factor = min(GROW, max(SHRINK, CAUTION * share ** (1 / (order + 1))))
-            if trial is None or error > self.allowed:
+            if trial is None or error > allowed:
                 self.rejected += 1
-                self.size, longer = min(CAUTION, factor) * size, (size, error)
+                self.size = min(CAUTION, factor) * size
                 if self.size < self.shortest:
                     raise Diverged(
                         f"no step from t = {now:g} is within the tolerance (error {error:.3g} in the root of SymKL at "
                         f"size {size:.3g}): a larger tolerance may help"
                     )
                 continue
-            state, now, longer = trial[0], stop if size == left else now + size, (1.0, math.inf)
+            if error > self.allowed:
+                self.noise = max(self.noise, self.noise_rate * size / (2**order - 1))
+            state, now = trial[0], stop if size == left else now + size
             self.size = factor * size if size == self.size else max(self.size, factor * size)
             if first:
                 self.opening, first = size, False
@@ -105,16 +111,34 @@ class AdaptiveSteps(Generic[S]):
 
     def _tried(self, state: S, size: float) -> tuple[S, float, int] | None:
         """Return the state after ``size``, the estimate of its error, and its order; ``None`` where there is none."""
-        for step, order in ((self.second, 2), (self.first, 1)):
+        for order in (2, 1):
             try:
-                whole = step(state, size)
-                halves = step(step(state, 0.5 * size), 0.5 * size)
+                whole, halves = self._both(state, size, order)
                 error = self.distance(whole, halves) / (2**order - 1)
             except Diverged:
                 continue
             if math.isfinite(error):
                 return halves, error, order
         return None
+
+    def _allowed(self, size: float, order: int) -> float:
+        """Return the largest estimate with which a step of ``size`` is taken."""
+        return max(self.allowed, ROOM * self.noise_rate * size / (2.0**order - 1))
+
+    def _both(self, state: S, size: float, order: int) -> tuple[S, S]:
+        """Return the states after one step of ``size`` and after two halves of it."""
+        step = self.first if order == 1 else self.second
+        return step(state, size), step(step(state, 0.5 * size), 0.5 * size)
+
+    def _noise(self, state: S, size: float, order: int) -> float:
+        """Return the noise in √SymKL of a step of ``size`` and its halves, 0 where a second try gives no law."""
+        try:
+            first, second = self._both(state, size, order), self._both(state, size, order)
+            squares = [self.distance(one, other) ** 2 for one, other in zip(first, second, strict=True)]
+        except Diverged:
+            return 0.0
+        noise = math.sqrt(0.5 * sum(squares))
+        return noise if math.isfinite(noise) else 0.0
 
     def diagnostics(self) -> dict[str, float | int | str]:
         """Return ``steps`` and ``rejected_steps``, ``first_order_steps``, and ``error_symkl``, their errors' sum."""

@@ -6,7 +6,7 @@ what parts them:
     SymKL(p, q) = E_{x~½(p+q)} 2ℓ tanh(ℓ/2),    ℓ = log p(x) - log q(x),
 
 never negative, and 0 for laws that are the same, whatever the draws. Training has noise, by which it is never 0 where
-units are trained, and which no shorter step makes less: the tolerance is then the noise.
+units are trained, and which no shorter steps make less in all: the tolerance is then the noise, which is measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from solvers.solver import Diverged
 
 # Draws of either law that tell them apart.
 DRAWS = 1024
-# The least share of the horizon that is tried: each try is three trainings.
+# The least share of the horizon that is tried: each try is three trainings, or nine.
 SHORTEST = 1e-3
 
 

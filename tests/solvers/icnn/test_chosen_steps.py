@@ -55,7 +55,8 @@ def test_the_noise_of_training_is_no_reason_for_shorter_steps():
     problem = GaussianMixtureFlow(instance="random", times=(0.25,)).build(2, 0, fixed_generator(1))
     answer = replace(AUTO, symkl_tolerance=1e-7, iterations=30).solve(problem, generator(1), CPU)
     assert answer.diagnostics["noise_symkl"] > 1e-7
-    assert answer.diagnostics["steps"] < 50
+    # 3 to 7 under 60 seeds.
+    assert answer.diagnostics["steps"] < 20
 
 
 def test_a_filter_chooses_its_steps_between_observations():
