@@ -60,6 +60,22 @@ def unit_derivatives(folded: Folded, tape: Tape) -> tuple[torch.Tensor, torch.Te
     return jacobian * slope[:, None], hessian
 
 
+def unit_traces(folded: Folded, tape: Tape, matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ∇z (n, D, W) and tr(A∇²z) (n, W) of the same, with the symmetric ``matrices`` A (n, D, D).
+
+    No ∇²z is formed: the trace of a layer is that of the layer before, coupled.
+    """
+    flat = matrices.flatten(1)
+    slope = jacobian = traces = matrices.new_zeros(())
+    for layer, coefficients in enumerate(folded.features):
+        before = flat @ coefficients[0, : flat.shape[1]]
+        if layer:
+            before = before + traces @ folded.couplings[layer - 1][0].T
+        slope, jacobian = tape.slopes[layer][0], tape.jacobians[layer][0]
+        traces = slope * (before + (1 - slope) * (jacobian * (matrices @ jacobian)).sum(1))
+    return jacobian * slope[:, None], traces
+
+
 @dataclass(frozen=True, eq=False)
 class OutputObjective:
     """The mean objective of a step over ``nodes`` in w = (f, Q, m), for the hidden units of one network (S = 1).
@@ -89,6 +105,16 @@ class OutputObjective:
         """The rows and columns i ≤ j of Q, (D(D+1)/2,) each."""
         places = torch.triu_indices(self.dim, self.dim, device=self.nodes.points.device)
         return places[0], places[1]
+
+    @property
+    def symmetric(self) -> torch.Tensor:
+        """The derivatives (D, D, D(D+1)/2) of Q by its entries i ≤ j."""
+        rows, columns = self.upper
+        basis = self.nodes.points.new_zeros(self.dim, self.dim, len(rows))
+        places = torch.arange(len(rows), device=basis.device)
+        basis[rows, columns, places] = 1
+        basis[columns, rows, places] = 1
+        return basis
 
     def matrix(self, w: torch.Tensor) -> torch.Tensor:
         """Return Q (D, D)."""
@@ -137,12 +163,24 @@ class OutputObjective:
         total = float((nodes.masses * values).sum())
         return total if total == total else float("inf")
 
-    def derivatives(self, w: torch.Tensor, *, curved: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return gradient (K,) and Hessian (K, K) in w, the latter without V and W; zero unless ``curved``."""
+    def derivatives(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return gradient (K,) and Hessian (K, K) in w, the latter without V and W."""
         along, hessian = self._slope(w)
-        parts = self.run(partial(self._block, self.network(w), along, hessian, curved), self.blocks())
+        parts = self.run(partial(self._block, self.network(w), along, hessian), self.blocks())
         gradients, curvatures = zip(*parts, strict=True)
         return torch.stack(gradients).sum(0), torch.stack(curvatures).sum(0)
+
+    def gradient(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradient (K,) in w, and its standard errors (K,), were the nodes independent draws."""
+        along, hessian = self._slope(w)
+        nodes, network = self.nodes, self.network(w)
+
+        def moments(block: slice) -> torch.Tensor:
+            alone, masses = self._parts_of_gradient(network, along, hessian, block), nodes.masses[block]
+            return torch.stack([masses @ alone, masses @ alone.square()])
+
+        mean, square = torch.stack(self.run(moments, self.blocks())).sum(0)
+        return mean, ((square - mean.square()).clamp(min=0) / len(nodes.points)).sqrt()
 
     def _slope(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the derivatives of the objective in T, but for its determinants, and ∇T: (n, D) and (n, D, D)."""
@@ -154,32 +192,16 @@ class OutputObjective:
             slope = slope + own.interaction.mean_gradient(place, place, nodes.masses)
         return own.weighted((mapped - nodes.points) / own.step_size + slope), hessian
 
-    def standard_errors(self, w: torch.Tensor) -> torch.Tensor:
-        """Return those of the derivatives in the f_j at w, (W,), were the nodes independent draws."""
-        along, hessian = self._slope(w)
-        nodes, network = self.nodes, self.network(w)
-
-        def moments(block: slice) -> torch.Tensor:
-            alone = self._parts_of_gradient(network, along, hessian, block)[:, : self.units]
-            masses = nodes.masses[block]
-            return torch.stack([masses @ alone, masses @ alone.square()])
-
-        mean, square = torch.stack(self.run(moments, self.blocks())).sum(0)
-        error: torch.Tensor = ((square - mean.square()).clamp(min=0) / len(nodes.points)).sqrt()
-        return error
-
     def _block(
-        self, network: Folded, along: torch.Tensor, hessian: torch.Tensor, curved: bool, block: slice
+        self, network: Folded, along: torch.Tensor, hessian: torch.Tensor, block: slice
     ) -> tuple[torch.Tensor, torch.Tensor]:
         own, nodes, dim, theta = self.objective, self.nodes, self.dim, self.objective.implicitness
         x, masses = nodes.points[block], nodes.masses[block]
         first, second = self._linear_parts(network, x)
         gradient = torch.einsum("n,nd,ndk->k", masses, along[block], first)
-        curvature = gradient.new_zeros(len(gradient), len(gradient))
-        if curved:
-            moved = first if own.weight is None else torch.einsum("ij,njk->nik", own.weight.root, first)
-            rows = (moved * (masses / own.step_size).sqrt()[:, None, None]).flatten(0, 1)
-            curvature = rows.T @ rows
+        moved = first if own.weight is None else torch.einsum("ij,njk->nik", own.weight.root, first)
+        rows = (moved * (masses / own.step_size).sqrt()[:, None, None]).flatten(0, 1)
+        curvature = rows.T @ rows
         if own.internal is None:
             return gradient, curvature
         _, matrix = own.intermediate(x, mapped=x, hessian=hessian[block])
@@ -191,12 +213,11 @@ class OutputObjective:
         traces = inner.diagonal(dim1=1, dim2=2).sum(2)
         pressure = own.pressure(nodes.log_density[block] - own.log_dets(factor))
         gradient = gradient - (masses * pressure) @ traces
-        if curved:
-            rows = (inner * (theta * masses * pressure).sqrt()[:, None, None, None]).flatten(0, 2)
-            curvature = curvature + rows.T @ rows
-            if isinstance(own.internal, PowerEntropy):
-                rows = traces * (masses * pressure)[:, None]
-                curvature = curvature + theta * (own.internal.exponent - 1) * (traces.T @ rows)
+        rows = (inner * (theta * masses * pressure).sqrt()[:, None, None, None]).flatten(0, 2)
+        curvature = curvature + rows.T @ rows
+        if isinstance(own.internal, PowerEntropy):
+            rows = traces * (masses * pressure)[:, None]
+            curvature = curvature + theta * (own.internal.exponent - 1) * (traces.T @ rows)
         return gradient, curvature
 
     def _parts_of_gradient(
@@ -204,23 +225,23 @@ class OutputObjective:
     ) -> torch.Tensor:
         """Return what every node of a block adds to the mean that the gradient is, (n, K)."""
         own, nodes = self.objective, self.nodes
-        x = nodes.points[block]
-        first, second = self._linear_parts(network, x)
-        parts = torch.einsum("nd,ndk->nk", along[block], first)
+        x, along = nodes.points[block], along[block]
+        outer, weighted = along[:, :, None] * x[:, None], torch.zeros_like(hessian[block])
         if own.internal is not None:
             _, matrix = own.intermediate(x, mapped=x, hessian=hessian[block])
             factor, _ = torch.linalg.cholesky_ex(matrix)
             pressure = own.pressure(nodes.log_density[block] - own.log_dets(factor))
-            parts = parts - pressure[:, None] * torch.einsum("nij,nijk->nk", torch.cholesky_inverse(factor), second)
-        return parts
+            weighted = pressure[:, None, None] * torch.cholesky_inverse(factor)
+        parts = [(outer - weighted).flatten(1) @ self.symmetric.flatten(0, 1), along]
+        if self.units:
+            gradients, traces = unit_traces(network, derivatives(network, x[None])[2], weighted)
+            parts.insert(0, (along[:, None] @ gradients)[:, 0] - traces)
+        return torch.cat(parts, 1)
 
     def _linear_parts(self, network: Folded, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ∂T/∂w (n, D, K) and ∂∇T/∂w (n, D, D, K) at ``x`` (n, D)."""
         n, dim = x.shape
-        rows, columns = self.upper
-        basis = x.new_zeros(dim, dim, len(rows))
-        basis[rows, columns, torch.arange(len(rows), device=x.device)] = 1
-        basis[columns, rows, torch.arange(len(rows), device=x.device)] = 1
+        basis = self.symmetric
         identity = torch.eye(dim, dtype=x.dtype, device=x.device)
         first = [torch.einsum("nj,ijk->nik", x, basis), identity.expand(n, -1, -1)]
         second = [basis.expand(n, -1, -1, -1), x.new_zeros(n, dim, dim, dim)]

@@ -50,11 +50,15 @@ class OutputSolution:
 
 
 def solve_outputs(
-    problem: OutputObjective, start: torch.Tensor, penalty: torch.Tensor, allowed: torch.Tensor | None = None
+    problem: OutputObjective,
+    start: torch.Tensor,
+    penalty: torch.Tensor,
+    allowed: torch.Tensor | None = None,
+    slope: torch.Tensor | None = None,
 ) -> OutputSolution:
     """Return the minimiser of J + ``penalty``·f over f ≥ 0, from w = ``start`` (K,), where J is finite, on.
 
-    ``penalty`` is (W,). Units not ``allowed`` (W,) have f = 0.
+    ``penalty`` is (W,). Units not ``allowed`` (W,) have f = 0. ``slope`` (K,) is J's gradient at ``start``, if known.
     """
     units, step = problem.units, problem.objective.step_size
     least = np.full(len(start), -np.inf)
@@ -67,9 +71,10 @@ def solve_outputs(
     def value(w: torch.Tensor) -> float:
         return problem.value(w) + float(costs @ w)
 
-    gradient = problem.derivatives(start, curved=False)[0] + costs
+    gradient = (problem.gradient(start)[0] if slope is None else slope) + costs
     left = step * float(gradient[units:].norm())
-    if not bool(start[:units].any()) and bool((gradient[:units] >= 0).all()) and left < SETTLED:
+    falling = gradient[:units] < 0 if allowed is None else (gradient[:units] < 0) & allowed
+    if left < SETTLED and not bool(start[:units].any()) and not bool(falling.any()):
         return OutputSolution(start, 0, left, 0.0)
     w, reached, distance = start.clone(), value(start), math.inf
     began = reached

@@ -139,7 +139,10 @@ class OutputSteps:
         if self.nodes is not None or not problem.units:
             return solve_outputs(problem, start, least)
         # What the noise of the particles calls for is left out; the rest is not made to pay for it.
-        chosen = solve_outputs(problem, start, NOISE * problem.standard_errors(start))
+        slope, errors = problem.gradient(start)
+        chosen = solve_outputs(problem, start, NOISE * errors[: problem.units], slope=slope)
+        if not chosen.iterations and not bool(chosen.w[: problem.units].any()):
+            return chosen
         again = solve_outputs(problem, chosen.w, least, chosen.w[: problem.units] > 0)
         return OutputSolution(again.w, chosen.iterations + again.iterations, again.distance, chosen.gain + again.gain)
 

@@ -81,6 +81,7 @@ def test_gradient_and_curvature_are_those_of_the_value():
             flat = replace(problem, objective=replace(problem.objective, potential=Flat(dim)))
             w = start_of(problem)
             gradient, _ = problem.derivatives(w)
+            torch.testing.assert_close(problem.gradient(w)[0], gradient, rtol=1e-12, atol=1e-12)
             _, curvature = flat.derivatives(w)
             for place in range(len(w)):
                 side = torch.zeros_like(w)
@@ -91,6 +92,23 @@ def test_gradient_and_curvature_are_those_of_the_value():
                 torch.testing.assert_close(curvature[place], change, rtol=1e-5, atol=1e-5)
 
 
+def test_standard_errors_of_a_gradient_are_those_of_its_nodes():
+    with workers() as run:
+        problem = on_draws(2, 3, run)
+        w, parts = start_of(problem), problem.nodes
+        _, errors = problem.gradient(w)
+        alone = []
+        for node in range(300):
+            single = Nodes(
+                *(part[node : node + 1] for part in (parts.points, parts.log_density)), torch.ones(1).double()
+            )
+            alone.append(replace(problem, nodes=single).gradient(w)[0])
+    each, masses = torch.stack(alone), parts.masses[:, None]
+    mean = (masses * each).sum(0)
+    spread = (masses * (each - mean).square()).sum(0).sqrt()
+    torch.testing.assert_close(errors, spread / math.sqrt(300), rtol=1e-9, atol=1e-12)
+
+
 def test_the_solve_ends_where_no_weight_gains():
     """The derivatives by Q and m vanish, by f_j > 0 as well, and by f_j = 0 they are not below 0."""
     for dim in (1, 2):
@@ -98,7 +116,7 @@ def test_the_solve_ends_where_no_weight_gains():
             problem = on_draws(dim, 2, run)
             penalty = torch.full((6,), 1e-3, dtype=torch.float64)
             found = solve_outputs(problem, start_of(problem), penalty)
-            gradient, _ = problem.derivatives(found.w, curved=False)
+            gradient, _ = problem.gradient(found.w)
         outputs, slopes = found.w[:6], gradient[:6] + penalty
         assert found.gain > 0.01
         assert bool((outputs >= 0).all())
