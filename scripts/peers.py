@@ -1,7 +1,7 @@
 """Measure ours and the peers on the tasks of docs/peers.md, and fill in its table.
 
     python scripts/peers.py --sizes quick    # minutes
-    python scripts/peers.py --sizes paper    # an hour or two, on a machine that does nothing else
+    python scripts/peers.py --sizes paper    # an hour, on a machine that does nothing else
 
 Contestants take turns, five times by default, each turn in a process of its own on ``--threads`` cores. There it solves
 the instance with the run's seed, after the quick one unless it compiles a program for its sizes: what counts is solving
@@ -116,11 +116,11 @@ def tasks(sizes: str) -> list[Task]:
             ),
         ),
     ]
-    for count in (100, 2000) if paper else (100, 500):
-        moved = {"particles": count, "iterations": 1000 if paper else 300}
+    for count, iterations in ((100, 1000), (2000, 100)) if paper else ((100, 300), (500, 300)):
+        moved = {"particles": count, "iterations": iterations}
         found.append(
             Task(
-                f"SVGD: {count} particles, {moved['iterations']} iterations, {size}-D posterior",
+                f"SVGD: {count} particles, {iterations} iterations, {size}-D posterior",
                 "logistic-regression",
                 posterior,
                 size,
