@@ -116,7 +116,7 @@ def tasks(sizes: str) -> list[Task]:
             ),
         ),
     ]
-    for count, iterations in ((100, 1000), (2000, 100)) if paper else ((100, 300), (500, 300)):
+    for count, iterations in ((100, 1000), (2000, 25)) if paper else ((100, 300), (500, 300)):
         moved = {"particles": count, "iterations": iterations}
         found.append(
             Task(
