@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import resource
-import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from harness.catalogue import BUILTIN, import_target, missing
+from harness.checkpoint_claim import claimed
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.marks import STORED, beyond
@@ -48,8 +49,6 @@ def run_in_child(cells: Sequence[Cell], checkpoint: Path | None = None) -> Itera
     answers = outcome_of(cells[0], partial(solve, solving, list(ready.values()), checkpoint)) if ready else []
     seconds = (time.perf_counter() - started) / max(1, len(ready))
     shared = cpu_seconds() / max(1, len(ready))
-    if checkpoint is not None:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     left = None if isinstance(answers, Outcome) else iter(answers)
     for place, cell in enumerate(cells):
         problem = problems[place]
@@ -136,9 +135,7 @@ def solve(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path |
     """
     try:
         return attempt(cells, problems, checkpoint)
-    except ForeignCheckpoint:
-        assert checkpoint is not None
-        shutil.rmtree(checkpoint)
+    except ForeignCheckpoint:  # it has been removed
         return attempt(cells, problems, checkpoint)
 
 
@@ -149,11 +146,12 @@ def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path
         raise Unavailable(f"{solver.name} needs {absent}")
     device = torch.device(cells[0].device)
     generators = [stream("solver", cell.run_identity) for cell in cells]
-    kept = {"checkpoint": checkpoint} if solver.resumes and checkpoint is not None else {}
-    if len(cells) == 1:
-        return [solver.solve(problems[0], generators[0], device, **kept)]
-    answers: list[Solution | Diverged] = solver.solve_batch(problems, generators, device, **kept)
-    return answers
+    with claimed(checkpoint) if solver.resumes and checkpoint is not None else nullcontext() as own:
+        kept = {} if own is None else {"checkpoint": own}
+        if len(cells) == 1:
+            return [solver.solve(problems[0], generators[0], device, **kept)]
+        answers: list[Solution | Diverged] = solver.solve_batch(problems, generators, device, **kept)
+        return answers
 
 
 def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: float) -> Outcome:
