@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from harness.measure.groups import mean_variance
+from harness.measure.groups import allowing_for, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.sides import grouped_sides, unsampled
 from problems.arrays import Array, Reals
@@ -26,8 +26,8 @@ from solvers.estimates import Estimate
 MOST_DRAWS = 2000
 LEAST = 20
 LEAST_GROUPS = 4
-PARTS = 4
-"""Parts of the training draws that classifiers are compared on: the accuracy of all of them varies so much less."""
+RESAMPLES = 4
+"""Times that training draws are drawn again from themselves, each for a classifier of its own, to see what they do."""
 HIDDEN = 64
 EPOCHS = 20
 LEARNING_RATE = 3e-3
@@ -46,7 +46,8 @@ class C2ST(Measure):
     directions count as much as wide ones, and the logarithm of their norm, by which tails differ. Its power grows with
     the number of draws: compare figures of equal numbers. Standard error: binomial, at the accuracy found with two more
     cases on either side (Agresti and Coull, Am. Stat. 52, 1998), or over groups of draws that depend on each other,
-    which the halves keep whole; and what other training draws would change. Infinite for fewer than four groups.
+    which the halves keep whole; and what other training draws would change, by a bootstrap of them. Infinite for fewer
+    than four groups.
     """
 
     name: ClassVar[str] = "c2st"
@@ -80,15 +81,17 @@ class C2ST(Measure):
             there = groups[torch.from_numpy(held_out[held_out < count])]
             clustered = 0.25 * (mean_variance(of_fit, there) + float(of_true.var()) / len(of_true))
             variance = max(variance, clustered)
-        return Figure(accuracy, math.inf if few else math.sqrt(variance + trained), estimator)
+        variance = allowing_for(RESAMPLES - 1, trained, variance + trained)
+        return Figure(accuracy, math.inf if few else math.sqrt(variance), estimator)
 
 
 def told_apart(x: Reals, y: Reals, seed: int, groups: torch.Tensor | None = None) -> tuple[Reals, Array, float]:
     """Return whether (k,) the classifier is right about each held-out draw, and which (k,) of ``x``, then ``y``, it is.
 
     Samples ``x`` and ``y`` (n, D) are of equal size; a half of either is for training. Those of ``x`` that are of one
-    of ``groups`` (n,) stay together. Last is the variance that the accuracy has over training draws: a part of that
-    between classifiers of a part of these each. One thread, one result.
+    of ``groups`` (n,) stay together. Last is the variance that the accuracy has over training draws and over where
+    training begins: that between classifiers of training draws, or whole groups, that are drawn again with replacement.
+    One thread, one result.
     """
     # scikit-learn takes seconds to import, which other measures need not wait for
     from sklearn.exceptions import ConvergenceWarning
@@ -104,21 +107,34 @@ def told_apart(x: Reals, y: Reals, seed: int, groups: torch.Tensor | None = None
         warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is part of the classifier
         inputs = _inputs(points, training)
 
-        def answers(chosen: Array) -> Reals:
+        def answers(chosen: Array, start: int) -> Reals:
             """Return 1 for each held-out draw that a classifier of the ``chosen`` ones is right about, else 0, (k,)."""
             classifier = MLPClassifier(
-                (HIDDEN,), alpha=WEIGHT_DECAY, learning_rate_init=LEARNING_RATE, max_iter=EPOCHS, random_state=seed
+                (HIDDEN,), alpha=WEIGHT_DECAY, learning_rate_init=LEARNING_RATE, max_iter=EPOCHS, random_state=start
             ).fit(inputs[chosen], labels[chosen])
             return np.asarray(classifier.predict(inputs[held_out]) == labels[held_out], dtype=float)
 
-        of_all = answers(np.flatnonzero(training))
-        places = [chance.permutation(np.flatnonzero(training[labels == side])) + side * len(x) for side in (0, 1)]
-        parts = [np.array_split(side, PARTS) for side in places]
-        of_parts = np.stack([answers(np.concatenate(each)) for each in zip(*parts, strict=True)])
+        of_all = answers(np.flatnonzero(training), seed)
+        sides = [(np.flatnonzero(training[: len(x)]), groups), (len(x) + np.flatnonzero(training[len(x) :]), None)]
+        again = np.stack(
+            [
+                answers(np.concatenate([_resampled(*side, chance) for side in sides]), seed + number)
+                for number in range(1, RESAMPLES + 1)
+            ]
+        )
     # what cases alone make of the differences between classifiers is not theirs
-    by_cases = of_parts.var(axis=0, ddof=1).mean() - of_parts.mean(1).var(ddof=1)
-    spread = of_parts.mean(1).var(ddof=1) - by_cases / (len(held_out) - 1)
-    return of_all, held_out, max(0.0, float(spread)) / PARTS
+    by_cases = again.var(axis=0, ddof=1).mean() - again.mean(1).var(ddof=1)
+    spread = again.mean(1).var(ddof=1) - by_cases / (len(held_out) - 1)
+    return of_all, held_out, max(0.0, float(spread))
+
+
+def _resampled(places: Array, groups: torch.Tensor | None, chance: np.random.Generator) -> Array:
+    """Return ``places`` (k,) drawn again with replacement, (about k,), those of one of ``groups`` (n,) together."""
+    if groups is None:
+        return np.asarray(chance.choice(places, len(places)))
+    members = np.unique(groups.numpy()[places], return_inverse=True)[1]
+    parts = np.split(places[np.argsort(members, kind="stable")], np.cumsum(np.bincount(members))[:-1])
+    return np.concatenate([parts[number] for number in chance.integers(len(parts), size=len(parts))])
 
 
 def _half(count: int, groups: torch.Tensor | None, chance: np.random.Generator) -> Array:

@@ -7,6 +7,10 @@ a figure, as in a mean with weights w_i, the sums over groups are independent, s
 
 whatever happens within a group (Liang, Zeger, Biometrika 73, 1986; for ancestors in a particle filter Chan, Lai, Ann.
 Statist. 41, 2013). Blocks of draws, where a figure is worked out anew without each of them, are of whole groups.
+
+A variance v that is found from few repetitions is uncertain itself. Of a part p of v that k degrees of freedom tell,
+and the rest that is well known, v has about k (v/p)² (Welch, Biometrika 34, 1947; Satterthwaite, Biometrics Bull. 2,
+1946), and what holds 95 % is Student's t with so many, not 1.96.
 """
 
 from __future__ import annotations
@@ -15,9 +19,24 @@ import math
 
 import numpy as np
 import torch
+from scipy.special import ndtri, stdtrit
 
 from problems.arrays import Reals
 from solvers.estimates import Estimate, Particles
+
+UPPER = 0.975
+QUANTILE = float(ndtri(UPPER))
+"""So many standard errors to either side are to hold 95 %: 1.96."""
+
+
+def allowing_for(degrees: int, part: float, variance: float) -> float:
+    """Return the ``variance`` so enlarged that 1.96 of its roots hold 95 %, where ``part`` of it is uncertain.
+
+    That part is known by so many ``degrees`` of freedom only.
+    """
+    if not 0 < part <= variance < math.inf:
+        return variance
+    return variance * float(stdtrit(degrees * (variance / part) ** 2, UPPER) / QUANTILE) ** 2
 
 
 def group_sums(values: Reals, groups: torch.Tensor | None) -> Reals:
@@ -54,10 +73,17 @@ def groups_of(estimate: Estimate) -> torch.Tensor | None:
     """
     if not isinstance(estimate, Particles) or estimate.groups is not None:
         return estimate.groups if isinstance(estimate, Particles) else None
-    _, first, place = np.unique(estimate.points.numpy(), axis=0, return_index=True, return_inverse=True)
-    if len(first) == len(estimate.points):
-        return None
-    # numbered as they occur: blocks of neighbours in space would be no sample of the whole
+    _, place = np.unique(estimate.points.numpy(), axis=0, return_inverse=True)
+    groups = as_they_occur(torch.from_numpy(place.ravel()))
+    return None if int(groups.max()) + 1 == len(groups) else groups
+
+
+def as_they_occur(groups: torch.Tensor) -> torch.Tensor:
+    """Return ``groups`` (n,) numbered from 0 in the order in which they first occur.
+
+    Groups may be numbered by where they lie: blocks of neighbours in space would be no sample of the whole.
+    """
+    _, first, place = np.unique(groups.numpy(), return_index=True, return_inverse=True)
     return torch.from_numpy(np.argsort(np.argsort(first))[place.ravel()])
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from harness.measure.kde import SingularPoints
+from harness.measure.kernel_noise import with_particles
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.two_densities import TwoDensities, two_densities, without_two_densities
 from problems.arrays import Reals
@@ -67,7 +68,7 @@ class L1(_Overlap):
     def _of(self, pair: TwoDensities, log_ratio: Reals) -> Figure:
         value, error = pair.mean(2 * np.tanh(0.5 * np.abs(log_ratio)))
         noise = pair.particle_variance(lambda fit, truth: np.abs(fit - truth))
-        return Figure(value, math.sqrt(error**2 + noise), pair.estimator)
+        return Figure(value, math.sqrt(with_particles(error**2, noise)), pair.estimator)
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ class Hellinger(_Overlap):
         # 1 - 1/cosh(x) = 2 sinh²(x/2)/cosh(x), without cancellation; 1 where cosh overflows.
         half = np.minimum(0.5 * np.abs(log_ratio), 350.0)
         square, error = pair.mean(2 * np.sinh(0.5 * half) ** 2 / np.cosh(half))
-        error = math.hypot(
-            error, math.sqrt(pair.particle_variance(lambda fit, truth: 0.5 * (np.sqrt(fit) - np.sqrt(truth)) ** 2))
-        )
+        noise = pair.particle_variance(lambda fit, truth: 0.5 * (np.sqrt(fit) - np.sqrt(truth)) ** 2)
+        error = math.sqrt(with_particles(error**2, noise))
         distance = math.sqrt(square)
         return Figure(distance, error / (2 * distance) if distance > 0 else 0.0, pair.estimator)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from harness.measure.kde import KernelDensity, SingularPoints
-from harness.measure.kernel_noise import PARTS, kernel_variance, particle_variance
+from harness.measure.kernel_noise import PARTS, kernel_variance, particle_variance, with_particles
 from harness.measure.measure import Figure, Measure, Subject
 from problems.arrays import Reals
 from problems.laws import Density, Law
@@ -121,7 +121,8 @@ def _mean_over_draws(
     variance = 0.25 * (fit_error**2 + true_error**2)
     if isinstance(fit, KernelDensity):
         weights = np.full(2 * draws, 0.5 / draws)
-        variance += particle_variance(log_fit, log_without, torch.cat(log_truths), weights, symmetrised)
+        noise = particle_variance(log_fit, log_without, torch.cat(log_truths), weights, symmetrised)
+        variance = with_particles(variance, noise)
     return Figure(0.5 * (fit_mean + true_mean), math.sqrt(variance), estimator)
 
 
@@ -134,7 +135,8 @@ def _of_kernels_on_a_grid(kde: Density, truth: GridLaw, name: str) -> Figure:
     x, width = truth.centres()[:, None], (truth.upper - truth.lower) / len(truth.masses)
     log_truth = truth.log_prob(x)
     weights = 0.5 * width * (kde.log_prob(x).exp() + log_truth.exp()).numpy()
-    return Figure(figure.value, math.sqrt(kernel_variance(kde, x, log_truth, weights, symmetrised)), estimator)
+    noise = kernel_variance(kde, x, log_truth, weights, symmetrised)
+    return Figure(figure.value, math.sqrt(with_particles(0.0, noise)), estimator)
 
 
 def symmetrised(fit: Reals, truth: Reals) -> Reals:

@@ -6,7 +6,8 @@ uneven), and fresh draws of anything else, against draws of the truth. Draws of 
 of a chain, descendants of a particle, repetitions (``harness.measure.groups``). Standard errors come from the influence
 of each group on the figure, estimated from the same draws. Where fit and truth agree the exact influence vanishes, and
 what sampling noise leaves of it overstates the standard error by about √2; it is never understated for that. By chance
-it may all but vanish, so that the energy distance takes no less than the variance between equal laws.
+it may all but vanish, so that the energy distance takes no less than the variance between equal laws, and sliced W₂
+adds that variance to its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 
 from harness.measure.groups import group_sums, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
+from harness.measure.second_order import equal_variance, quantile_noise
 from harness.measure.sides import grouped_sides, unsampled
 from problems.arrays import Reals
 from solvers.estimates import Estimate
@@ -28,6 +30,8 @@ from solvers.threads import one_thread, workers
 # A square of distances (8 MiB) at a time.
 ROWS_PER_TILE = 1024
 PROJECTIONS = 128
+FEW_PROJECTIONS = 16
+"""Directions that tell the second-order variance of sliced W₂."""
 LEAST_GROUPS = 3
 LEAST = 6
 """Draws that either side must have: half of a finite reference then still has a jackknife."""
@@ -71,8 +75,8 @@ class SlicedW2(Measure):
     Between finite samples even of the same law it is positive, of order n^-½: compare it with its value on exact
     draws of the same number. Of a finite reference half the draws are used, and no more of any answer, so that the
     reference's own draws, the other half, are judged alike. The standard error adds the variance over directions to
-    that of the draws, from their influence on the mean W₂²: its Kantorovich potential (del Barrio & Loubes 2019, Ann.
-    Probab. 47). In one dimension there is one direction.
+    that of the draws, from their influence on the mean W₂², its Kantorovich potential (del Barrio & Loubes 2019, Ann.
+    Probab. 47), and of second order, as between equal laws. In one dimension there is one direction.
     """
 
     name: ClassVar[str] = "sliced-w2"
@@ -213,6 +217,10 @@ def sliced_w2(
         variance += float(np.var(squares, ddof=1)) / count
     if mean_square == 0:
         return 0.0, 0.0
+    if math.isfinite(variance):
+        few = slice(FEW_PROJECTIONS)
+        of_x = quantile_noise(sorted_x[:, few], order_x[:, few], groups)
+        variance += equal_variance([of_x, quantile_noise(sorted_y[:, few], order_y[:, few], None)])
     return math.sqrt(mean_square), 0.5 * math.sqrt(variance / mean_square)
 
 
