@@ -5,7 +5,7 @@
 The truth has two modes in the plane. Answers are 500 draws, of the truth or of a law that is wrong (moved, and with
 too much mass in one mode), that are independent, or depend on each other in every way that draws of solvers here do.
 Each is drawn and measured anew so many times, 200 unless given otherwise; the mean of the figures stands for what the
-figure is on average, its floor included. Of what has errors that rise with the figure a second table says it of the root, too.
+figure is on average, its floor included. Of squared distances a second table says it of their root, too.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MEASURES = (
     *("kl", "energy-distance", "c2st", "mode-weights", "sliced-w2", "marginal-w1", "mean-error", "deviation-error"),
     *("bures-w2", "symkl-gaussian", "symkl", "symkl-published", "l1", "hellinger"),
 )
-ON_THE_ROOT = ("energy-distance", "symkl-gaussian", "bures-w2")
-"""Measures whose errors rise with their figures: squared distances, to leading order at least, and one of moments."""
+SQUARED = ("energy-distance", "symkl-gaussian")
+"""Measures that are squared distances of draws, to leading order at least."""
 REPETITIONS = 200
 ROOT_REPETITIONS = 1000
 DRAWS = 500
@@ -173,7 +173,7 @@ def row(measure: str, repetitions: int) -> str:
 
 
 def root_row(measure: str, repetitions: int) -> str:
-    """Return the row of a measure, for the wrong law: per cent as it is and on its root, by kind of draws."""
+    """Return the row of a squared distance, for the wrong law: per cent as it is and on its root, by kind of draws."""
     cells = []
     for kind in KINDS:
         found = figures(measure, kind, True, repetitions)
@@ -197,7 +197,7 @@ def main() -> None:
         rows.append(row(measure, repetitions))
         print(rows[-1], flush=True)
     DOCUMENT.write_text(filled(DOCUMENT.read_text(), rows))
-    roots = [root_row(measure, ROOT_REPETITIONS) for measure in ON_THE_ROOT]
+    roots = [root_row(measure, ROOT_REPETITIONS) for measure in SQUARED]
     DOCUMENT.write_text(filled(DOCUMENT.read_text(), roots, "roots"))
 
 

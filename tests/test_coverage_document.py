@@ -26,12 +26,12 @@ def test_errors_cover_for_every_kind_of_draws(measure, kind, wrong, repetitions)
         assert coverage.spread(found) > 0.85 / (1 + spread_error(repetitions, 30))
 
 
-@pytest.mark.parametrize("measure", ["sliced-w2", "symkl", "l1", "hellinger", "c2st"])
+@pytest.mark.parametrize("measure", ["sliced-w2", "bures-w2", "symkl", "l1", "hellinger", "c2st"])
 @repetitions(15, 300)
 def test_errors_cover_where_they_once_did_not(measure, repetitions):
     found = coverage.figures(measure, "independent", True, repetitions, 1000 * RESEED + 9000)
-    assert is_share(coverage.covered(found), repetitions, 0.93, 1.0, 5)
-    assert coverage.spread(found) > 0.9 / (1 + spread_error(repetitions, 5))
+    assert is_share(coverage.covered(found), repetitions, 0.93, 1.0, 6)
+    assert coverage.spread(found) > 0.9 / (1 + spread_error(repetitions, 6))
 
 
 @pytest.mark.parametrize("measure", coverage.MEASURES)
@@ -56,8 +56,8 @@ def test_on_the_root_a_squared_distance_has_the_error_of_the_distance():
     assert coverage.covered_on_the_root(below) == 2
 
 
-@pytest.mark.parametrize("measure", coverage.ON_THE_ROOT)
-def test_what_is_read_on_the_root_is_covered(measure):
+@pytest.mark.parametrize("measure", coverage.SQUARED)
+def test_roots_of_squared_distances_are_covered(measure):
     (line,) = [line for line in TEXT.splitlines() if line.startswith(f"| `{measure}`, root |")]
     pairs = re.findall(r"(\d+\.\d) → (\d+\.\d)", line)
     assert len(pairs) == len(coverage.KINDS)

@@ -11,8 +11,8 @@ divergence: the floor of fitted moments.
 The standard error is a delete-block jackknife over contiguous blocks of particles, or of whole groups of those that
 depend on each other. Near the truth both distances are
 quadratic in the error of the moments; the delta method then gives zero, whereas the jackknife's variance is there
-about twice the true one, so that the standard error is too large by up to √2, never too small. Moments of the truth
-count as exact.
+about twice the true one, so that the standard error is too large by up to √2, never too small. That of W₂ is
+at least the one between equal laws. Moments of the truth count as exact.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 
 from harness.measure.groups import blocks, groups_of
 from harness.measure.measure import Figure, Measure, Subject
+from harness.measure.second_order import equal_variance
 from problems.linear_algebra import sum_of_products, symmetrised, weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
 
@@ -70,13 +71,17 @@ class _MomentDistance(Measure):
         value = self._distance(mean, covariance, true_mean, true_covariance)
         if math.isinf(value):
             return Figure(value, 0.0, f"{estimator}: their covariance is singular")
-        without_one = np.array(
-            [self._distance(*sums.moments(without=block), true_mean, true_covariance) for block in range(sums.blocks)]
-        )
+        moments = [sums.moments(without=block) for block in range(sums.blocks)]
+        without_one = np.array([self._distance(*each, true_mean, true_covariance) for each in moments])
         if np.isinf(without_one).any():
             return Figure(value, math.inf, f"{estimator}: singular without one block of them")
         spread = float(np.sum((without_one - without_one.mean()) ** 2))
-        return Figure(value, math.sqrt((sums.blocks - 1) / sums.blocks * spread), estimator)
+        variance = max((sums.blocks - 1) / sums.blocks * spread, self._least(value, covariance, moments))
+        return Figure(value, math.sqrt(variance), estimator)
+
+    def _least(self, value: float, covariance: np.ndarray, moments: list[tuple[np.ndarray, np.ndarray]]) -> float:
+        """Return the least variance, given the ``moments`` without each block; 0 by default."""
+        return 0.0
 
     @abstractmethod
     def _distance(
@@ -115,6 +120,17 @@ class BuresW2(_MomentDistance):
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
     ) -> float:
         return bures_w2(mean, covariance, true_mean, true_covariance)
+
+    def _least(self, value: float, covariance: np.ndarray, moments: list[tuple[np.ndarray, np.ndarray]]) -> float:
+        """Return 2 tr C²/4d², with C in the metric at the fit, |δm|² + ½ Σ δA_ij²/(λ_i + λ_j) on the axes of A."""
+        if value == 0 or len(moments) < 2:
+            return 0.0
+        eigenvalues, axes = np.linalg.eigh(covariance)
+        sums = np.add.outer(eigenvalues, eigenvalues)
+        scale = np.sqrt(np.divide(0.5, sums, where=sums > 0, out=np.zeros_like(sums)))
+        rows = np.stack([np.concatenate([mean, (scale * (axes.T @ each @ axes)).ravel()]) for mean, each in moments])
+        noise = math.sqrt((len(rows) - 1) / len(rows)) * (rows - rows.mean(0))
+        return equal_variance([noise]) / (4 * value**2)
 
 
 def gaussian_symkl(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other: np.ndarray) -> float:

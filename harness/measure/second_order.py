@@ -60,4 +60,4 @@ def quantile_noise(ordered: torch.Tensor, order: torch.Tensor, groups: torch.Ten
             for number, part in enumerate(parts)
         ]
     )
-    return noise - noise.mean(0)
+    return np.asarray(noise - noise.mean(0))

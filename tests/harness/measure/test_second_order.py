@@ -17,7 +17,7 @@ def test_two_blocks_by_hand():
 
 
 def test_blocks_of_gaussian_noise_have_its_trace():
-    """2 tr C² of 64 blocks with C = diag(4, 1, 1): 36, within 5 % over 200 times; blocks with themselves would add 6 %."""
+    """2 tr C² of 64 blocks with C = diag(4, 1, 1) is 36, within 5 %; blocks with themselves would add 6 %."""
     deviations = np.array([2.0, 1.0, 1.0]) / 8
     found = [
         equal_variance([deviations * torch.randn(64, 3, generator=fixed_generator(seed)).double().numpy()])
