@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from false_alarms import repetitions, spread_error
 from harness.measure.coordinates import MeanError
-from harness.measure.groups import blocks, group_sums, groups_of, mean_variance
+from harness.measure.groups import allowing_for, blocks, group_sums, groups_of, mean_variance
 from harness.measure.measure import Subject
 from harness.measure.modes import ModeWeights
 from harness.measure.transport import EnergyDistance, energy_distance
@@ -37,6 +38,16 @@ def test_a_mean_over_groups_is_that_of_independent_sums():
     assert mean_variance(values, torch.zeros(60)) == math.inf
     weights = np.repeat([1.0, 0.0], 30) / 30
     assert mean_variance(values, None, weights) == pytest.approx(mean_variance(values[:30], None))
+
+
+def test_few_degrees_of_freedom_make_it_students_t():
+    """1.96 roots of the enlarged variance are t roots of the variance; what is well known stays as it is."""
+    for degrees in (3, 15):
+        assert 1.959964 * math.sqrt(allowing_for(degrees, 4.0, 4.0)) == pytest.approx(2 * stats.t.ppf(0.975, degrees))
+    assert 1.959964 * math.sqrt(allowing_for(3, 1.0, 4.0)) == pytest.approx(2 * stats.t.ppf(0.975, 48))
+    assert allowing_for(15, 1e-9, 4.0) == pytest.approx(4.0)
+    assert [allowing_for(3, 0.0, each) for each in (0.0, 4.0)] == [0.0, 4.0]
+    assert allowing_for(3, math.inf, math.inf) == math.inf
 
 
 def test_sums_and_blocks_keep_groups_whole():

@@ -43,7 +43,7 @@ def test_the_mean_of_a_quantile_function_is_the_mean_of_the_draws(grouped):
 def test_equal_laws_vary_by_it(repetitions):
     """Sliced W₂² of 300 draws a side in the plane: its deviation is what is stated.
 
-    Over 52 other seeds the ratio of 200 times is MARGIN.
+    Over 52 other seeds the ratio of 200 times is .71 to 1.21, .99 on average.
     """
     source = fixed_generator(2)
     squares, stated = [], []
