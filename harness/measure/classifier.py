@@ -51,7 +51,7 @@ class C2ST(Measure):
     """
 
     name: ClassVar[str] = "c2st"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def proper(self, estimate: Estimate) -> bool:
         """Return ``True``: no classifier expects to be right in less than half of the cases."""

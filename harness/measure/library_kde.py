@@ -114,7 +114,7 @@ class SciPySymKL(LibrarySymKL):
     """KL(fit‖true) + KL(true‖fit) of the particles' ``gaussian_kde``: the figure of ``symkl``, in SciPy's time."""
 
     name: ClassVar[str] = "symkl-scipy"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     kernel_density: ClassVar[str] = "Scott KDE of SciPy"
 
     def fitted(self, particles: Particles) -> Density:
@@ -126,7 +126,7 @@ class ScikitLearnSymKL(LibrarySymKL):
     """KL(fit‖true) + KL(true‖fit) of the particles' ``KernelDensity`` of scikit-learn, of bandwidth "scott"."""
 
     name: ClassVar[str] = "symkl-scikit-learn"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     kernel_density: ClassVar[str] = "Scott KDE of scikit-learn"
 
     def fitted(self, particles: Particles) -> Density:

@@ -114,7 +114,7 @@ class BuresW2(_MomentDistance):
     """Wasserstein-2 distance (not squared) of the Gaussians with the moments of fit and truth."""
 
     name: ClassVar[str] = "bures-w2"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray

@@ -62,7 +62,7 @@ class L1(_Overlap):
     """The L1 distance ∫ |ρ - σ| of the densities of fit and truth, from 0 to 2."""
 
     name: ClassVar[str] = "l1"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     furthest: ClassVar[float] = 2.0
 
     def _of(self, pair: TwoDensities, log_ratio: Reals) -> Figure:
@@ -79,7 +79,7 @@ class Hellinger(_Overlap):
     """
 
     name: ClassVar[str] = "hellinger"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     furthest: ClassVar[float] = 1.0
 
     def _of(self, pair: TwoDensities, log_ratio: Reals) -> Figure:

@@ -53,7 +53,7 @@ class SymKL(Measure):
     """
 
     name: ClassVar[str] = "symkl"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     kernel_density: ClassVar[str] = "Scott KDE"
 
     def fitted(self, particles: Particles) -> Density:

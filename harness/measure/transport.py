@@ -80,7 +80,7 @@ class SlicedW2(Measure):
     """
 
     name: ClassVar[str] = "sliced-w2"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def unsuited(self, subject: Subject) -> str | None:
         return unsampled(subject, LEAST)
