@@ -1,10 +1,10 @@
 """Paired tests over few instances, with power at three and five: Student's t, Benjamini and Hochberg's correction.
 
 Where two solvers are the same law, the difference of their excesses on an instance is as likely d as -d, and Student's
-test of a mean of zero keeps its level for symmetric laws of one hump, whatever their
-tails; signed ranks can never reject below six instances. Of several comparisons at once those count that Benjamini and
-Hochberg (1995, J. R. Statist. Soc. B 57) keep (scipy.stats.false_discovery_control): of those called, 5 % are false on
-average, and where all laws are the same, any is called in 5 % of cases.
+test of a mean of zero keeps its level for symmetric laws of one hump, whatever their tails; signed ranks can never
+reject below six instances. Of several comparisons at once those count that Benjamini and Hochberg (1995, J. R. Statist.
+Soc. B 57) keep (scipy.stats.false_discovery_control): of those called, 5 % are false on average, and where all laws are
+the same, any is called in 5 % of cases.
 """
 
 from __future__ import annotations
