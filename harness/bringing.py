@@ -12,6 +12,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+from harness import garbage
 from harness.parent import Watch
 
 FOLDER = "WGFBENCH_SERVER_FOLDER"
@@ -71,6 +72,7 @@ class Listener:
         if not names:
             return
         watch = Watch(self._parent)  # so that the server ends with its parent while it imports, too
+        garbage.pause()
         try:
             for name in names:
                 with suppress(Exception):  # left to its cell, which says so
@@ -79,4 +81,5 @@ class Listener:
             pools()
         finally:
             self._brought.update(names)
+            garbage.resume()
             watch.stop()

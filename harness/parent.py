@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 
+from harness import garbage
+
 VARIABLE = "WGFBENCH_SERVER_OF"
 """Holds, in the environment of a server, the id of the process that started it."""
 EVERY = 0.1
@@ -61,3 +63,5 @@ def watch() -> Watch | None:
 
 WATCH = watch()
 """The watch of this process, if it is a server: it begins with the first import, and ends with the last."""
+if WATCH is not None:
+    garbage.pause()

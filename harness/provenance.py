@@ -15,7 +15,7 @@ from pathlib import Path
 
 from solvers.reproducibility import arithmetic
 
-PACKAGES = ("wgfbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "joblib", "POT", "pydantic")
+PACKAGES = ("wgfbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "joblib", "pydantic")
 
 
 @dataclass(frozen=True)

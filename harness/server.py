@@ -33,11 +33,7 @@ BASE = (
     "multiprocessing.popen_forkserver",
     "harness.threads",
 )
-LATE = {
-    "harness.measure.transport:SlicedW2": "ot.lp",
-    "problems.logistic_regression:LogisticRegression": "sklearn.datasets",
-    "problems.ornstein_uhlenbeck:OrnsteinUhlenbeck": "sklearn.datasets",
-}
+LATE = {"problems.logistic_regression:LogisticRegression": "sklearn.datasets"}
 """Packages that components import when they are used, and that take long: by target."""
 
 

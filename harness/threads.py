@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from harness import garbage
 from harness.bringing import FOLDER, Listener
 from harness.parent import VARIABLE, WATCH
 from solvers.threads import pools
@@ -18,6 +19,7 @@ from solvers.threads import pools
 pools()
 if WATCH is not None:
     WATCH.stop()
+    garbage.resume()
     Listener(Path(os.environ[FOLDER]), int(os.environ[VARIABLE])).begin()
 
 

@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.linalg
 import torch
 
+from problems.arrays import Reals
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.laws import Gaussian, GaussianMixture
 from problems.linear_algebra import random_spd, spread, symmetrised
@@ -54,13 +56,23 @@ def published_instance(dim: int, experiment: int) -> Quadratic:
     covariance Σ∞ first, then b; A = Σ∞⁻¹. As scikit-learn draws it, Σ∞ has one eigenvalue near D and the rest mostly
     in (0, 1): the flow is stiff.
     """
-    from sklearn.datasets import make_spd_matrix  # here, because the import takes a second that other instances save
-
     seed = zlib.crc32(f"abacaba@{dim}@{experiment}numpy".encode())
     state = np.random.RandomState(seed)
-    covariance = make_spd_matrix(dim, random_state=state)
+    covariance = spd_matrix(dim, state)
     centre = state.randn(dim)
     return Quadratic(symmetrised(torch.linalg.inv(torch.from_numpy(covariance))), torch.from_numpy(centre))
+
+
+def spd_matrix(dim: int, state: np.random.RandomState) -> Reals:
+    """Return the SPD matrix (D, D) that ``sklearn.datasets.make_spd_matrix`` draws, bit for bit: U (1 + diag(d)) Vᵀ.
+
+    U and V are the singular vectors of BᵀB, B and d uniform on (0, 1), and 1 is added to every entry of diag(d). It is
+    worked out here because that package takes as long to import as half of torch.
+    """
+    uniform = state.uniform(size=(dim, dim))
+    left, _, right = scipy.linalg.svd(uniform.T @ uniform, check_finite=False)
+    found: Reals = left @ (1.0 + np.diag(state.uniform(size=dim))) @ right
+    return found
 
 
 def fan_instance(dim: int, generator: torch.Generator) -> Quadratic:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import stdtrit
 
 from harness.errors import UsageError, unknown
 from harness.verdict.contest import BOUNDS, Contest
@@ -128,12 +129,12 @@ def interval(meetings: pd.DataFrame) -> tuple[float, float]:
     if (counts < 2).any():
         return mean, np.inf
     halves = meetings["half"].to_numpy(dtype=float)
-    variances = (halves / stats.t.ppf(1 - LEVEL / 2, counts - 1)) ** 2
+    variances = (halves / stdtrit(counts - 1, 1 - LEVEL / 2)) ** 2
     total = variances.sum()
     if total == 0:
         return mean, 0.0
     freedom = total**2 / float(np.sum(variances**2 / (counts - 1)))
-    return mean, float(stats.t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(total) / len(meetings))
+    return mean, float(stdtrit(freedom, 1 - LEVEL / 2) * np.sqrt(total) / len(meetings))
 
 
 def apart_from(judged: Judged, baseline: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ deviation of floors over instances may be, its bound at 90 % from a χ² law.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy.special import chdtri
 
 from problems.arrays import Reals
 
@@ -42,7 +42,7 @@ def noise(excess: Reals, errors: Reals, floors: Reals, unit: float = 1.0) -> tup
     seen = float(max(rounding, *(-finite), rounding))
     if len(beside) > 1:
         freedom = len(beside) - 1
-        bound = float(np.sqrt(freedom / stats.chi2.ppf(1 - SURE, freedom)))
+        bound = float(np.sqrt(freedom / chdtri(freedom, SURE)))
         seen = max(seen, bound * float(np.std(beside, ddof=1)))
     return seen, float(known.min()) if len(known) else 0.0
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import ndtr
 
 from harness.verdict.contest import Contest, Scores, contests
 from harness.verdict.excess import ROUNDING, differences, own_scale, shared_scale, unscaled
@@ -101,7 +102,7 @@ def of_stated(excess: Reals, errors: Reals, mean: float, p: float, unit: float) 
     known = ~np.isnan(excess)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(np.abs(excess[known]) <= ROUNDING * unit, 0.0, excess[known] / errors[known])
-    one_sided = np.clip(stats.norm.sf(np.sign(mean) * np.clip(z, -30, 30)), 1e-200, 1 - 1e-16)
+    one_sided = np.clip(ndtr(-np.sign(mean) * np.clip(z, -30, 30)), 1e-200, 1 - 1e-16)
     found = 2 * float(stats.combine_pvalues(one_sided, method="stouffer").pvalue)
     return min(1.0, found) if math.isfinite(found) else p
 

@@ -1,10 +1,10 @@
 """Paired tests over few instances, with power at three and five: Student's t, Benjamini and Hochberg's correction.
 
 Where two solvers are the same law, the difference of their excesses on an instance is as likely d as -d, and Student's
-test of a mean of zero (scipy.stats.mstats.ttest_1samp) keeps its level for symmetric laws of one hump, whatever their
-tails; signed ranks can never reject below six instances. Of several comparisons at once those count that Benjamini and
-Hochberg (1995, J. R. Statist. Soc. B 57) keep (scipy.stats.false_discovery_control): of those called, 5 % are false on
-average, and where all laws are the same, any is called in 5 % of cases.
+test of a mean of zero keeps its level for symmetric laws of one hump, whatever their tails; signed ranks can never
+reject below six instances. Of several comparisons at once those count that Benjamini and Hochberg (1995, J. R. Statist.
+Soc. B 57) keep (scipy.stats.false_discovery_control): of those called, 5 % are false on average, and where all laws are
+the same, any is called in 5 % of cases.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from problems.arrays import Reals
 
@@ -34,15 +34,14 @@ def compared(differences: Reals) -> tuple[Reals, Reals, Reals, Reals, Reals]:
     means = np.ma.filled(values.mean(axis=1), math.nan)
     rows = np.flatnonzero(counts > 1)
     if len(rows):
-        several, mean, root = values[rows], means[rows], np.sqrt(counts[rows])
+        several, mean, freedom = values[rows], means[rows], counts[rows] - 1
         deviations = np.ma.filled(several.std(axis=1, ddof=1), math.nan)
+        errors = deviations / np.sqrt(counts[rows])
         zero = np.asarray((several == 0).all(axis=1))
-        # The same difference on every instance has no deviation, and no p-value of SciPy's.
-        found = np.ma.filled(stats.mstats.ttest_1samp(several, 0.0, axis=1).pvalue, 0.0)
-        p[rows] = np.where(zero, 1.0, found)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # the same difference on every instance has no deviation
+            p[rows] = np.where(zero, 1.0, 2 * special.stdtr(freedom, -np.abs(mean) / errors))
             effects[rows] = np.where(mean == 0, 0.0, np.abs(mean) / deviations)
-        halves[rows] = stats.t.ppf(1 - LEVEL / 2, counts[rows] - 1) * deviations / root
+        halves[rows] = special.stdtrit(freedom, 1 - LEVEL / 2) * errors
     return counts, means, halves, p, effects
 
 
@@ -69,9 +68,10 @@ def tellable() -> Reals:
 
 def power(effect: Reals | float, n: Reals | float) -> Reals:
     """Return how often n seeds tell an effect of so many deviations, one comparison at 5 %, of their common shape."""
-    bound = stats.t.ppf(1 - LEVEL / 2, np.asarray(n) - 1)
+    freedom = np.asarray(n) - 1
+    bound = special.stdtrit(freedom, 1 - LEVEL / 2)
     centre = np.asarray(effect) * np.sqrt(n)
-    right, left = stats.nct.sf(bound, np.asarray(n) - 1, centre), stats.nct.cdf(-bound, np.asarray(n) - 1, centre)
+    right, left = special.nctdtr(freedom, -centre, -bound), special.nctdtr(freedom, centre, -bound)
     # SciPy gives up (NaN) where one is 1 and the other 0 to all digits.
     return np.asarray(np.nan_to_num(right, nan=1.0) + np.nan_to_num(left, nan=0.0))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from problems.laws import Gaussian
 
@@ -63,12 +63,12 @@ class Ellipsoid(Region):
 
     @property
     def reach(self) -> float:
-        return math.sqrt(chi2.isf(BEYOND_REACH, self.law.dim)) / self.radius
+        return math.sqrt(chdtri(self.law.dim, BEYOND_REACH)) / self.radius
 
     @cached_property
     def radius(self) -> float:
         """The Mahalanobis radius."""
-        return math.sqrt(chi2.isf(OUTSIDE, self.law.dim))
+        return math.sqrt(chdtri(self.law.dim, OUTSIDE))
 
     def gauge(self, x: torch.Tensor) -> torch.Tensor:
         white = torch.linalg.solve_triangular(self.law.cholesky, (x - self.law.mean).T, upper=False)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from sklearn.datasets import make_spd_matrix
 
 from false_alarms import sigmas
 from problems.laws import Gaussian, GaussianMixture
-from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, published_instance
+from problems.ornstein_uhlenbeck import SPECTRA, OrnsteinUhlenbeck, published_instance, spd_matrix
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from seeding import fixed_generator, generator
 
@@ -52,6 +53,14 @@ def test_published_instances(dim, instance):
     trace, first = PUBLISHED[dim, instance]
     assert_printed_digits(published_quantity(dim, instance, "trace of the stationary covariance"), trace)
     assert_printed_digits(published_quantity(dim, instance, "first coordinate of b"), first)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 6, 12, 64])
+def test_published_covariances_are_those_of_scikit_learn_bit_for_bit(dim):
+    for seed in range(5):
+        ours, theirs = np.random.RandomState(seed), np.random.RandomState(seed)
+        assert np.array_equal(spd_matrix(dim, ours), make_spd_matrix(dim, random_state=theirs))
+        assert ours.randn() == theirs.randn()
 
 
 def test_all_published_instances():

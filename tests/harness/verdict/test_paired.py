@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from false_alarms import is_share, repetitions
 from harness.verdict.excess import ROUNDING, differences, noise, own_scale, shared_scale
@@ -97,6 +98,20 @@ def test_rows_of_zeros_and_of_one_difference() -> None:
     assert p[2] == 0.0
     assert halves[1] == np.inf
     assert halves[2] == 0.0
+
+
+def test_p_values_intervals_and_power_are_those_of_scipy() -> None:
+    rows = numpy_generator(2).normal(0.5, 1.0, (40, 9))
+    _, _, halves, p, _ = compared(rows)
+    expected = stats.ttest_1samp(rows, 0.0, axis=1)
+    assert p == pytest.approx(expected.pvalue, rel=1e-12)
+    low, high = expected.confidence_interval(0.95)
+    assert halves == pytest.approx(0.5 * (high - low), rel=1e-10)
+    few = compared(np.where(np.arange(9) < 4, rows, np.nan))[3]
+    assert few == pytest.approx(stats.ttest_1samp(rows[:, :4], 0.0, axis=1).pvalue, rel=1e-12)
+    bound = stats.t.ppf(0.975, 6)
+    expected_power = stats.nct.sf(bound, 6, 1.5 * np.sqrt(7)) + stats.nct.cdf(-bound, 6, 1.5 * np.sqrt(7))
+    assert power(1.5, 7) == pytest.approx(expected_power, rel=1e-12)
 
 
 def test_corrected_leaves_what_is_not_compared_out() -> None:
