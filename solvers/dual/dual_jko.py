@@ -50,9 +50,10 @@ class DualJKO(DualSettings, Filter):
     """DualJKO takes dual JKO steps of ``step_size`` on ``samples`` pairs of points.
 
     ``basis`` is "polynomial", of at most ``degree``, or "gaussian", for few dimensions: the constant and ``kernels``
-    Gaussians of variance ``kernel_variance`` about the first points of the sample. ``reference`` says where pairs are
-    drawn: "coupled", or "uniform" on a box about the initial mean whose coordinates have variance ``box_variance``, or
-    "published", which is uniform and everything else as in the published runs (see the module).
+    Gaussians of variance ``kernel_variance`` about the first points of the sample; outside its region g is what it is
+    at the edge, on the way to the centre. ``reference`` says where pairs are drawn: "coupled", or "uniform" on a box
+    about the initial mean whose coordinates have variance ``box_variance``, or "published", which is uniform and
+    everything else as in the published runs (see the module).
     ``regularisation`` is "quadratic" or "entropic" with ``penalty`` γ, a squared length: in units of the initial law's
     mean variance, but with Gaussian kernels or a box, whose variances are lengths themselves, in those of x. Neither is
     better for what it costs: on ``ornstein-uhlenbeck`` in two dimensions (t = 0.5, 10,000 samples, median of 3 seeds)
@@ -74,7 +75,7 @@ class DualJKO(DualSettings, Filter):
     """
 
     name: ClassVar[str] = "dual-jko"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     limits: ClassVar[Mapping[str, Limit]] = STEPS
     needs_density: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)

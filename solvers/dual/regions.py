@@ -28,6 +28,15 @@ class Region(ABC):
     def reach(self) -> float:
         """The factor by which the region is stretched to where an estimate ends that was fitted on it."""
 
+    @property
+    @abstractmethod
+    def centre(self) -> torch.Tensor:
+        """The centre (D,)."""
+
+    def drawn_in(self, x: torch.Tensor) -> torch.Tensor:
+        """Return points (n, D) moved towards the centre as far as the region's edge, if they are beyond it."""
+        return self.centre + (x - self.centre) / self.gauge(x).clamp(min=1)[:, None]
+
     @abstractmethod
     def gauge(self, x: torch.Tensor) -> torch.Tensor:
         """Return by how much the region must be stretched about its centre to hold each of ``x`` (n, D), shape (n,)."""
@@ -39,10 +48,14 @@ class Region(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Box(Region):
-    """The product of [centre - half_width, centre + half_width], of centre (D,); a fit reaches twice as far."""
+    """The product of [middle - half_width, middle + half_width], of middle (D,); a fit reaches twice as far."""
 
-    centre: torch.Tensor
+    middle: torch.Tensor
     half_width: float
+
+    @property
+    def centre(self) -> torch.Tensor:
+        return self.middle
 
     @property
     def reach(self) -> float:
@@ -60,6 +73,10 @@ class Ellipsoid(Region):
     """The contour that a Gaussian is outside of once in 10⁴ draws; a fit reaches that of once in 10⁶."""
 
     law: Gaussian
+
+    @property
+    def centre(self) -> torch.Tensor:
+        return self.law.mean
 
     @property
     def reach(self) -> float:

@@ -49,7 +49,8 @@ LARGEST_OUTSIDE = 0.5
 class SteppedDensity:
     """A stepped density is log ρ⁺(x) = -β (g(x)/τ + V(x)) up to a constant, at ``x`` (n, D), shape (n,).
 
-    g = Σ_j ``coefficients``_j φ_j, and ``rate`` is β/τ.
+    g = Σ_j ``coefficients``_j φ_j, and ``rate`` is β/τ. Outside ``region``, if it is given, g is what it is on the way
+    to its centre, at the edge: kernels that were fitted inside say nothing there, and their sums swing.
     """
 
     basis: Basis
@@ -57,9 +58,11 @@ class SteppedDensity:
     potential: Potential
     rate: float
     inverse_temperature: float
+    region: Region | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        g = self.basis(x).combined(self.coefficients)
+        inside = x if self.region is None else self.region.drawn_in(x)
+        g = self.basis(inside).combined(self.coefficients)
         return -self.rate * g - self.inverse_temperature * self.potential.value(x).double()
 
 
@@ -184,7 +187,9 @@ class DualPropagation(Propagation):
         entry = {"evaluations": optimum.evaluations, "residual": optimum.residual, "effective_sample": effective}
         for name, value in (entry | {"seconds": time.perf_counter() - began}).items():
             self.noted[name].append(float(value))
-        stepped = SteppedDensity(on_x, optimum.g, potential, rate * self.unit, beta)
+        bounded = settings.basis == "gaussian" and settings.reference != "published"
+        region = pairs.of_x.region
+        stepped = SteppedDensity(on_x, optimum.g, potential, rate * self.unit, beta, region if bounded else None)
         if settings.reference == "coupled":
             log_weights = optimum.weights.log()
             log_weights -= float(logsumexp(log_weights.numpy()))
@@ -194,7 +199,7 @@ class DualPropagation(Propagation):
             mean, covariance = weighted_moments(np.exp(log_weights.numpy()), pairs.x.numpy())
             if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
                 raise Diverged(f"{where}: the moments of the law are not finite")
-        return stepped, mean, covariance, pairs.of_x.region
+        return stepped, mean, covariance, region
 
     def _as_published(self, objective: DualObjective, log_volume: float) -> Optimum:
         """Minimise from g = h = 0, with ρ_k scaled to maximum 1 over the sample and Lebesgue measure on Q×Q.
