@@ -22,18 +22,21 @@ def claimed(folder: Path) -> Iterator[Path | None]:
     if own is None:
         yield None
         return
-    ended = False
     try:
         yield folder
-        ended = True
     except Exception:
-        ended = True
+        remove(folder)
         raise
+    else:
+        remove(folder)
     finally:
-        if ended:
-            shutil.rmtree(folder, ignore_errors=True)
-            place(folder).unlink(missing_ok=True)
         os.close(own)
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder, and what claims it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    place(folder).unlink(missing_ok=True)
 
 
 def place(folder: Path) -> Path:

