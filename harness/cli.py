@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness import DEFAULT_STORE
+from harness import DEFAULT_STORE, garbage
 from harness.cli_options import Names, Plugins, StorePath, SuiteName, split
 from harness.cli_stores import compare, export, merge, recover, report, show, verdict
 from harness.errors import ClusterLost, UsageError
@@ -27,6 +27,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line: exit code 0 when all is well, 1 when cells failed, 2 for bad usage."""
     hold()
+    garbage.rarely()
     try:
         app()
     except UsageError as error:
