@@ -58,7 +58,7 @@ class PorousMedium(ProblemFamily):
       6. The truth is the flow of that mass. The reference they were compared with has another mass:
       ``problems.references.released_porous_medium`` has it.
     - ``"ball"``: the ball of ``radius`` about 0, or the one at ``start_time`` after a point mass; by default radius 1.
-      V is ``confinement`` ½λ|x|² and ``tilt`` τ x₁.
+      V is ``confinement`` ½λ|x|² and ``tilt`` τ x₁; with both, V is their sum less its minimum -τ²/2λ.
     - ``"random"``: an ellipsoid of semi-axes between 0.7 and 1.4 times that radius, which is their geometric mean, with
       random axes and mean; λ is the geometric mean of V's stiffnesses, from λ/2 to 2λ on axes of their own, and the
       tilt has a random direction.
@@ -154,7 +154,7 @@ class PorousMedium(ProblemFamily):
         return float((start / unit) ** (1 / power))
 
     def _potential(self, axes: torch.Tensor, direction: torch.Tensor) -> Potential:
-        """Return V = ½λ xᵀPx + τ d·x, up to a constant, of P = ``axes`` (D, D) and a unit vector d (D,)."""
+        """Return V = ½λ xᵀPx + τ d·x, less its minimum where λ > 0, of P = ``axes`` (D, D) and a unit vector d (D,)."""
         slope = self.tilt * direction
         if not self.confinement:
             return Linear(slope) if self.tilt else Flat(len(direction))

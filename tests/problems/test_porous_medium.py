@@ -198,3 +198,10 @@ def test_the_flow_of_a_ball_is_the_one_that_is_built():
     problem = build(2, instance="ball", radius=0.5)
     assert torch.equal(problem.flow.initial.shape, ball(torch.zeros(2, dtype=torch.float64), 0.5, 2.0).shape)
     assert problem.truth(0.1) is problem.truth(0.1)
+
+
+def test_a_tilted_well_is_zero_at_its_minimum():
+    """½λ|x|² + τ x₁ + τ²/2λ, so that energies in a ball's well are not those of the sum without its constant."""
+    potential = build(2, instance="ball", confinement=0.5, tilt=-2.0).flow.potential
+    x = torch.tensor([[4.0, 0.0], [0.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
+    assert potential.value(x) == pytest.approx(0.25 * x.square().sum(1) - 2 * x[:, 0] + 4)
