@@ -120,3 +120,13 @@ assert cell.exitcode == 0
 assert serving() == first
 assert not there("wave")
 """)
+
+
+@pytest.mark.parametrize(("process", "printed"), [("os.getpid()", ""), ("os.getpid() + 1", "taken down\n")])
+def test_a_server_leaves_at_once_and_what_it_forks_does_not(process, printed):
+    said = (
+        "import atexit, os; from harness.parent import leave; "
+        f"atexit.register(print, 'taken down', flush=True); atexit.register(leave, {process})"
+    )
+    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert found.stdout == printed
