@@ -14,7 +14,8 @@ import torch
 from harness.measure.kde import KernelDensity
 from harness.measure.moments import bures_w2, gaussian_symkl
 from harness.measure.transport import energy_distance, sliced_w2
-from problems.laws import GaussianMixture
+from problems.laws import Gaussian, GaussianMixture
+from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.posterior.logistic_posterior import LogisticLikelihood
 from seeding import fixed_generator
 from solvers.samplers.mixing import mixing
@@ -110,6 +111,22 @@ def test_a_sure_mistake_costs_its_logit(dtype):
     costs = -likelihood(torch.tensor([[20.0, 0.0], [50.0, 0.0]], dtype=dtype))[:, 0]
     assert float(own_figure("log-loss of logit 20")) == pytest.approx(float(costs[0]))
     assert float(costs[1]) == 50
+
+
+def test_log_densities_know_the_unit():
+    covariance = torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(2), covariance.numpy(), size=5000)
+    law = Gaussian(torch.zeros(2, dtype=torch.float64), 1e6 * covariance)
+    found = float(law.log_prob(torch.from_numpy(1000 * draws)).mean())
+    assert float(own_figure("mean log-density of 5,000")) == pytest.approx(found, abs=5e-3)
+
+
+def test_temperature_of_a_law_at_rest():
+    family = OrnsteinUhlenbeck(
+        instance="given", precision=((1.0,),), centre=(0.0,), inverse_temperature=4.0, times=(20.0,)
+    )
+    variance = family.build(1, 0, fixed_generator(0)).truth(20.0).moments()[1]
+    assert float(own_figure("√(2/β) dW, β = 4")) == pytest.approx(float(variance))
 
 
 def test_every_script_is_there_and_listed():
