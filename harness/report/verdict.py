@@ -104,7 +104,7 @@ def measures_named(table: pd.DataFrame, judged: Judged, baseline: str) -> pd.Dat
     own = {(place, label): metric for place, label, metric in standings.itertuples(index=False, name=None)}
     found: dict[str, dict[str, None]] = {}
     for row in meetings(judged, baseline).to_dict("records"):
-        if row["finite"] and not row["opposed"] and own[row["contest"], row["label"]] != row["metric"]:
+        if row["finite"] and own[row["contest"], row["label"]] != row["metric"]:
             found.setdefault(row["label"], {})[row["metric"]] = None
     return table.assign(by=[", ".join(found.get(label, ())) for label in table["label"]])
 
@@ -225,8 +225,8 @@ def still_to_run(frame: pd.DataFrame) -> Iterator[str]:
     """Yield how many cells are planned that the store does not have yet, if there are any."""
     number = frame.loc[frame["status"].eq("planned"), "key"].nunique()
     if number:
-        are = "is" if number == 1 else "are"
-        yield f"{count(number, 'cell')} {are} still to run: this is the verdict of the others, and nothing is bold beside them"
+        cells = f"{count(number, 'cell')} {'is' if number == 1 else 'are'}"
+        yield f"{cells} still to run: the verdict is of the others, without bold where any are missing"
 
 
 def flattery(frame: pd.DataFrame) -> Iterator[str]:

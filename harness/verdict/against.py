@@ -63,8 +63,9 @@ def meetings(judged: Judged, baseline: str) -> pd.DataFrame:
     """Return one row a problem and solver that meets the baseline there, from the solver's side.
 
     ``outcome`` is its: "better", "worse", "tie", "same" or "cannot tell", ``opposed`` the measures of a tie that tell
-    opposite things; ``difference`` of g(excess) is its less the baseline's, ``finite`` where no run failed in it, with the ``half`` of its 95 % interval; ``seeds_needed`` is about how many seeds would tell such a
-    difference, and ``seconds`` the factor to the baseline's. All comparisons are corrected for their number together.
+    opposite things; ``difference`` of g(excess) is its less the baseline's, with the ``half`` of its 95 % interval,
+    ``finite`` where no run failed in it; ``seeds_needed`` is about how many seeds would tell such a difference, and
+    ``seconds`` the factor to the baseline's. All comparisons are corrected for their number together.
     """
     pairs = judged.pairs
     found = outcomes(pairs[pairs["one"].eq(baseline) | pairs["other"].eq(baseline)])
