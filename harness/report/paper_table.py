@@ -19,7 +19,7 @@ from harness.verdict.contest import BOUNDS
 HEAD = (
     "% Needs \\usepackage{booktabs}. Medians over seeds with standard errors; bold: no other solver is told better\n"
     "% (paired t tests over instances, false discovery rate 5 %), where the measure is proper for the answer and all\n"
-    "% of a column can be compared, with no run still to come. In brackets: runs with an answer, where some have none.\n"
+    "% of a column can be compared, with no run still to come. In brackets: runs with an answer, where not all have.\n"
     "% Dagger: the method says itself that its answer is unfinished, as the comment below the table does."
 )
 ESCAPES = str.maketrans(
