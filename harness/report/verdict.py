@@ -99,12 +99,13 @@ def used(judged: Judged) -> list[str]:
 
 
 def measures_named(table: pd.DataFrame, judged: Judged, baseline: str) -> pd.DataFrame:
-    """Return the table against a baseline with ``by``: the measures of its rows that their excesses are not by."""
+    """Return the table against a baseline with ``by``: measures of its rows that the excesses of neither are by."""
     standings = judged.standings[["contest", "label", "metric"]].astype(object)
     own = {(place, label): metric for place, label, metric in standings.itertuples(index=False, name=None)}
     found: dict[str, dict[str, None]] = {}
     for row in meetings(judged, baseline).to_dict("records"):
-        if row["finite"] and own[row["contest"], row["label"]] != row["metric"]:
+        shown = {own[row["contest"], name] for name in (row["label"], baseline)}
+        if row["finite"] and row["metric"] not in shown:
             found.setdefault(row["label"], {})[row["metric"]] = None
     return table.assign(by=[", ".join(found.get(label, ())) for label in table["label"]])
 
