@@ -279,7 +279,7 @@ def sentence(baseline: str | None, table: pd.DataFrame | None, missing: dict[str
         about = "; ".join(filter(None, [*answered(first["label"], baseline, missing), times(first)]))
         said = f"{first['label']} is better than {baseline} on {on(first)} ({about})"
         if first["wins"] <= first["losses"]:
-            said = f"No solver is better than {baseline} on more problems than it is worse on: {said}"
+            said = f"No solver is told better than {baseline} on more problems than it is told worse on: {said}"
     wins, losses = rest["wins"] > 0, rest["losses"] > 0
     unlike = rest[~wins & ~losses & (rest["opposed"] > 0)]
     better, mixed, worse = (int(each.sum()) for each in (wins & ~losses, wins & losses, losses & ~wins))

@@ -89,7 +89,7 @@ def test_the_sentence_hides_no_loss_and_its_factor_is_of_answers():
     assert found.against[0][-1] == "factors over 2 of 3 problems, infinite on the rest"
     turned = verdict(frame, "mine")
     assert turned.sentence.startswith(
-        "No solver is better than mine on more problems than it is worse on: "
+        "No solver is told better than mine on more problems than it is told worse on: "
         "base is better than mine on 1 of 3 problems and worse on 2 (mine answered 0 of 5 on well D = 3"
     )
 
