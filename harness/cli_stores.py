@@ -116,11 +116,10 @@ def export(
 ) -> None:
     """Write the figures of a suite: every measurement (csv, parquet) or the summary (latex, markdown)."""
     from harness.report.tables import export as write
-    from harness.report.tables import of_measures
 
     frame = of_solvers(choose(store, suite, preset, everything).frame, solver)
     bounds = {"oracle", "initial"} & set(split(solver) or ())
-    write(of_measures(frame, split(measure)), format, output, bounds=bool(bounds))
+    write(frame, format, output, split(measure), bounds=bool(bounds))
 
 
 def compare(

@@ -6,7 +6,7 @@ measure, where it is proper for the answer (``harness.verdict.leaders``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,8 @@ from harness.verdict.contest import BOUNDS
 
 HEAD = (
     "% Needs \\usepackage{booktabs}. Medians over seeds with standard errors; bold: no other solver is told better\n"
-    "% (paired t tests over instances, false discovery rate 5 %), where the measure is proper for the answer.\n"
+    "% (paired t tests over instances, false discovery rate 5 %), where the measure is proper for the answer and all\n"
+    "% of a column can be compared, with no run still to come. In brackets: runs with an answer, where not all have.\n"
     "% Dagger: the method says itself that its answer is unfinished, as the comment below the table does."
 )
 ESCAPES = str.maketrans(
@@ -29,8 +30,11 @@ ESCAPES = str.maketrans(
 )
 
 
-def latex(frame: pd.DataFrame, bounds: bool = False) -> str:
-    """Return the figures of a frame as LaTeX, one ``table`` a problem and measure; with ``bounds`` their rows, too."""
+def latex(frame: pd.DataFrame, bounds: bool = False, metrics: Sequence[str] | None = None) -> str:
+    """Return the figures of a frame as LaTeX, one ``table`` a problem and measure, all measures or those named.
+
+    With ``bounds`` their rows are there, too.
+    """
     rows = summary.summarise(frame)
     titles = summary.titles(rows)
     kept = rows if bounds else rows[~rows["solver"].isin(BOUNDS)]
@@ -38,6 +42,8 @@ def latex(frame: pd.DataFrame, bounds: bool = False) -> str:
     parts = [HEAD]
     for key, group in kept.groupby([*summary.PROBLEM, "metric"], sort=False):
         problem, settings, metric = (str(part) for part in list[Any](key))
+        if metrics is not None and metric not in metrics:
+            continue
         parts.append("\n".join(lines(group, f"{titles[problem, settings]}: {metric}")))
     return "\n\n".join(parts) + "\n"
 
@@ -70,13 +76,15 @@ def lines(rows: pd.DataFrame, title: str) -> Iterator[str]:
 
 def figure(row: dict[Any, Any] | None) -> str:
     """Return a median with its standard error, bold where it leads; "--" for none, and how many runs it rests on."""
-    if row is None or pd.isna(row["median"]):
+    if row is None:
         return "--"
+    few = "" if row["ok"] == row["planned"] else f" {{\\scriptsize({row['ok']}/{row['planned']})}}"
+    if pd.isna(row["median"]):
+        return f"--{few}"
     value = escaped(significant(row["median"]))
     value = f"\\textbf{{{value}}}" if row["leads"] else value
     error = "" if pd.isna(row["error"]) else f" {{\\scriptsize$\\pm${escaped(significant(row['error'], 1))}}}"
     mark = r"$^\dagger$" if row["unfinished"] else ""
-    few = "" if row["ok"] + row["not_run"] == row["planned"] else f" {{\\scriptsize({row['ok']}/{row['planned']})}}"
     return value + mark + error + few
 
 

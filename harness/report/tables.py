@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +142,10 @@ def terminal(frame: pd.DataFrame, metrics: Sequence[str] | None = None, *, error
     return found
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """Return the summary as Markdown, one pipe table for every problem and measure."""
+def markdown(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> str:
+    """Return the summary as Markdown, one pipe table for every problem and measure, all measures or those named."""
     parts = []
-    for block in blocks(frame):
+    for block in blocks(frame, metrics):
         lines = [list(COLUMNS), ["--:" if name in NUMERIC else ":--" for name in COLUMNS]]
         lines += [[markdown_text(text) for text in line] for line in block.rows.to_numpy().tolist()]
         parts.append(f"### {markdown_text(block.title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
@@ -174,29 +173,42 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     frame.to_parquet(path, index=False)
 
 
-TEXTS: dict[str, Callable[[pd.DataFrame], str]] = {"csv": csv, "latex": latex, "markdown": markdown}
+FORMATS = ("csv", "latex", "markdown", "parquet")
 
 
-def export(frame: pd.DataFrame, format: str, path: str | Path | None = None, *, bounds: bool = False) -> None:
+def export(
+    frame: pd.DataFrame,
+    format: str,
+    path: str | Path | None = None,
+    metrics: Sequence[str] | None = None,
+    *,
+    bounds: bool = False,
+) -> None:
     """Write a frame: all its rows as ``csv`` or ``parquet``, its summary as ``markdown``, as ``latex`` for a paper.
 
-    A paper's tables have rows of exact draws and of the initial law only with ``bounds``.
-    Texts go to standard output without a path. Raises ``UsageError`` for another format, for parquet without a path,
-    when a package is missing, and when the file cannot be written.
+    Of ``metrics`` alone where they are named: the other measures are left out of what is written, not of what is
+    judged. A paper's tables have rows of exact draws and of the initial law only with ``bounds``.
+    Texts go to standard output without a path. Raises ``UsageError`` for another format, a measure that the frame does
+    not have, for parquet without a path, when a package is missing, and when the file cannot be written.
     """
-    if format not in (*TEXTS, "parquet"):
-        raise unknown("format", format, (*TEXTS, "parquet"))
-    text = TEXTS.get(format, csv) if format != "latex" else partial(latex, bounds=bounds)
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    named = of_measures(frame, metrics)
+    texts: dict[str, Callable[[], str]] = {
+        "csv": lambda: csv(named),
+        "latex": lambda: latex(frame, bounds, metrics),
+        "markdown": lambda: markdown(frame, metrics),
+    }
     if path is None:
         if format == "parquet":
             raise UsageError("parquet is not text: name the file to write with --output")
-        print(text(frame), end="")
+        print(texts[format](), end="")
         return
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         if format == "parquet":
-            write_parquet(frame, Path(path))
+            write_parquet(named, Path(path))
         else:
-            Path(path).write_text(text(frame), encoding="utf-8", newline="")
+            Path(path).write_text(texts[format](), encoding="utf-8", newline="")
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error

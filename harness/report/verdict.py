@@ -12,10 +12,10 @@ import pandas as pd
 from harness.report import summary
 from harness.report.apart import told_apart
 from harness.report.summary import label_place, significant, time_text
-from harness.verdict.against import against, apart_from, baseline_of, without_floor
+from harness.verdict.against import against, apart_from, baseline_of, idle_text, meetings, without_floor
 from harness.verdict.contest import Contest
 from harness.verdict.flattered import flattered
-from harness.verdict.judge import Judged, judge
+from harness.verdict.judge import Judged, judge, outcomes
 from harness.verdict.paired import LEVEL
 
 STATES = {"above": "above", "at": "at floor", "below": "BELOW", "": "", "none": "no answer"}
@@ -72,7 +72,7 @@ def verdict(frame: pd.DataFrame, baseline: str | None = None) -> VerdictTable:
 def verdict_of(frame: pd.DataFrame, judged: Judged, baseline: str | None = None) -> VerdictTable:
     """Return the verdict of a frame that has been judged, its labels told apart; otherwise as :func:`verdict`."""
     label = baseline_of(judged, baseline)
-    table = against(judged, label) if label else None
+    table = measures_named(against(judged, label), judged, label) if label else None
     titles = summary.short_titles(frame)
     marks = {metric: MARKS[place % len(MARKS)] for place, metric in enumerate(used(judged))}
     many = len(marks) > 1
@@ -85,11 +85,11 @@ def verdict_of(frame: pd.DataFrame, judged: Judged, baseline: str | None = None)
     return VerdictTable(
         tuple(heading(contest, titles) for contest in judged.contests),
         tuple((name, tuple(entries[name].get(place) for place in places)) for name in order),
-        legend(marks),
+        legend(marks, judged),
         label,
         () if table is None else tuple(map(against_row, table.to_dict("records"))),
-        (*notes(judged, label, titles), *flattery(frame)),
-        sentence(label, table),
+        (*still_to_run(frame), *notes(judged, label, titles), *flattery(frame)),
+        sentence(label, table, gaps(judged, titles)),
     )
 
 
@@ -98,13 +98,28 @@ def used(judged: Judged) -> list[str]:
     return sorted(judged.standings["metric"].dropna().unique(), key=summary.metric_place)
 
 
-def legend(marks: dict[str, str]) -> str:
+def measures_named(table: pd.DataFrame, judged: Judged, baseline: str) -> pd.DataFrame:
+    """Return the table against a baseline with ``by``: measures of its rows that the excesses of neither are by."""
+    standings = judged.standings[["contest", "label", "metric"]].astype(object)
+    own = {(place, label): metric for place, label, metric in standings.itertuples(index=False, name=None)}
+    found: dict[str, dict[str, None]] = {}
+    for row in meetings(judged, baseline).to_dict("records"):
+        shown = {own[row["contest"], name] for name in (row["label"], baseline)}
+        if row["finite"] and row["metric"] not in shown:
+            found.setdefault(row["label"], {})[row["metric"]] = None
+    return table.assign(by=[", ".join(found.get(label, ())) for label in table["label"]])
+
+
+def legend(marks: dict[str, str], judged: Judged) -> str:
     """Return what the numbers of the table are."""
     by = ", ".join(f"{mark} {metric}" if len(marks) > 1 else metric for metric, mark in marks.items())
     what = (
         f"excess over as many exact draws ± standard error, by {by}" if marks else "nothing that decides was measured"
     )
-    return f"{what}; # rank, solvers that are told better come before; seconds of solving"
+    told = outcomes(judged.pairs, each_problem=True)
+    told = told[told["outcome"].isin(["better", "worse"]) & ~told["metric"].isin(list(marks))]
+    also = f" (also by {', '.join(told['metric'].unique())})" if len(told) else ""
+    return f"{what}; # rank, solvers that are told better{also} come before; seconds of solving"
 
 
 def heading(contest: Contest, titles: dict[tuple[str, str], str]) -> tuple[str, str]:
@@ -124,10 +139,18 @@ def entry(row: dict[Any, Any], mark: str) -> Entry:
         state=STATES[row["state"]],
         rank="" if pd.isna(row["rank"]) else str(int(row["rank"])),
         seconds="" if pd.isna(row["seconds"]) else f"{significant(row['seconds'], 2)} s",
-        ok="" if row["answered"] == row["asked"] else f"{row['answered']}/{row['asked']} ok",
+        ok=counts(row),
         leads=bool(row["leads"]),
         below=row["state"] == "below",
     )
+
+
+def counts(row: dict[Any, Any]) -> str:
+    """Return how many runs have an answer, and how many were not made; nothing where all have one."""
+    if not row["not_run"]:
+        return "" if row["answered"] == row["asked"] else f"{row['answered']}/{row['asked']} ok"
+    others = ", ".join(f"{status} {number}" for status, number in row["not_run"].items())
+    return f"{row['answered']}/{row['asked'] + sum(row['not_run'].values())}, {others}"
 
 
 def against_row(row: dict[Any, Any]) -> tuple[str, ...]:
@@ -139,8 +162,22 @@ def against_row(row: dict[Any, Any]) -> tuple[str, ...]:
         significant(row["factor"], 2),
         f"[{significant(row['low'], 2)}, {significant(row['high'], 2)}]" if known else "",
         significant(row["seconds"], 2),
-        untold(row),
+        "; ".join(filter(None, [untold(row), both_ways(row), row["by"] and f"by {row['by']}", left_out(row)])),
     )
+
+
+def both_ways(row: dict[Any, Any]) -> str:
+    """Return the measures that tell opposite things of a solver and the baseline, if any do."""
+    return f"told both ways: {row['opposing']}" if row["opposed"] else ""
+
+
+def left_out(row: dict[Any, Any]) -> str:
+    """Return over how many problems the factors are, where that is not all of them."""
+    if row["finite"] == row["problems"]:
+        return ""
+    if not row["finite"]:
+        return "no factor: infinite"
+    return f"factors over {row['finite']} of {row['problems']} problems, infinite on the rest"
 
 
 def untold(row: dict[Any, Any]) -> str:
@@ -160,19 +197,37 @@ def count(number: int, what: str) -> str:
 
 def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], str]) -> Iterator[str]:
     """Yield what cannot be judged, and why."""
-    floorless = [" ".join(heading(contest, titles)) for contest in without_floor(judged) if contest.scores]
-    if floorless:
-        yield f"no exact draws beside {listed(floorless)}: figures are compared as they are, none is called exact"
+    floorless = [contest for contest in without_floor(judged) if contest.scores]
+    missing = [" ".join(heading(contest, titles)) for contest in floorless if "oracle" not in contest.awaited]
+    if missing:
+        yield f"no exact draws beside {listed(missing)}: figures are compared as they are, none is called exact"
+    awaited = [" ".join(heading(contest, titles)) for contest in floorless if "oracle" in contest.awaited]
+    if awaited:
+        yield f"exact draws beside {listed(awaited)} are still to run: until then figures are compared as they are"
     nothing = [" ".join(heading(contest, titles)) for contest in judged.contests if not contest.scores]
     if nothing:
         yield f"no measure that decides was taken on {listed(nothing)}: nothing is judged there"
     below = judged.standings[judged.standings["state"] == "below"]
     for metric, rows in below.groupby("metric", sort=False):
         yield f"below exact draws in {metric}, no evidence for it: {listed(rows['label'].unique())}"
+    idle: dict[str, list[str]] = {}
+    for label, found in judged.absent.items():
+        if set(found.statuses) != {"planned"}:
+            idle.setdefault(idle_text(found), []).append(label)
+    for why, labels in idle.items():
+        yield f"not in the verdict: {listed(labels)}, {why}"
     if baseline is not None:
         alone = list(apart_from(judged, baseline))
         if alone:
             yield f"nothing decides between {baseline} and {listed(alone)}: no problem or no measure in common"
+
+
+def still_to_run(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield how many cells are planned that the store does not have yet, if there are any."""
+    number = frame.loc[frame["status"].eq("planned"), "key"].nunique()
+    if number:
+        cells = f"{count(number, 'cell')} {'is' if number == 1 else 'are'}"
+        yield f"{cells} still to run: the verdict is of the others, without bold where any are missing"
 
 
 def flattery(frame: pd.DataFrame) -> Iterator[str]:
@@ -187,8 +242,26 @@ def listed(names: Sequence[str] | np.ndarray, most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def sentence(baseline: str | None, table: pd.DataFrame | None) -> str:
-    """Return the verdict, a ``table`` of all solvers against a baseline, in a sentence that can be quoted."""
+def gaps(judged: Judged, titles: dict[tuple[str, str], str]) -> dict[str, list[tuple[str, str]]]:
+    """Return, by label, where a solver has fewer answers than it was asked for: "0 of 4" and the problem in words."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for contest in judged.contests:
+        where = " ".join(heading(contest, titles))
+        for label in dict.fromkeys([*contest.labels, *contest.not_run]):
+            place = contest.labels.index(label) if label in contest.labels else None
+            answered = 0 if place is None else int(contest.answered[place].sum())
+            failed = 0 if place is None else int(contest.failed[place].sum())
+            idle = sum(number for status, number in contest.not_run.get(label, {}).items() if status != "planned")
+            if failed + idle:
+                found.setdefault(label, []).append((f"{answered} of {answered + failed + idle}", where))
+    return found
+
+
+def sentence(baseline: str | None, table: pd.DataFrame | None, missing: dict[str, list[tuple[str, str]]]) -> str:
+    """Return the verdict, a ``table`` of all solvers against a baseline, in a sentence that can be quoted.
+
+    ``missing`` says which answers are missing (:func:`gaps`).
+    """
     if table is None:
         return "Nothing can be said: no solver has an answer."
     if table.empty:
@@ -197,33 +270,58 @@ def sentence(baseline: str | None, table: pd.DataFrame | None) -> str:
     over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     if seeds[-1] < 2:
         return f"With one seed it cannot be told whether any solver is better than {baseline}: three or more would do."
-    better, worse = table[table["wins"] > table["losses"]], table[table["losses"] > table["wins"]]
-    rest = len(table) - len(better) - len(worse)
     how = f"paired over {over} instance{'s' if seeds[-1] > 1 else ''} at a false discovery rate of {LEVEL:.0%}"
-    if better.empty:
-        said = f"No solver is told better than {baseline}"
-        others = [f"{len(worse)} {'is' if len(worse) == 1 else 'are'} worse"] if len(worse) else []
-    else:
-        first = better.iloc[0].to_dict()
-        said = f"{first['label']} is better than {baseline} on {on(first)} ({times(first)})"
-        others = [f"{len(better) - 1} more {'is' if len(better) == 2 else 'are'} better"] if len(better) > 1 else []
-        others += [f"{len(worse)} worse"] if len(worse) else []
-    others += [f"{rest} not told apart from it"] if rest else []
+    winners = table[table["wins"] > 0]
+    said, others, rest = f"No solver is told better than {baseline}", list[str](), table
+    if not winners.empty:
+        first = winners.iloc[0].to_dict()
+        rest = table[table["label"] != first["label"]]
+        about = "; ".join(filter(None, [*answered(first["label"], baseline, missing), times(first)]))
+        said = f"{first['label']} is better than {baseline} on {on(first)} ({about})"
+        if first["wins"] <= first["losses"]:
+            said = f"No solver is told better than {baseline} on more problems than it is told worse on: {said}"
+    wins, losses = rest["wins"] > 0, rest["losses"] > 0
+    unlike = rest[~wins & ~losses & (rest["opposed"] > 0)]
+    better, mixed, worse = (int(each.sum()) for each in (wins & ~losses, wins & losses, losses & ~wins))
+    if better:
+        others.append(f"{better} more {'is' if better == 1 else 'are'} better")
+    if mixed:
+        others.append(f"{mixed} more {'is' if mixed == 1 else 'are'} better on some problems and worse on others")
+    if worse:
+        others.append(f"{worse} worse" if len(winners) else f"{worse} {'is' if worse == 1 else 'are'} worse")
+    if len(unlike):
+        by = ", ".join(dict.fromkeys(unlike["opposing"]))
+        others.append(f"{len(unlike)} told both ways ({by})")
+    alike = len(rest) - better - mixed - worse - len(unlike)
+    others += [f"{alike} not told apart from it"] if alike else []
     return f"{said}, {how}{'; ' if others else ''}{', '.join(others)}."
 
 
 def on(row: dict[Any, Any]) -> str:
-    """Return on how many of the problems a solver is better."""
-    number = row["wins"] + row["ties"] + row["losses"] + row["untold"]
-    return f"{row['wins']} of {count(number, 'problem')}"
+    """Return on how many of the problems a solver is better, and on how many worse or told both ways."""
+    parts = [f"{row['wins']} of {count(row['problems'], 'problem')}"]
+    if row["losses"]:
+        parts.append(f"worse on {row['losses']}")
+    if row["opposed"]:
+        parts.append(f"told both ways on {row['opposed']}, {row['opposing']}")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def answered(label: str, baseline: str | None, missing: dict[str, list[tuple[str, str]]]) -> Iterator[str]:
+    """Yield what a solver and the baseline left unanswered, in words."""
+    for who, name in (("it", label), (baseline, str(baseline))):
+        if places := missing.get(name):
+            yield f"{who} answered {listed([f'{number} on {where}' for number, where in places], 2)}"
 
 
 def times(row: dict[Any, Any]) -> str:
-    """Return the factors of excess and of seconds in words."""
+    """Return the factors of excess and of seconds in words, and over which problems they are."""
     parts = []
     if np.isfinite(row["high"]) and row["low"] > 0:
         limits = f"{significant(row['low'], 2)} to {significant(row['high'], 2)}"
         parts.append(f"excess × {significant(row['factor'], 2)}, {limits}")
     if np.isfinite(row["seconds"]):
         parts.append(f"seconds × {significant(row['seconds'], 2)}")
+    if parts and row["finite"] < row["problems"]:
+        parts.append(f"over the {count(row['finite'], 'problem')} where both have finite excesses")
     return "; ".join(parts) or "no factor is known"

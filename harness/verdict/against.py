@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from harness.errors import UsageError, unknown
 from harness.verdict.contest import BOUNDS, Contest
-from harness.verdict.judge import Judged, outcomes
+from harness.verdict.judge import Absent, Judged, outcomes
 from harness.verdict.paired import LEVEL, seeds_for
 from solvers import BUILTIN
 
@@ -24,8 +24,8 @@ def baseline_of(judged: Judged, name: str | None) -> str | None:
 
     Of several that did it is a built-in solver rather than another, in the order of ``solvers.BUILTIN``.
 
-    ``None`` where nobody answered anything. Raises ``UsageError`` for a name that is not there, is a bound, or means
-    several solvers.
+    ``None`` where nobody answered anything. Raises ``UsageError`` for a name that is not there, is a bound, means
+    several solvers, or one that was not run.
     """
     labels: dict[str, str] = {}
     answers: dict[str, int] = {}
@@ -43,6 +43,9 @@ def baseline_of(judged: Judged, name: str | None) -> str | None:
     if name in BOUNDS:
         raise UsageError(f"baseline {name!r} is a bound: every excess is over exact draws already; name a solver")
     own = [label for label, solver in labels.items() if solver == name]
+    idle = [label for label, found in judged.absent.items() if name in (label, found.solver)]
+    if idle and not own:
+        raise UsageError(f"baseline {name!r} cannot be one: {idle_text(judged.absent[idle[0]])}")
     if not own:
         raise unknown("baseline", name, {*labels, *labels.values()})
     if len(own) > 1:
@@ -50,12 +53,19 @@ def baseline_of(judged: Judged, name: str | None) -> str | None:
     return own[0]
 
 
+def idle_text(absent: Absent) -> str:
+    """Return in words that a solver was not run, and why."""
+    statuses = ", ".join(f"{status} {number}" for status, number in absent.statuses.items())
+    return "; ".join([f"none of its cells was run ({statuses})", *absent.reasons[:2]])
+
+
 def meetings(judged: Judged, baseline: str) -> pd.DataFrame:
     """Return one row a problem and solver that meets the baseline there, from the solver's side.
 
-    ``outcome`` is its: "better", "worse", "tie", "same" or "cannot tell"; ``difference`` of g(excess) is its less the
-    baseline's, with the ``half`` of its 95 % interval; ``seeds_needed`` is about how many seeds would tell such a
-    difference, and ``seconds`` the factor to the baseline's. All comparisons are corrected for their number together.
+    ``outcome`` is its: "better", "worse", "tie", "same" or "cannot tell", ``opposed`` the measures of a tie that tell
+    opposite things; ``difference`` of g(excess) is its less the baseline's, with the ``half`` of its 95 % interval,
+    ``finite`` where no run failed in it; ``seeds_needed`` is about how many seeds would tell such a difference, and
+    ``seconds`` the factor to the baseline's. All comparisons are corrected for their number together.
     """
     pairs = judged.pairs
     found = outcomes(pairs[pairs["one"].eq(baseline) | pairs["other"].eq(baseline)])
@@ -80,7 +90,7 @@ def meetings(judged: Judged, baseline: str) -> pd.DataFrame:
 
 def needed(row: Mapping[Any, Any]) -> int | None:
     """Return about how many seeds would tell a difference like the one seen; ``None`` where one is told or unknown."""
-    if row["outcome"] not in ("tie", "cannot tell") or np.isnan(row["effect"]):
+    if row["outcome"] not in ("tie", "cannot tell") or row["opposed"] or np.isnan(row["effect"]):
         return None
     found = seeds_for(float(row["effect"]))
     return found if found is not None and found > row["instances"] else None
@@ -91,12 +101,15 @@ def against(judged: Judged, baseline: str) -> pd.DataFrame:
 
     ``factor`` is that of its excess to the baseline's, the geometric mean over problems, with its 95 % interval ``low``
     to ``high``, by Welch and Satterthwaite's degrees of freedom; noise of exact draws counts as an excess there.
-    ``seconds`` is the geometric mean of the factors in cost, ``seeds`` the fewest instances, ``seeds_needed`` how many
-    would tell the clearest of the differences that are not told.
+    ``seconds`` is the geometric mean of the factors in cost. Both are taken over ``finite`` of the ``problems``, where
+    neither has an infinite excess, as a run that failed has; NaN where there is none. ``opposed`` counts the ties whose
+    measures (``opposing``) tell opposite things. ``seeds`` is the fewest instances, ``seeds_needed`` how many would
+    tell the clearest of the differences that are not told.
     """
     found = meetings(judged, baseline)
     rows = [{"label": label, **total(group)} for label, group in found.groupby("label", sort=False)]
     columns = ["label", "wins", "ties", "losses", "untold", "factor", "low", "high", "seconds", "seeds", "seeds_needed"]
+    columns += ["problems", "finite", "opposed", "opposing"]
     table = pd.DataFrame(rows, columns=columns)
     order = (table["losses"] - table["wins"]).to_numpy(dtype=float), table["factor"].to_numpy(dtype=float)
     return table.iloc[np.lexsort((order[1], order[0]))].reset_index(drop=True)
@@ -105,8 +118,9 @@ def against(judged: Judged, baseline: str) -> pd.DataFrame:
 def total(meetings: pd.DataFrame) -> dict[str, Any]:
     """Return the sum of a solver's meetings with the baseline."""
     counts = meetings["outcome"].value_counts()
-    mean, half = interval(meetings)
-    seconds = meetings["seconds"]
+    finite = meetings[meetings["finite"]]
+    mean, half = interval(finite) if len(finite) else (np.nan, np.nan)
+    seconds = finite["seconds"]
     seconds = seconds[np.isfinite(seconds) & (seconds > 0)]
     with np.errstate(over="ignore"):
         factors = {"factor": np.exp(mean), "low": np.exp(mean - half), "high": np.exp(mean + half)}
@@ -119,6 +133,10 @@ def total(meetings: pd.DataFrame) -> dict[str, Any]:
         "seconds": float(stats.gmean(seconds)) if len(seconds) else np.nan,
         "seeds": int(meetings["instances"].min()),
         "seeds_needed": meetings["seeds_needed"].min(),
+        "problems": len(meetings),
+        "finite": len(finite),
+        "opposed": int(meetings["opposed"].ne("").sum()),
+        "opposing": ", ".join(dict.fromkeys(filter(None, meetings["opposed"]))),
     }
 
 

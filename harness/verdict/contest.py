@@ -6,7 +6,7 @@ the truth, so that nobody wins by answering the easy ones alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ class Contest:
     """The solvers of a problem, by label, and their scores by the measures that decide, in order.
 
     ``failed`` (solvers, instances) says where a solver ended without an answer, ``answered`` where with one.
+    ``not_run`` counts the other runs by label and status, of solvers that take no part, too; ``awaited`` are the
+    solvers, bounds among them, of which runs are planned that the store does not have yet.
     """
 
     problem: str
@@ -64,11 +66,25 @@ class Contest:
     answered: Flags
     failed: Flags
     seconds: Reals
+    not_run: Mapping[str, Mapping[str, int]]
+    awaited: frozenset[str]
 
     @property
     def place(self) -> tuple[str, str, int]:
         """Which contest it is: problem, settings and dimension."""
         return self.problem, self.problem_settings, self.size
+
+    @property
+    def comparable(self) -> Flags:
+        """Which solvers (n,) can be compared with each of the others: none while runs are still to come."""
+        return sharing(self.answered | self.failed) & (not self.awaited)
+
+
+def sharing(known: Flags) -> Flags:
+    """Return which solvers share two instances or more with each that has any, by ``known`` (solvers, instances)."""
+    some = known.any(axis=1)
+    shared = known.astype(int) @ known.T.astype(int)
+    return np.asarray(some & ((shared > 1) | ~some).all(axis=1))
 
 
 def contests(frame: pd.DataFrame, *, every_time: bool = False) -> Iterator[Contest]:
@@ -78,18 +94,43 @@ def contests(frame: pd.DataFrame, *, every_time: bool = False) -> Iterator[Conte
     take no part, nor do bounds: they are what the others are laid beside.
     """
     takes_part = ~frame["solver"].isin(BOUNDS) & ~frame["status"].isin(NOT_RUN)
+    idle, awaited = not_run(frame), awaited_solvers(frame)
     deciding = places(frame)
     frame = frame.assign(place=deciding, unit=units(frame, deciding > 0))
     frame = frame.loc[takes_part, [name for name in (*PLACE, *CELL, *FIGURE, "place", "unit") if name in frame]]
     for place, rows in frame.groupby(PLACE, sort=False):
         problem, settings, size = list[Any](place)
+        own = idle.get(place, {}), awaited.get(place, frozenset())
         times = np.unique(rows["t"].to_numpy(dtype=float, na_value=np.nan))
         times = times[~np.isnan(times)]
         for t in times if every_time else times[-1:] if len(times) else [np.nan]:
-            yield contest(str(problem), str(settings), int(size), float(t), rows)
+            yield contest(str(problem), str(settings), int(size), float(t), rows, *own)
 
 
-def contest(problem: str, settings: str, size: int, t: float, rows: pd.DataFrame) -> Contest:
+def not_run(frame: pd.DataFrame) -> dict[Any, dict[str, dict[str, int]]]:
+    """Return how many runs have no answer that nothing failed in, by problem, label and status."""
+    rows = frame.loc[frame["status"].isin(NOT_RUN), [*PLACE, "label", "status", "seed"]].drop_duplicates()
+    found: dict[Any, dict[str, dict[str, int]]] = {}
+    for (*place, label, status), seeds in rows.groupby([*PLACE, "label", "status"], sort=False)["seed"]:
+        found.setdefault(tuple(place), {}).setdefault(str(label), {})[str(status)] = len(seeds)
+    return found
+
+
+def awaited_solvers(frame: pd.DataFrame) -> dict[Any, frozenset[str]]:
+    """Return the solvers, bounds among them, that have runs still to come, by problem."""
+    rows = frame.loc[frame["status"].eq("planned"), [*PLACE, "solver"]].drop_duplicates()
+    return {place: frozenset(solvers) for place, solvers in rows.groupby(PLACE, sort=False)["solver"]}
+
+
+def contest(
+    problem: str,
+    settings: str,
+    size: int,
+    t: float,
+    rows: pd.DataFrame,
+    idle: Mapping[str, Mapping[str, int]],
+    awaited: frozenset[str],
+) -> Contest:
     """Return the contest of these rows, all of one problem in one dimension, at the time ``t``."""
     cells = rows.drop_duplicates(["label", "seed"], keep="last")
     labels, seeds = pd.Index(cells["label"].unique()), pd.Index(np.sort(cells["seed"].unique()))
@@ -109,7 +150,8 @@ def contest(problem: str, settings: str, size: int, t: float, rows: pd.DataFrame
     ]  # fmt: skip
     solvers = cells.drop_duplicates("label")["solver"].astype(str)
     return Contest(
-        problem, settings, size, t, tuple(map(str, labels)), tuple(solvers), tuple(scores), answered, failed, seconds
+        problem, settings, size, t, tuple(map(str, labels)), tuple(solvers), tuple(scores), answered, failed, seconds,
+        idle, awaited,
     )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ import pandas as pd
 from scipy import stats
 from scipy.special import ndtr
 
-from harness.verdict.contest import Contest, Scores, contests
+from harness.outcome import NOT_RUN
+from harness.verdict.contest import BOUNDS, Contest, Scores, contests
 from harness.verdict.excess import ROUNDING, differences, own_scale, shared_scale, unscaled
 from harness.verdict.order import one_of_a_kind
 from harness.verdict.paired import LEVEL, compared, corrected
@@ -33,18 +34,44 @@ class Judged:
 
     ``standings`` has a row a solver and problem: its ``excess`` with its ``error``, by ``metric``; its ``state``,
     "above", "at", "below" or, where too little is known, ""; its ``rank``, 1 + the number of solvers that are better
-    (NaN where no seeds are in common); whether it ``leads``; ``answered`` of ``asked`` runs, and median ``seconds``.
+    (NaN where no seeds are in common); whether it ``leads``, which asks for two seeds in common with each of the others
+    and for no run still to come; ``answered`` of ``asked`` runs, those that were ``not_run`` by status, and median
+    ``seconds``.
     ``pairs`` has a row a problem and pair of solvers (``one``, ``other``) and measure: ``instances`` in common, mean
     ``difference`` of g(excess) and ``half`` its 95 % interval, ``effect`` in deviations, ``p``, and whether that
-    difference may tell the one better (``one_may``), or the other (``other_may``).
+    difference may tell the one better (``one_may``), or the other (``other_may``); ``finite`` says that no excess in it
+    is infinite, as that of a run that failed is.
     ``states`` has a row a problem, solver and measure: ``mean`` of g(excess), ``excess`` and ``error`` as above, and
     whether it is ``told`` from 0, where the solver is ``floored``: exact draws are known beside it.
+    ``absent`` has the solvers without any run, by label, and their reasons by status.
     """
 
     contests: tuple[Contest, ...]
     standings: pd.DataFrame
     pairs: pd.DataFrame
     states: pd.DataFrame
+    absent: dict[str, Absent]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A solver none of whose cells was run: how many of them have which status, and the reasons that they give."""
+
+    solver: str
+    statuses: dict[str, int]
+    reasons: tuple[str, ...]
+
+
+def absent(frame: pd.DataFrame) -> dict[str, Absent]:
+    """Return the solvers none of whose cells was run, by label; bounds are none."""
+    idle = frame["status"].isin(NOT_RUN)
+    rows = frame[idle & ~frame["solver"].isin(BOUNDS) & ~frame["label"].isin(frame.loc[~idle, "label"])]
+    found = {}
+    for label, group in rows.drop_duplicates(["label", "key"]).groupby("label", sort=False):
+        reasons = group["reason"].dropna().unique() if "reason" in group else ()
+        statuses = {str(status): int(number) for status, number in group["status"].value_counts().items()}
+        found[str(label)] = Absent(str(group["solver"].iloc[0]), statuses, tuple(map(str, reasons)))
+    return found
 
 
 def judge(frame: pd.DataFrame) -> Judged:
@@ -54,11 +81,11 @@ def judge(frame: pd.DataFrame) -> Judged:
     states["told"] = corrected(states["p"].where(~states["exact"]).to_numpy(dtype=float)) < LEVEL
     pairs = pd.DataFrame([row for place, each in enumerate(held) for row in pairs_of(place, each)], columns=PAIRS)
     pairs = guarded(pairs, states)
-    return Judged(held, standings(held, states, pairs), pairs, states)
+    return Judged(held, standings(held, states, pairs), pairs, states, absent(frame))
 
 
 STATES = ["contest", "label", "metric", "count", "mean", "half", "p", "exact", "excess", "error", "floored"]
-PAIRS = ["contest", "one", "other", "metric", "instances", "difference", "half", "p", "effect", "same"]
+PAIRS = ["contest", "one", "other", "metric", "instances", "difference", "half", "p", "effect", "same", "finite"]
 
 
 def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
@@ -122,11 +149,15 @@ def pairs_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
         values = differences(scores.excess[first], scores.excess[second], scale, scores.unit)
         found = compared(values)
         same = np.all(np.nan_to_num(values) == 0, axis=1)
+        finite = (np.isfinite(scores.excess[first]) & np.isfinite(scores.excess[second]) | np.isnan(values)).all(axis=1)
         for row, (one, other) in enumerate(meeting):
             count, mean, half, p, effect = (float(each[row]) for each in found)
             if count:
                 names = contest.labels[one], contest.labels[other]
-                yield place, *names, scores.metric, int(count), mean, half, p, effect, bool(same[row])
+                yield (
+                    place, *names, scores.metric, int(count), mean, half,
+                    p, effect, bool(same[row]), bool(finite[row]),
+                )  # fmt: skip
 
 
 def common(takes: Flags, scores: Sequence[Scores], one: int, other: int) -> list[int]:
@@ -169,7 +200,7 @@ def outcomes(pairs: pd.DataFrame, *, each_problem: bool = False) -> pd.DataFrame
 
     It is "better", "worse", "tie", "same" (the same figures throughout, no comparison at all) or "cannot tell" (one
     instance). With it stand the measure that told it, or the first, and its ``instances``, ``difference``, ``half``,
-    ``effect``.
+    ``effect``, ``finite``. ``opposed`` names the measures of a tie of which some tell the one better, some the other.
     """
     p = pairs["p"].where(~pairs["same"]).to_numpy(dtype=float)
     family = pairs["contest"].to_numpy() if each_problem else np.zeros(len(pairs), dtype=int)
@@ -187,14 +218,18 @@ def outcomes(pairs: pd.DataFrame, *, each_problem: bool = False) -> pd.DataFrame
     best = rows.sort_values(["adjusted", "order"], kind="stable").drop_duplicates(keys)
     first = rows.drop_duplicates(keys)
     chosen = pd.concat([best[best["better"] | best["worse"]], first]).drop_duplicates(keys)
-    kept = [*keys, "metric", "instances", "difference", "half", "effect", "adjusted"]
+    kept = [*keys, "metric", "instances", "difference", "half", "effect", "finite", "adjusted"]
     found = found.reset_index().merge(chosen[kept], on=keys, how="left", validate="one_to_one")
     says = np.select(
         [found["same"], found["instances"] < 2, found["better"] & ~found["worse"], found["worse"] & ~found["better"]],
         ["same", "cannot tell", "better", "worse"],
         "tie",
     )
-    return found.assign(outcome=says).drop(columns=["better", "worse", "same"])
+    mixed = groups["better"].transform("any") & groups["worse"].transform("any")
+    telling = rows[mixed & (rows["better"] | rows["worse"])].groupby(keys)["metric"].agg(", ".join)
+    named = telling.reindex(pd.MultiIndex.from_frame(found[keys])).to_numpy(dtype=object)
+    opposed = np.where(found["better"] & found["worse"], named, "")
+    return found.assign(outcome=says, opposed=opposed).drop(columns=["better", "worse", "same"])
 
 
 def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -205,6 +240,7 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
     ranks = ranked(pairs)
     table: list[dict[str, Any]] = []
     for place, contest in enumerate(held):
+        comparable = contest.comparable
         for number, (label, solver) in enumerate(zip(contest.labels, contest.solvers, strict=True)):
             answered = contest.answered[number]
             seconds = contest.seconds[number][answered]
@@ -212,11 +248,13 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
             row: dict[str, Any] = {"contest": place, "label": label, "solver": solver}
             row |= {"rank": ranks.get((place, label), alone)}
             row |= {"answered": int(answered.sum()), "asked": int((answered | contest.failed[number]).sum())}
+            row |= {"not_run": contest.not_run.get(label, {}), "comparable": bool(comparable[number])}
             row |= {"seconds": float(np.median(seconds)) if len(seconds) else np.nan}
             table.append(row | standing(of_solver.get((place, label), [])))
-    columns = ["contest", "label", "solver", "rank", "answered", "asked", "seconds"]
+    columns = ["contest", "label", "solver", "rank", "answered", "asked", "not_run", "comparable", "seconds"]
     found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "state"])
-    return found.assign(leads=(found["rank"] == 1) & found["state"].isin(["above", "at"]))
+    leads = (found["rank"] == 1) & found["state"].isin(["above", "at"]) & found.pop("comparable").astype(bool)
+    return found.assign(leads=leads)
 
 
 def ranked(pairs: pd.DataFrame) -> dict[tuple[int, str], float]:

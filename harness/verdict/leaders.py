@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.verdict.contest import Contest, contests
+from harness.verdict.contest import Contest, contests, sharing
 from harness.verdict.excess import differences, own_scale, scaled, shared_scale
 from harness.verdict.paired import LEVEL, compared, corrected
 
@@ -16,7 +16,9 @@ def leaders(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a row (``WHERE``) for each solver that leads: by a measure that is proper for its answers, on two seeds.
 
     None of the others is told better by this measure, all comparisons of a contest corrected for their number, and its
-    own figures are not told to be below those of exact draws, at 5 %. The labels of the frame are told apart.
+    own figures are not told to be below those of exact draws, at 5 %. It can be compared with each of them: on two
+    instances or more, both with exact draws beside them or neither, and no run of the problem is still to come. The
+    labels of the frame are told apart.
     """
     rows = [
         (contest.problem, contest.problem_settings, contest.size, contest.t, contest.labels[label], scores.metric)
@@ -42,6 +44,8 @@ def leading_in(contest: Contest) -> list[list[int]]:
         own = np.where(contest.failed, np.nan, excess)
         counts, level, _, sure, _ = compared(scaled(own, own_scale(noises)[:, None]))
         below = scores.floored & (sure < LEVEL) & (level < 0)
-        leads = scores.measured & (counts > 1) & ~below
+        same = (scores.floored[:, None] == scores.floored) | ~scores.measured
+        compares = sharing(~np.isnan(excess)) & same.all(axis=1) & (not contest.awaited)
+        leads = scores.measured & (counts > 1) & ~below & compares
         found.append([int(label) for label in np.flatnonzero(leads) if label not in beaten])
     return found

@@ -95,6 +95,54 @@ def test_a_papers_table_is_bold_where_nobody_is_told_better(make_cell, make_fram
     assert r"far & 3.00" in text
 
 
+def paper(make_cell, make_frame, **runs):
+    """Return the LaTeX of solvers with a figure a seed, or the status of a run without one."""
+    rows = []
+    for label, values in runs.items():
+        for seed, value in enumerate(values):
+            ended = {"status": value} if isinstance(value, str) else {}
+            figures = [] if ended else [(1.0, "symkl", value, 0.01, 0.0)]
+            rows += make_cell("well", "{}", label, {}, label, 1, seed, figures, **ended)
+    return tables.latex(make_frame(rows))
+
+
+def test_a_papers_table_counts_the_runs_that_are_missing(make_cell, make_frame):
+    """Failed, declined or still to come: (answered/planned), beside a figure and beside none."""
+    failed = ("diverged",) * 4
+    text = paper(make_cell, make_frame, near=(1.0, 1.1, 0.95, "skipped"), far=(3.0, 2.9, 3.2, 3.1), lost=failed)
+    assert re.search(r"near & \\textbf\{1.00\} .* \{\\scriptsize\(3/4\)\}", text)
+    assert re.search(r"far & 3.05 \{\\scriptsize\$\\pm\$[.0-9]*\} \\\\", text)
+    assert r"lost & -- {\scriptsize(0/4)}" in text
+
+
+@pytest.mark.parametrize("missing", ["planned", "skipped"])
+def test_a_papers_table_is_bold_only_where_all_can_be_compared(make_cell, make_frame, missing):
+    """One seed beside two, still to come or not: nobody knows which of them is better."""
+    text = paper(make_cell, make_frame, one=(1.0, missing, missing), two=(3.0, 2.9, missing))
+    assert r"one & 1.00" in text
+    assert r"{\scriptsize(1/3)}" in text
+    assert r"{\scriptsize(2/3)}" in text
+    assert r"\textbf" not in text
+
+
+def test_what_is_bold_does_not_hang_on_the_measures_that_are_written(make_cell, make_frame, monkeypatch, capsys):
+    """The initial law's distance gives lengths their unit, and its divergence says that it is one."""
+    rows = []
+    for label, values in {"initial": (3e-12, 2.9e-12), "far": (3e-13, 2.9e-13), "near": (1e-13, 1.1e-13)}.items():
+        for seed, value in enumerate(values):
+            figures = [(1.0, "w2", value, 0.0, 0.0), (1.0, "symkl", 1.0 if label == "initial" else 0.0, 0.0, 0.0)]
+            rows += make_cell("well", "{}", label, {}, label, 1, seed, figures, decides=1)
+    frame = make_frame(rows)
+    for format, bold in (("latex", [r"near & \textbf{"]), ("markdown", [])):
+        tables.export(frame, format)
+        whole = capsys.readouterr().out
+        tables.export(frame, format, metrics=["w2"])
+        one = capsys.readouterr().out
+        assert "symkl" not in one
+        assert all(text in one for text in bold)
+        assert {line for line in one.splitlines() if "near" in line or "far" in line} <= set(whole.splitlines())
+
+
 def test_terminal_takes_labels_literally(nasty):
     assert "a|b_c % [red]x[/red] \\ <i>" in printed(nasty)
 

@@ -33,6 +33,7 @@ def written(path: Path, decides: int | None) -> Path:
         figures(t=0.5),
         figures(t=1.0),
         figures(metric="symkl", decides=0, estimator="Scott KDE by quadrature on 9 cells"),
+        sweep({"idle": np.full(5, np.nan)}, np.nan).assign(status="skipped", reason="too hard"),
     ]
     frame = pd.concat(parts, ignore_index=True).assign(preset="", finished="2025-01-01")
     if decides is None:
@@ -41,7 +42,7 @@ def written(path: Path, decides: int | None) -> Path:
     with Store(path) as store, store.transaction():
         for table, rows in (
             ("plans", cells[["suite", "preset", "key", "problem", "problem_settings", "solver", "solver_settings"]]),
-            ("cells", cells[["key", "status", "solve_seconds", "finished"]]),
+            ("cells", cells[["key", "status", "reason", "solve_seconds", "finished"]]),
             (
                 "measurements",
                 frame.loc[
@@ -68,6 +69,7 @@ def test_the_verdict_is_that_of_the_whole_frame(tmp_path: Path, decides: int | N
     assert near is not None
     assert (far.state, far.rank, far.ok) == ("above", "1", "4/5 ok")
     assert near.leads
+    assert found.notes[0] == "not in the verdict: idle, none of its cells was run (skipped 5); too hard"
 
 
 def test_a_suite_that_is_not_there(tmp_path: Path) -> None:
