@@ -169,6 +169,9 @@ def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], st
     below = judged.standings[judged.standings["state"] == "below"]
     for metric, rows in below.groupby("metric", sort=False):
         yield f"below exact draws in {metric}, no evidence for it: {listed(rows['label'].unique())}"
+    standings = judged.standings
+    if baseline is not None and (standings["answered"] < standings["asked"]).any():
+        yield "seconds × are over the instances that a solver and the baseline both answered"
     if baseline is not None:
         alone = list(apart_from(judged, baseline))
         if alone:
