@@ -100,6 +100,15 @@ def test_failed_runs_count_against_a_solver() -> None:
     assert (found["answered"], found["asked"]) == (3, 5)
 
 
+def test_a_solver_is_beaten_that_fails_on_most_and_is_exact_on_the_rest() -> None:
+    floor = np.tile(FLOOR, 2)[:8]
+    fails = np.where(np.arange(8) < 6, np.nan, floor + 0.01 * np.arange(8))
+    frame = sweep({"fails": fails, "whole": floor + 0.01 * np.arange(8)[::-1]}, floor)
+    assert outcome(frame, "whole", "fails") == "better"
+    few = frame.assign(status="ok", metric="energy-distance", value=frame["value"].fillna(frame["floor"]))
+    assert outcome(few, "whole", "fails") == "tie"
+
+
 def test_seconds_are_paired_over_what_both_answered() -> None:
     """One that runs out of time on the hard instances is as fast as the other, not cheaper."""
     seconds = np.array([1.0, 1.0, 50.0, 60.0, 70.0])
