@@ -6,8 +6,10 @@ the solver and its settings); versions, labels and keys may differ, so that a so
 
 The judgement is that of the verdict (``harness.verdict``): excesses over exact draws, paired seed by seed on their
 scale, by Student's t at 5 %. A change is for the better or the worse where the measure is proper for both answers, the
-worse of the two is above its floor and the better one not below; else it is a change. One seed cannot tell any. Beside
-it stands the median difference of the figures, over n seeds with differences d_s, whose stored errors are e_s, with
+worse of the two is above its floor and the better one not below; else it is a change. A run that failed counts as
+infinitely far from the truth, by any measure, and two that failed as equally far. One seed cannot tell any. Beside it
+stands the median difference of the figures, over n seeds that both answered, with differences d_s, whose stored errors
+are e_s, with
 
     max{ t_{0.975, n-1} c std(d_s) / √n,   z_{0.975} c √(Σ e_s²) / n },    c = √(π/2) for n > 1, 1 for n = 1,
 
@@ -18,36 +20,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.text import Text
-from scipy import stats
 
 from harness.catalogue import BUILTIN, Kind
+from harness.compared_cells import CELL, GROUP, ROW, SIDES, latest, paired_cells, with_units
+from harness.compared_figures import BRIEF, CONFIDENCE, both, cost_of, scatter_of, verdict_on
 from harness.errors import UsageError, unknown
 from harness.frame import load, with_floors
 from harness.identity import former
 from harness.listing import console, table
-from harness.measure import CATALOGUE
+from harness.outcome import FAILED
 from harness.parsing import parse_names
 from harness.report.apart import told_apart
-from harness.verdict.deciding import places
+from harness.report.summary import significant
 from harness.verdict.excess import ROUNDING as ROUNDING
-from harness.verdict.excess import differences, noise, own_scale, scaled, shared_scale, stated_error
-from harness.verdict.paired import LEVEL, compared, corrected
-from harness.verdict.units import units
-from problems.arrays import Reals
+from harness.verdict.paired import LEVEL, corrected
 
-GROUP = ["problem", "problem_settings", "solver", "solver_settings", "device", "size"]
-CELL = [*GROUP, "seed"]
-FIGURE = [*CELL, "t", "metric"]
-CONFIDENCE = 0.95
 SHOWN_CELLS = 20
-SIDES = ("before", "after")
-VALUES = ["value", "standard_error", "floor", "floor_standard_error", "decides", "unit"]
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 WORDS = ("better", "worse", "changed", "same", "cannot tell")
 
@@ -95,14 +90,14 @@ def print_sides(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str
     figures = compare_figures(before, after)
     rows = table(
         "problem", "D", "solver", "t", "measure", "before", "after", "difference", "seeds", "", "seconds",
-        title=f"{names[0]} → {names[1]}", caption=told(figures),
+        title=f"{names[0]} → {names[1]}", caption="\n".join((told(figures), *remarks(figures, statuses))),
     )  # fmt: skip
     for row in figures.to_dict("records"):
         style = {"better": "green", "worse": "red"}.get(row["change"], "")
         rows.add_row(
             Text(row["problem"]), str(row["size"]), Text(row["label"]), f"{row['t']:g}", row["metric"],
-            f"{row['before']:.4g}", f"{row['after']:.4g}", f"{row['difference']:+.2g} ± {row['half_width']:.2g}",
-            str(row["seeds"]), Text(row["change"], style=style), ratio_text(row["seconds_ratio"]),
+            *(figure_text(row[side]) for side in SIDES), difference_text(row), seeds_text(row),
+            Text(row["change"], style=style), Text(seconds_text(row)),
         )  # fmt: skip
     screen.print(rows)
     changed = statuses[statuses["where"].eq("both") & statuses["before"].ne(statuses["after"])]
@@ -124,9 +119,43 @@ def told(figures: pd.DataFrame) -> str:
     words += f"about {LEVEL * differ:.0f} would be called without a change"
     if called:
         words += f"; of {called} that are, {kept} stand when corrected for their number"
-    if changes.get("cannot tell"):
+    if (figures["change"].eq("cannot tell") & figures["p"].isna()).any():
         words += ". One seed cannot tell a change from chance: three or more would do"
-    return f"{words}. Medians over seeds in common."
+    return f"{words}. Medians over seeds that both answered."
+
+
+def remarks(figures: pd.DataFrame, statuses: pd.DataFrame) -> Iterator[str]:
+    """Yield how many runs failed on one side alone, and how far seconds can be relied on."""
+    common = statuses[statuses["where"] == "both"]
+    ends = [(common[one].eq("ok") & common[other].isin(FAILED)).sum() for one, other in (SIDES, SIDES[::-1])]
+    if any(ends):
+        yield (
+            f"Answered before, failed after: {ends[0]} runs. Failed before, answered after: {ends[1]}. "
+            "Each failed run counts as infinitely far from the truth."
+        )
+    if figures["noisy"].any():
+        yield (
+            f"Seconds are noisy: {int(figures['noisy'].sum())} of {len(figures)} rows are of runs under "
+            f"{1000 * BRIEF:.0f} ms or beside others. Their 95 % is over seeds, not over machines or hours; run with "
+            "--timing."
+        )
+
+
+def figure_text(value: float) -> str:
+    """Return a median as text."""
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
+def difference_text(row: Mapping[Any, Any]) -> str:
+    """Return a difference with its 95 % as text."""
+    return "–" if math.isnan(row["difference"]) else f"{row['difference']:+.2g} ± {row['half_width']:.2g}"
+
+
+def seeds_text(row: Mapping[Any, Any]) -> str:
+    """Return the number of seeds and, where some failed, how many of them either side answered."""
+    answered = [row[f"answered_{side}"] for side in SIDES]
+    seeds = row["seeds"]
+    return str(seeds) if answered == [seeds, seeds] else f"{answered[0]}/{seeds} → {answered[1]}/{seeds}"
 
 
 def of_two_solvers(
@@ -152,11 +181,6 @@ def of_two_solvers(
 def in_all_presets(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with its labels told apart, whatever preset rows are of, and those of the suite in ``own``."""
     return told_apart(with_units(frame).assign(own=frame["label"], preset=""))
-
-
-def with_units(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame with the unit of each figure, as all of its solvers and bounds tell it, in ``unit``."""
-    return frame if "unit" in frame else frame.assign(unit=units(frame, places(frame) > 0))
 
 
 def of_solver(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -228,12 +252,6 @@ def former_text(kind: Kind, name: str, settings: str, problem: str | None) -> tu
     return name, json.dumps(known, sort_keys=True)
 
 
-def latest(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return one row for each value of the keys, that of the cell which ended last; cells yet to run have none."""
-    ended = frame[frame["status"] != "planned"].sort_values("finished", kind="stable")
-    return ended.drop_duplicates(keys, keep="last").sort_index()
-
-
 def compare_statuses(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Return one row per cell: ``where`` it is (``both``, ``before`` or ``after``) and how it ended in each store."""
     sides = [latest(frame, CELL)[[*CELL, "label", "status"]] for frame in (before, after)]
@@ -245,112 +263,41 @@ def compare_statuses(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_figures(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per problem, dimension, solver, time and measure that both sides have.
+    """Return one row per problem, dimension, solver, time and measure that both sides have, or failed to answer.
 
-    ``before`` and ``after`` are medians over the ``seeds`` in common, ``difference`` is the median of the differences
-    seed by seed with its ``standard_error`` and 95 % ``half_width``, ``p`` that of the paired test (NaN where there is
-    nothing to test: equal figures, or one seed), and ``change`` is "better", "worse", "changed" where the measure
-    cannot say for the better or the worse, "same", or "cannot tell". ``seconds_ratio`` is the median of solve seconds
-    after over that before.
+    ``seeds`` are in common, of which ``answered_before`` and ``answered_after`` have a figure. ``before`` and ``after``
+    are medians over those that both answered, or over a side's own where the other answered none; ``difference`` is the
+    median of the differences seed by seed with its ``standard_error`` and 95 % ``half_width``, ``p`` that of the paired
+    test (NaN where there is nothing to test: equal figures, or one seed), and ``change`` is "better", "worse",
+    "changed" where the measure cannot say for the better or the worse, "same", or "cannot tell". ``seconds_ratio`` is
+    the geometric mean of solve seconds after over those before, with its 95 % interval ``seconds_low`` to
+    ``seconds_high``, and ``noisy`` says that these seconds are not to be relied on.
     """
-    sides = []
-    for frame in (before, after):
-        frame = with_units(frame)
-        measured = frame[(frame["status"] == "ok") & frame["metric"].notna() & frame["value"].notna()]
-        figures = latest(measured, FIGURE)
-        floors = {name: figures.get(name, np.nan) for name in ("floor", "floor_standard_error")}
-        figures = figures.assign(decides=places(figures) if len(figures) else 0.0, **floors)
-        sides.append(figures[[*FIGURE, "label", *VALUES, "solve_seconds"]])
-    paired = sides[0].merge(sides[1], on=FIGURE, suffixes=("_before", "_after"))
     rows = []
-    for keys, seeds in paired.groupby([*GROUP, "t", "metric"], sort=False):
-        row = dict(zip([*GROUP, "t", "metric"], keys, strict=True))
+    for keys, seeds in paired_cells(before, after).groupby(ROW, sort=False):
+        row = dict(zip(ROW, keys, strict=True))
+        values = both(seeds, "value")
+        answered = [~np.isnan(value) for value in values]
+        in_common = np.logical_and(*answered)
         row |= {"label": seeds["label_after"].iloc[0], "seeds": len(seeds)}
-        row |= {side: float(seeds[f"value_{side}"].median()) for side in SIDES}
-        seconds = [float(seeds[f"solve_seconds_{side}"].median()) for side in SIDES]
-        row["seconds_ratio"] = seconds[1] / seconds[0] if seconds[0] > 0 else math.nan
-        rows.append(row | scatter_of(seeds) | verdict_on(seeds, str(row["metric"])))
+        row |= {f"answered_{side}": int(own.sum()) for side, own in zip(SIDES, answered, strict=True)}
+        for side, value, own in zip(SIDES, values, answered, strict=True):
+            shown = in_common if in_common.any() else own
+            row[side] = float(np.median(value[shown])) if shown.any() else math.nan
+        rows.append(
+            row | scatter_of(seeds[in_common]) | cost_of(seeds[in_common]) | verdict_on(seeds, str(row["metric"]))
+        )
     columns = [
-        *GROUP, "t", "metric", "label", "seeds", "before", "after", "seconds_ratio",
+        *ROW, "label", "seeds", "answered_before", "answered_after", "before", "after",
+        "seconds_ratio", "seconds_low", "seconds_high", "noisy",
         "difference", "standard_error", "half_width", "p", "change",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def both(seeds: pd.DataFrame, name: str) -> tuple[Reals, Reals]:
-    """Return a column of either side, (n,) each."""
-    before, after = (seeds[f"{name}_{side}"].to_numpy(dtype=float, na_value=np.nan) for side in SIDES)
-    return before, after
-
-
-def scatter_of(seeds: pd.DataFrame) -> dict[str, float]:
-    """Return the median difference of figures over seeds and its errors."""
-    before, after = both(seeds, "value")
-    with np.errstate(invalid="ignore"):
-        differences = np.where(before == after, 0.0, after - before)
-        difference = float(np.median(differences))
-    errors = np.hypot(*(stated_error(error) for error in both(seeds, "standard_error")))
-    n = len(differences)
-    if np.isinf(differences).any():
-        return {"difference": difference, "standard_error": math.inf, "half_width": math.inf}
-    factor = math.sqrt(math.pi / 2) if n > 1 else 1.0
-    scatter = factor * float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    stated = factor * float(np.sqrt((errors**2).sum())) / n
-    tail = (1 + CONFIDENCE) / 2
-    by_scatter = scatter * float(stats.t.ppf(tail, n - 1)) if n > 1 else 0.0
-    half_width = max(by_scatter, stated * float(stats.norm.ppf(tail)))
-    return {"difference": difference, "standard_error": max(scatter, stated), "half_width": half_width}
-
-
-def verdict_on(seeds: pd.DataFrame, metric: str) -> dict[str, float | str]:
-    """Return whether the figures of some seeds changed, for the better or the worse, and the p-value of the test."""
-    values, floors = both(seeds, "value"), both(seeds, "floor")
-    way = CATALOGUE[metric].better if metric in CATALOGUE else "lower"
-    sign = -1.0 if way == "higher" else 1.0
-    floored = not any(np.isnan(floor).all() for floor in floors)
-    with np.errstate(invalid="ignore"):
-        excess = [
-            sign * np.where(value == floor, 0.0, value - floor) if floored else sign * value
-            for value, floor in zip(values, floors, strict=True)
-        ]
-    errors = [
-        np.hypot(stated_error(own), stated_error(other))
-        for own, other in zip(both(seeds, "standard_error"), both(seeds, "floor_standard_error"), strict=True)
-    ]
-    unit = max(float(column.max()) for column in both(seeds, "unit"))
-    sides = zip(excess, errors, floors, strict=True)
-    noises = [np.array(noise(own, error, sign * floor, unit)) for own, error, floor in sides]
-    change = differences(excess[1], excess[0], shared_scale(*noises), unit)
-    if np.all(np.nan_to_num(change) == 0):
-        return {"p": math.nan, "change": "same"}
-    p, direction = float(compared(change[None])[3][0]), float(np.nanmean(change))
-    # Seeds where the figure became infinite, or stopped being so, decide: that is no noise.
-    jumps = np.isinf(values[0]) != np.isinf(values[1])
-    if jumps.any():
-        direction = float(np.sign(change[jumps]).sum())
-    elif np.sum(~np.isnan(change)) < 2:
-        return {"p": math.nan, "change": "cannot tell"}
-    elif not p < LEVEL:
-        return {"p": p, "change": "same"}
-    if direction == 0:
-        return {"p": p, "change": "same"}
-    proper = all((decides > 0).all() for decides in both(seeds, "decides"))
-    if way == "neither" or not proper or (floored and not jumps.any() and not evident(excess, noises, direction)):
-        return {"p": p, "change": "changed"}
-    return {"p": p, "change": "worse" if direction > 0 else "better"}
-
-
-def evident(excess: Sequence[Reals], noises: Sequence[Reals], direction: float) -> bool:
-    """Return whether the side with the larger excess is above its floor, and the other one not below, at 5 % each.
-
-    ``excess`` are those of either side, (n,), and ``noises`` their seen and stated noise.
-    """
-    tests = [compared(scaled(each, own_scale(noises_of))[None]) for each, noises_of in zip(excess, noises, strict=True)]
-    larger, smaller = (tests[1], tests[0]) if direction > 0 else (tests[0], tests[1])
-    above = bool(larger[3][0] < LEVEL and larger[1][0] > 0)
-    return above and not bool(smaller[3][0] < LEVEL and smaller[1][0] < 0)
-
-
-def ratio_text(ratio: float) -> str:
-    """Return the factor by which seconds changed, as text."""
-    return "–" if math.isnan(ratio) else f"× {ratio:.2f}"
+def seconds_text(row: Mapping[Any, Any]) -> str:
+    """Return the factor by which seconds changed, with its interval where there is one, as text."""
+    if math.isnan(row["seconds_ratio"]):
+        return "–"
+    ratio, low, high = (significant(row[f"seconds_{name}"], 2) for name in ("ratio", "low", "high"))
+    return f"× {ratio}" if math.isinf(row["seconds_high"]) else f"× {ratio} [{low}, {high}]"

@@ -216,6 +216,9 @@ def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], st
             idle.setdefault(idle_text(found), []).append(label)
     for why, labels in idle.items():
         yield f"not in the verdict: {listed(labels)}, {why}"
+    standings = judged.standings
+    if baseline is not None and (standings["answered"] < standings["asked"]).any():
+        yield "seconds × are over the instances that a solver and the baseline both answered"
     if baseline is not None:
         alone = list(apart_from(judged, baseline))
         if alone:

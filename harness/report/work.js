@@ -66,10 +66,12 @@
         const [x, y, error] = [points.cost[index], height(index), points.error[index]];
         const noisy = told(index) && error > 0;
         found.push({
-          type: "scatter", name: plain(name(index)), x: [x], y: [y], mode: "markers",
+          type: "scatter", name: plain(name(index)), x: [x], y: [y],
+          mode: points.share[index] ? "markers+text" : "markers", text: [points.share[index]], textposition: "top right",
+          textfont: { size: 11, color: colour(index) },
           marker: { color: colour(index), size: 9, symbol: mark(points.label[index]) + (told(index) ? "" : "-open"), line: { width: told(index) ? 0.8 : 1.8, color: told(index) ? colours.paper : colour(index) } },
           ...(noisy ? { error_y: { type: "data", symmetric: false, array: [error], arrayminus: [Math.min(error, 0.9 * y)], color: colour(index), thickness: 1, width: 2 } } : {}),
-          hovertemplate: `<b>${plain(name(index))}</b><br>${points.excess[index] < 0 ? "−" : ""}${short(Math.abs(points.excess[index]))}${error === null ? "" : ` ± ${short(error)}`} over exact draws${told(index) ? "" : "<br>not told to be above its floor"}<br>${short(x)} ${view.cost}<extra></extra>`,
+          hovertemplate: `<b>${plain(name(index))}</b><br>${points.excess[index] < 0 ? "−" : ""}${short(Math.abs(points.excess[index]))}${error === null ? "" : ` ± ${short(error)}`} over exact draws${told(index) ? "" : "<br>not told to be above its floor"}${points.share[index] ? `<br>answered ${points.share[index]}` : ""}<br>${short(x)} ${view.cost}<extra></extra>`,
         });
       });
       const errors = shown.map((index) => height(index) + (told(index) ? points.error[index] ?? 0 : 0));
@@ -80,7 +82,8 @@
       box.querySelector("figcaption").textContent =
         `${view.metric} over exact draws, D = ${view.size}, t = ${view.t}, against ${view.cost}, medians; bars are standard errors. ` +
         "Dotted: the front, which no other solver beats in both. Open marks in the band are not told to be above exact draws." +
-        (lost ? ` Not shown: ${lost} that failed on an instance.` : "");
+        (shown.some((index) => points.share[index]) ? " Marks with a count, such as 5/8, failed on the other runs: they are not on the front." : "") +
+        (lost ? ` Not shown: ${lost} whose figure is infinite.` : "");
       Plotly.react(box.querySelector(".plot"), found.map((trace) => ({ showlegend: false, ...trace })), layout(colours, {
         xaxis: axis(colours, { type: "log", range: [Math.log10(left), Math.log10(right)], title: { text: view.cost }, ...ticks(left, right) }),
         yaxis: axis(colours, {

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.plots import numbers
-from harness.report.work_precision import COSTS, at_cost, precision
+from harness.report.work_precision import COSTS, at_cost, precision, share
 from harness.verdict.judge import Judged
 
 AXES = {cost: axis for cost, (_, axis) in COSTS.items()}
@@ -26,7 +26,8 @@ def work_data(
     """Return one view a dimension, deciding measure and cost of a problem that are known of two solvers or more.
 
     ``points`` has columns: ``label`` counts ``labels``, ``line`` is the same for all budgets of a method, ``excess`` is
-    null of a solver that has failed, ``above`` says whether it is told from 0, ``front`` whether nothing beats it.
+    null where it is infinite, ``above`` says whether it is told from 0, ``front`` whether nothing beats it, and
+    ``share`` how many runs answered, "" where all did.
     """
     places = {label: place for place, label in enumerate(labels)}
     views = []
@@ -40,6 +41,7 @@ def work_data(
             points["line"] = pd.factorize(rows["line"])[0].tolist()
             points |= {name: numbers(rows[name]) for name in ("excess", "error", "cost")}
             points |= {name: [bool(each) for each in rows[name]] for name in ("above", "front")}
+            points["share"] = [share(row) for row in rows.to_dict("records")]
             where = {"metric": str(metric), "size": numbers([size])[0], "t": numbers(rows["t"])[0]}
             views.append(where | {"cost": AXES[cost], "points": points})
     return views

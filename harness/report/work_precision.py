@@ -2,13 +2,15 @@
 
 A line joins what a method gets with more of its budget: particles, iterations, finer steps or grids. What is not told
 from exact draws lies in a band at the foot of the axis, of which a logarithm could show half. The front is what no
-other solver beats in both, cost and error. The initial law costs nothing and is on no axis.
+other solver beats in both, cost and error. A budget that failed on an instance is infinitely far from the truth there,
+as in the verdict: it is drawn by what it answered, with the count beside it, and is neither on the front nor beats what
+is. The initial law costs nothing and is on no axis.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pandas as pd
 
 from harness.report import summary
 from harness.report.palette import GREY, colours, paper_style
+from harness.verdict.contest import Contest
 from harness.verdict.judge import Judged, judge
 from problems.arrays import Flags, Reals
 
@@ -38,8 +41,9 @@ def work_and_precision(frame: pd.DataFrame, cost: str) -> pd.DataFrame:
     """Return one row a problem, dimension, deciding measure and solver, at the last time.
 
     ``cost`` is a column of ``COSTS``, of which the row has the median; ``line`` is the same for all budgets of a
-    method, ``above`` says whether the ``excess`` is told from 0, and ``front`` whether no other solver is both cheaper
-    and closer. Rows without a cost are left out. The labels of the frame are told apart.
+    method, ``above`` says whether the ``excess`` is told from 0, ``answered`` is how many runs did, of those ``asked``,
+    and ``front`` says whether all did and no other such solver is both cheaper and closer. Rows without a cost are left
+    out. The labels of the frame are told apart.
     """
     return at_cost(summary.cells(frame), precision(frame, judge(frame)), cost)
 
@@ -49,7 +53,7 @@ def precision(frame: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     lines = {label: line_of(solver, settings) for label, solver, settings in methods(frame[frame["status"] == "ok"])}
     rows = [row | {"line": lines[row["label"]]} for row in answered(judged)]
     columns = [*summary.PROBLEM, "size", "t", "metric", "label", "line", "excess", "error", "above"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "answered", "asked"])
 
 
 def at_cost(cells: pd.DataFrame, table: pd.DataFrame, cost: str) -> pd.DataFrame:
@@ -63,7 +67,8 @@ def at_cost(cells: pd.DataFrame, table: pd.DataFrame, cost: str) -> pd.DataFrame
     table = table[table["cost"] > 0].reset_index(drop=True)
     front = pd.Series(False, index=table.index)
     for _, group in table.groupby([*summary.PROBLEM, "size", "metric"], sort=False):
-        front[group.index] = on_front(group["cost"].to_numpy(), np.where(group["above"], group["excess"], 0.0))
+        whole = group[group["answered"] == group["asked"]]
+        front[whole.index] = on_front(whole["cost"].to_numpy(), np.where(whole["above"], whole["excess"], 0.0))
     return table.assign(front=front)
 
 
@@ -88,8 +93,21 @@ def answered(judged: Judged) -> Iterator[dict[str, Any]]:
         yield (
             where
             | {"t": contest.t, "above": above}
+            | counted(contest, row["label"])
             | {name: row[name] for name in ("metric", "label", "excess", "error")}
         )
+
+
+def counted(contest: Contest, label: str) -> dict[str, int]:
+    """Return how many runs of a solver answered, of those that were to."""
+    place = contest.labels.index(label)
+    answered = int(contest.answered[place].sum())
+    return {"answered": answered, "asked": answered + int(contest.failed[place].sum())}
+
+
+def share(row: Mapping[Any, Any]) -> str:
+    """Return what stands beside a mark: how many runs answered, of a solver that failed on some."""
+    return f"{row['answered']}/{row['asked']}" if row["answered"] < row["asked"] else ""
 
 
 def on_front(cost: Reals, error: Reals) -> Flags:
@@ -162,6 +180,9 @@ def panel(axes: Axes, rows: pd.DataFrame, shown: dict[str, str]) -> None:
     for place, (label, group) in enumerate(rows.groupby("label", sort=False)):
         mark: dict[str, Any] = {"color": shown[str(label)], "marker": MARKERS[place % len(MARKERS)], "markersize": 5}
         above = bool(group["above"].iloc[0])
+        for row in group[group["answered"] < group["asked"]].to_dict("records"):
+            beside: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 7}
+            axes.annotate(share(row), (row["cost"], row["y"]), color=shown[str(label)], **beside)
         axes.plot(group["cost"], group["y"], linestyle="none", label=str(label), **mark, zorder=3,
                   fillstyle="full" if above else "none")  # fmt: skip
         if above and np.isfinite(group["error"].iloc[0]):

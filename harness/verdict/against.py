@@ -65,7 +65,8 @@ def meetings(judged: Judged, baseline: str) -> pd.DataFrame:
     ``outcome`` is its: "better", "worse", "tie", "same" or "cannot tell", ``opposed`` the measures of a tie that tell
     opposite things; ``difference`` of g(excess) is its less the baseline's, with the ``half`` of its 95 % interval,
     ``finite`` where no run failed in it; ``seeds_needed`` is about how many seeds would tell such a difference, and
-    ``seconds`` the factor to the baseline's. All comparisons are corrected for their number together.
+    ``seconds`` the factor to the baseline's, over instances that both answered. All comparisons are corrected for their
+    number together.
     """
     pairs = judged.pairs
     found = outcomes(pairs[pairs["one"].eq(baseline) | pairs["other"].eq(baseline)])
@@ -79,13 +80,25 @@ def meetings(judged: Judged, baseline: str) -> pd.DataFrame:
         difference=sign * found["difference"],
         seeds_needed=pd.array([needed(row) for row in found.to_dict("records")], dtype="Int64"),
     ).drop(columns=["one", "other"])
-    seconds = {(row["contest"], row["label"]): row["seconds"] for row in judged.standings.to_dict("records")}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = [
-            np.divide(seconds[place, label], seconds[place, baseline])
-            for place, label in zip(found["contest"], found["label"], strict=True)
-        ]
+    ratios = [
+        seconds_ratio(judged.contests[place], label, baseline)
+        for place, label in zip(found["contest"], found["label"], strict=True)
+    ]
     return found.assign(seconds=np.array(ratios, dtype=float))
+
+
+def seconds_ratio(contest: Contest, label: str, baseline: str) -> float:
+    """Return the factor of median seconds to the baseline's, over the instances that both answered; NaN for none.
+
+    Were each taken over its own, one that runs out of time where problems are hard would look the cheaper for it.
+    """
+    rows = [contest.labels.index(name) for name in (label, baseline)]
+    both = contest.answered[rows].all(axis=0) & ~np.isnan(contest.seconds[rows]).any(axis=0)
+    if not both.any():
+        return np.nan
+    one, other = np.median(contest.seconds[rows][:, both], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.divide(one, other))
 
 
 def needed(row: Mapping[Any, Any]) -> int | None:

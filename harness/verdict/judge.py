@@ -22,7 +22,7 @@ from scipy.special import ndtr
 
 from harness.outcome import NOT_RUN
 from harness.verdict.contest import BOUNDS, Contest, Scores, contests
-from harness.verdict.excess import ROUNDING, differences, own_scale, shared_scale, unscaled
+from harness.verdict.excess import ROUNDING, differences, own_scale, scaled, shared_scale, unscaled
 from harness.verdict.order import one_of_a_kind
 from harness.verdict.paired import LEVEL, compared, corrected
 from problems.arrays import Flags, Reals
@@ -42,7 +42,8 @@ class Judged:
     difference may tell the one better (``one_may``), or the other (``other_may``); ``finite`` says that no excess in it
     is infinite, as that of a run that failed is.
     ``states`` has a row a problem, solver and measure: ``mean`` of g(excess), ``excess`` and ``error`` as above, and
-    whether it is ``told`` from 0, where the solver is ``floored``: exact draws are known beside it.
+    whether it is ``told`` from 0, where the solver is ``floored``: exact draws are known beside it. These are of its
+    answers; ``lossy`` says that it is above its floor when runs that failed count as infinitely far.
     ``absent`` has the solvers without any run, by label, and their reasons by status.
     """
 
@@ -84,7 +85,7 @@ def judge(frame: pd.DataFrame) -> Judged:
     return Judged(held, standings(held, states, pairs), pairs, states, absent(frame))
 
 
-STATES = ["contest", "label", "metric", "count", "mean", "half", "p", "exact", "excess", "error", "floored"]
+STATES = ["contest", "label", "metric", "count", "mean", "half", "p", "exact", "excess", "error", "floored", "lossy"]
 PAIRS = ["contest", "one", "other", "metric", "instances", "difference", "half", "p", "effect", "same", "finite"]
 
 
@@ -109,7 +110,16 @@ def states_of(place: int, contest: Contest) -> Iterable[tuple[Any, ...]]:
             yield (
                 place, contest.labels[label], scores.metric, count, mean, half,
                 p if scores.floored[label] else np.nan, exact, centre, error, bool(scores.floored[label]),
+                failed_above(excess, contest.failed[label], scale),
             )  # fmt: skip
+
+
+def failed_above(excess: Reals, failed: Flags, scale: float) -> bool:
+    """Return whether excesses (n,) with runs that failed among them, as infinite ones, are told to be above 0."""
+    if not failed.any():
+        return False
+    _, mean, _, p, _ = compared(scaled(np.where(failed, np.inf, excess), scale)[None])
+    return bool(p[0] < LEVEL and mean[0] > 0)
 
 
 def excess_of(scores: Scores, failed: Flags) -> tuple[Reals, Reals, Reals, tuple[Reals, ...]]:
@@ -174,10 +184,11 @@ def guarded(pairs: pd.DataFrame, states: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs with whether each solver may be told the better: only over one that is above its floor.
 
     Both are asked at 5 % each, whatever the number of comparisons: the guard would rather hold back. A solver that has
-    no floor, or no answer at all, holds nobody back.
+    no floor, or no answer at all, or that is above its floor by runs that failed, holds nobody back.
     """
     sure = states["p"] < LEVEL
     free = states[(~sure | (states["mean"] <= 0)) & states["floored"] & (states["count"] > 1)]
+    free = free[~free["lossy"].astype(bool)]
     below = states[sure & (states["mean"] < 0)]
     for winner, loser in (("one", "other"), ("other", "one")):
         beaten = ~among(pairs, ["contest", loser, "metric"], free, ["contest", "label", "metric"])

@@ -42,7 +42,10 @@ def test_medians_differences_and_seconds() -> None:
     after = frame([1.5, 3.0, 6.0], solve_seconds=[5.0, 4.0, 3.0])
     found = row(before, after)
     assert (found["before"], found["after"], found["difference"], found["seeds"]) == (2.0, 3.0, 1.0, 3)
-    assert found["seconds_ratio"] == 2.0
+    assert found["seconds_ratio"] == pytest.approx((5 * 2 * 1) ** (1 / 3))
+    half = 4.302653 * np.log([5.0, 2.0, 1.0]).std(ddof=1) / np.sqrt(3)
+    limits = found["seconds_ratio"] * np.exp([-half, half])
+    assert [found["seconds_low"], found["seconds_high"]] == pytest.approx(list(limits))
     assert found["change"] == "worse"
     assert row(before, after.assign(value=before["value"] + 0.5))["half_width"] == 0.0
 
@@ -86,6 +89,94 @@ def test_infinite_figures_decide() -> None:
     assert row(frame([inf, inf]), frame([inf, inf]))["change"] == "same"
     assert row(frame([1.0, inf]), frame([inf, 1.0]))["change"] == "same"
     assert row(frame([1.0], np.inf), frame([2.0]))["change"] == "cannot tell"
+
+
+def failing(values: Any, **columns: Any) -> pd.DataFrame:
+    """Return a frame in which a figure of NaN is a run that failed."""
+    found = frame(values, **columns)
+    lost = found["value"].isna()
+    return found.assign(
+        status=np.where(lost, "diverged", "ok"), t=found["t"].mask(lost), metric=found["metric"].mask(lost)
+    )
+
+
+NOT = np.nan
+SCATTER = np.array([0.0, 0.02, -0.01, 0.01, 0.03, -0.02, 0.015, -0.005])
+
+
+def test_a_run_that_failed_is_further_from_the_truth_than_any_that_answered() -> None:
+    """Fewer answers are no gain, however good: nobody gets better by answering the easy seeds alone."""
+    before = failing(2.0 + SCATTER)
+    fewer = 1.0 + SCATTER
+    fewer[[2, 4, 6]] = NOT
+    found = row(before, failing(fewer))
+    assert (found["change"], found["seeds"]) == ("cannot tell", 8)
+    assert (found["answered_before"], found["answered_after"]) == (8, 5)
+    assert found["difference"] == pytest.approx(-1.0)  # of the five that both answered
+    assert row(failing(fewer), before)["change"] == "cannot tell"
+    fewer[[0, 1, 3]] = NOT
+    assert row(before, failing(fewer))["change"] == "worse"
+    assert row(failing(fewer), before)["change"] == "better"
+
+
+def test_failures_do_not_hide_what_the_answers_tell_the_same_way() -> None:
+    after = 2.0 + SCATTER
+    after[7] = NOT
+    found = row(failing(1.0 + SCATTER), failing(after))
+    assert (found["change"], found["answered_after"]) == ("worse", 7)
+    assert row(failing(after), failing(1.0 + SCATTER))["change"] == "better"
+
+
+def test_a_solver_that_fails_everywhere_on_one_side_has_its_rows() -> None:
+    """By any measure: of no answer at all none is asked whether it is proper."""
+    nowhere = failing([NOT] * 3)
+    for metric in ("symkl", "accuracy", "bures-w2"):
+        answered = failing([1.0, 1.1, 1.2], metric=metric)
+        worse, better = row(answered, nowhere), row(nowhere, answered)
+        assert (worse["t"], worse["metric"], worse["before"]) == (0.5, metric, 1.1)
+        assert np.isnan([worse["after"], worse["difference"], worse["seconds_ratio"]]).all()
+        assert (worse["change"], worse["answered_after"], better["change"]) == ("worse", 0, "better")
+    assert row(failing([1.0]), failing([NOT]))["change"] == "cannot tell"
+    assert compare_figures(nowhere, nowhere).empty
+
+
+def test_where_both_failed_neither_is_further_and_what_was_skipped_does_not_count() -> None:
+    before, after = failing([1.0, 2.0, NOT, NOT]), failing([1.0, 2.0, NOT, NOT])
+    found = row(before, after)
+    assert (found["change"], found["seeds"], found["answered_after"]) == ("same", 4, 2)
+    skipped = after.assign(status=after["status"].replace("diverged", "skipped"))
+    found = row(failing([1.0, 2.0, 3.0, 4.0]), skipped)
+    assert (found["change"], found["seeds"], found["answered_before"]) == ("same", 2, 2)
+
+
+def test_a_cell_that_failed_when_it_last_ran_has_no_figure_of_before() -> None:
+    runs = [failing([1.0, 1.0]), failing([NOT, 1.0], finished="2025-02-01")]
+    assert row(failing([1.0, 1.0]), pd.concat(runs))["answered_after"] == 1
+    assert row(failing([1.0, 1.0]), pd.concat(runs[::-1]))["answered_after"] == 1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+@repetitions(1000, 20_000)
+def test_runs_that_fail_by_chance_raise_no_more_false_alarms(share: float, repetitions: int) -> None:
+    """Eight seeds, both sides of the same law of figures and of failures: a change is called in at most 5.5 %."""
+    rng = numpy_generator(20250302)
+    names = np.repeat([f"well {number}" for number in range(repetitions)], 8)
+    sides = []
+    for _ in range(2):
+        values = rng.standard_normal(repetitions * 8)
+        values[rng.random(repetitions * 8) < share] = NOT
+        sides.append(failing(values, standard_error=0.1).assign(problem=names, seed=np.tile(np.arange(8), repetitions)))
+    called = compare_figures(*sides)["change"].isin(["better", "worse", "changed"])
+    assert is_share(int(called.sum()), repetitions, 0.0, 0.055)
+
+
+def test_seconds_are_of_seeds_that_both_answered_and_say_when_they_are_noisy() -> None:
+    before = failing([1.0, 1.0, NOT], solve_seconds=[1.0, 1.0, 60.0])
+    after = failing([1.0, 1.0, 1.0], solve_seconds=[2.0, 2.0, 60.0])
+    found = row(before, after)
+    assert (found["seconds_ratio"], found["noisy"]) == (pytest.approx(2.0), False)
+    assert row(before, after.assign(beside=1))["noisy"]
+    assert row(before.assign(solve_seconds=0.01), after)["noisy"]
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 15])
@@ -165,8 +256,10 @@ def test_two_stores_are_printed(tmp_path: Path, plugin: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     (line,) = (line for line in out.splitlines() if "shifted" in line and "symkl" in line)
     assert line.split()[:7] == ["standing", "1", "shifted", "1", "symkl", "1.05", "1.55"]
+    assert "3/3 → 2/3" in line
     assert "worse" in line
-    assert "× 1.00" in line
+    assert "× 1.0 [1.0, 1.0]" in line
+    assert "failed after: 1 runs" in out
     assert "1 cells ended otherwise" in out
     assert "3 cells are only in" in out
     assert "0 better, 1 worse, 2 same at 95%" in out

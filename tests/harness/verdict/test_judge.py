@@ -100,6 +100,27 @@ def test_failed_runs_count_against_a_solver() -> None:
     assert (found["answered"], found["asked"]) == (3, 5)
 
 
+def test_a_solver_is_beaten_that_fails_on_most_and_is_exact_on_the_rest() -> None:
+    floor = np.tile(FLOOR, 2)[:8]
+    fails = np.where(np.arange(8) < 6, np.nan, floor + 0.01 * np.arange(8))
+    frame = sweep({"fails": fails, "whole": floor + 0.01 * np.arange(8)[::-1]}, floor)
+    assert outcome(frame, "whole", "fails") == "better"
+    few = frame.assign(status="ok", metric="energy-distance", value=frame["value"].fillna(frame["floor"]))
+    assert outcome(few, "whole", "fails") == "tie"
+
+
+def test_seconds_are_paired_over_what_both_answered() -> None:
+    """One that runs out of time on the hard instances is as fast as the other, not cheaper."""
+    seconds = np.array([1.0, 1.0, 50.0, 60.0, 70.0])
+    frame = sweep({"hasty": np.where(np.arange(5) < 2, ABOVE, np.nan), "near": ABOVE}, FLOOR)
+    frame["solve_seconds"] = np.tile(seconds, 2)
+    judged = judge(frame)
+    assert meetings(judged, "near")["seconds"].item() == 1.0
+    assert meetings(judged, "hasty")["seconds"].item() == 1.0
+    never = sweep({"never": [np.nan] * 5, "near": ABOVE}, FLOOR)
+    assert np.isnan(meetings(judge(never), "near")["seconds"].item())
+
+
 def test_infinite_figures_are_the_furthest() -> None:
     assert outcome(sweep({"infinite": np.full(5, np.inf), "far": FURTHER}, FLOOR), "infinite", "far") == "worse"
     both = sweep({"infinite": np.full(5, np.inf), "too": np.full(5, np.inf)}, FLOOR)
