@@ -1,8 +1,8 @@
 """The store: one SQLite file with every cell once, its figures, and the runs that made them.
 
 Each finished cell is one transaction, so a sweep killed at any instant loses nothing that was finished, and several
-sweeps may write to one file. A cell that is ok is replaced only by itself with other measures, or newer ones; one that
-is not is replaced when it is run again.
+sweeps may write to one file. A cell that is ok is replaced only by itself with other measures, or newer ones, or with
+other code of a plug-in; one that is not is replaced when it is run again.
 """
 
 from __future__ import annotations
@@ -118,6 +118,11 @@ class Store(Plans):
             query = "SELECT key FROM cells WHERE data = ? AND status = 'ok'"
             return {row[0] for row in self.connection.execute(query, (DATA_UNKNOWN,))}
 
+    def codes(self) -> dict[str, str]:
+        """Return the checksums of the plug-ins that cells ran with (JSON), by key, where they are known."""
+        with self.guarded():
+            return dict(self.connection.execute("SELECT key, code FROM cells WHERE code <> ''"))
+
     def taken(self, key: str | None = None) -> dict[str, dict[str, int | None]]:
         """Return the versions of the measures that cells which are ok were asked for, by key; of one cell if named.
 
@@ -138,7 +143,10 @@ class Store(Plans):
             ]
 
     def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None) -> None:
-        """Keep how a cell ended, in one transaction; one that is ok gives way to an ok with other or newer measures."""
+        """Keep how a cell ended, in one transaction.
+
+        One that is ok gives way to an ok with other or newer measures, and to any outcome of other code.
+        """
         row = asdict(outcome)
         measurements, projections = row.pop("measurements"), row.pop("projections")
         series = {"steps": row.pop("traces"), "observations": row.pop("assimilated")}
@@ -151,11 +159,12 @@ class Store(Plans):
             "measures": json.dumps(outcome.measures),
             "unsuited": json.dumps(outcome.unsuited),
             "data": cell.data or "",
+            "code": outcome.code or cell.code,
         }
         with self.guarded(), self.transaction():
-            query = "SELECT measures, data FROM cells WHERE status = 'ok' AND key = ?"
+            query = "SELECT measures, data, code FROM cells WHERE status = 'ok' AND key = ?"
             known = self.connection.execute(query, (cell.key,)).fetchone()
-            if known is not None:
+            if known is not None and not (known[2] and known[2] != row["code"]):
                 surer = known[1] == DATA_UNKNOWN != row["data"]
                 if not (outcome.status == "ok" and (surer or renews(outcome, json.loads(known[0] or "{}")))):
                     return

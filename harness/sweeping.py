@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
@@ -55,6 +56,25 @@ def with_known_data(
         else:
             standing.append(cell)
     return standing, of_unknown
+
+
+def of_changed_code(cells: Sequence[Cell], store: Store) -> dict[str, list[Cell]]:
+    """Return the cells in the store that ran when a file of a plug-in of theirs was another, by the plug-in's name.
+
+    Cells of stores that kept no checksums are none of these: their code is not known.
+    """
+    if not any(cell.code for cell in cells):
+        return {}
+    codes = store.codes()
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        then = codes.get(cell.key, cell.code)
+        if then != cell.code:
+            before, now = json.loads(then), json.loads(cell.code or "{}")
+            for name in now:
+                if before.get(name, now[name]) != now[name]:
+                    found.setdefault(name, []).append(cell)
+    return found
 
 
 def sweep(

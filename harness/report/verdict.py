@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ def verdict_of(frame: pd.DataFrame, judged: Judged, baseline: str | None = None)
         legend(marks),
         label,
         () if table is None else tuple(map(against_row, table.to_dict("records"))),
-        (*notes(judged, label, titles), *flattery(frame)),
+        (*notes(judged, label, titles), *flattery(frame), *code_notes(frame)),
         sentence(label, table),
     )
 
@@ -179,6 +180,21 @@ def flattery(frame: pd.DataFrame) -> Iterator[str]:
     """Yield the measures that reward what is wrong with some answers; a frame of what decides alone has none."""
     for metric, labels in flattered(frame).items():
         yield f"below exact draws in {metric}, which decides nothing here and rewards what is wrong: {listed(labels)}"
+
+
+def code_notes(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the plug-ins of which the frame has figures of one version that ran with several states of their files."""
+    if "code" not in frame:
+        return
+    now = frame[frame["replaced"].isna()] if "replaced" in frame else frame
+    states: dict[str, set[str]] = {}
+    for text in now["code"].dropna().unique():
+        for name, checksum in json.loads(text or "{}").items():
+            states.setdefault(name, set()).add(checksum)
+    for name, found in states.items():
+        if len(found) > 1:
+            how = "`wgfbench run --rerun-changed-code` makes them one"
+            yield f"{name}: its cells ran with {len(found)} states of its files under one version: {how}"
 
 
 def listed(names: Sequence[str] | np.ndarray, most: int = 4) -> str:

@@ -13,7 +13,8 @@ from harness.verdict.order import ORDER
 
 CELLS = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
-    coalesce(status, 'planned') AS status, solve_seconds, device, evaluation, coalesce(cells.data, '') AS data, replaced
+    coalesce(status, 'planned') AS status, solve_seconds, device, evaluation, coalesce(cells.data, '') AS data, code,
+    replaced
 FROM plans
 LEFT JOIN cells ON cells.key = plans.key
 WHERE plans.suite = coalesce(?, plans.suite) AND plans.preset = coalesce(?, plans.preset)
