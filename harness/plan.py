@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
+from harness.code_texts import as_text
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.entries import changed, chosen
 from harness.environment import with_variables
@@ -143,22 +144,25 @@ class Cell:
 
     @cached_property
     def _plugins(self) -> dict[str, tuple[str, str]]:
-        """The targets of its plug-ins and the checksums of their files, by name."""
-        found = {each.name: (each.target, each.code) for each in (self.problem, self.solver)}
+        """The targets of its plug-ins and the checksums of their files, by kind and name."""
+        found = {f"{each.kind} {each.name}": (each.target, each.code) for each in (self.problem, self.solver)}
         if self.evaluation.codes:
             asked, targets = self.evaluation.measures or self.problem.declared, dict(self.evaluation.added)
-            found |= {name: (targets[name], code) for name, code in self.evaluation.codes if name in asked}
-        return {name: (target, code) for name, (target, code) in found.items() if code is not None}
+            found |= {f"measure {name}": (targets[name], code) for name, code in self.evaluation.codes if name in asked}
+        return {what: (target, code) for what, (target, code) in found.items() if code is not None}
 
     @cached_property
     def code(self) -> str:
-        """The checksums of the files of its plug-ins, by name (JSON); the empty text where it has none."""
-        return as_text({name: code for name, (_, code) in self._plugins.items()})
+        """The checksums of the files of its plug-ins, by kind and name (JSON); the empty text where it has none."""
+        return as_text({what: code for what, (_, code) in self._plugins.items()})
 
     def code_here(self) -> str:
         """Return the same as the plug-in files are now: one may have been edited since the cell was planned."""
         return as_text(
-            {name: code_checksum(at) if ".py:" in at else code for name, (at, code) in self._plugins.items()}
+            {
+                what: (code_checksum(target) or code) if ".py:" in target else code
+                for what, (target, code) in self._plugins.items()
+            }
         )
 
     @cached_property
@@ -168,11 +172,6 @@ class Cell:
         if self.data not in (None, DATA_UNKNOWN):
             text += f" data {self.data}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def as_text(codes: Mapping[str, str | None]) -> str:
-    """Return checksums as JSON, the empty text where there are none."""
-    return json.dumps(codes, sort_keys=True) if codes else ""
 
 
 @dataclass(frozen=True)

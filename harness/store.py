@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.code_texts import changed
 from harness.data_checksum import DATA_UNKNOWN
 from harness.database import insert as insert
 from harness.errors import UsageError
@@ -119,9 +120,9 @@ class Store(Plans):
             return {row[0] for row in self.connection.execute(query, (DATA_UNKNOWN,))}
 
     def codes(self) -> dict[str, str]:
-        """Return the checksums of the plug-ins that cells ran with (JSON), by key, where they are known."""
+        """Return the checksums of the plug-ins of the runs that cells are of (JSON), by key, where they are known."""
         with self.guarded():
-            return dict(self.connection.execute("SELECT key, code FROM cells WHERE code <> ''"))
+            return dict(self.connection.execute("SELECT key, code FROM cells JOIN runs USING (run) WHERE code <> ''"))
 
     def taken(self, key: str | None = None) -> dict[str, dict[str, int | None]]:
         """Return the versions of the measures that cells which are ok were asked for, by key; of one cell if named.
@@ -148,7 +149,7 @@ class Store(Plans):
         One that is ok gives way to an ok with other or newer measures, and to any outcome of other code.
         """
         row = asdict(outcome)
-        measurements, projections = row.pop("measurements"), row.pop("projections")
+        measurements, projections, code = row.pop("measurements"), row.pop("projections"), row.pop("code")
         series = {"steps": row.pop("traces"), "observations": row.pop("assimilated")}
         row |= {
             "key": cell.key,
@@ -159,12 +160,14 @@ class Store(Plans):
             "measures": json.dumps(outcome.measures),
             "unsuited": json.dumps(outcome.unsuited),
             "data": cell.data or "",
-            "code": outcome.code or cell.code,
         }
         with self.guarded(), self.transaction():
-            query = "SELECT measures, data, code FROM cells WHERE status = 'ok' AND key = ?"
-            known = self.connection.execute(query, (cell.key,)).fetchone()
-            if known is not None and not (known[2] and known[2] != row["code"]):
+            known = self.connection.execute(
+                "SELECT measures, cells.data, code FROM cells LEFT JOIN runs USING (run) "
+                "WHERE status = 'ok' AND key = ?",
+                (cell.key,),
+            ).fetchone()
+            if known is not None and not changed(known[2], code or cell.code):
                 surer = known[1] == DATA_UNKNOWN != row["data"]
                 if not (outcome.status == "ok" and (surer or renews(outcome, json.loads(known[0] or "{}")))):
                     return

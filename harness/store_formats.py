@@ -2,7 +2,7 @@
 
 ``replaced`` is when a row of a plan gave way to another, or to an edited suite; rows of today have none. ``data`` of a
 cell is the checksum of its data files, the empty text where it has none, "unknown" where the store did not say so.
-``code`` holds the checksums of the files of its plug-ins (``harness.plugin_code``), the empty text where it has none.
+``code`` of a run holds the checksums of the files of its plug-ins (``harness.plugin_code``), the empty text for none.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ SINCE_9 = "CREATE TABLE finished (asked TEXT PRIMARY KEY, files BLOB, digest TEX
     for table in ("plans", "cells")
     for change in ("INSERT", "UPDATE", "DELETE")
 )
-# Until then nothing was kept of the code of plug-ins: that of cells of before is not known.
-SINCE_10 = "ALTER TABLE cells ADD COLUMN code TEXT"
+# Until then nothing was kept of the code of plug-ins: that of runs of before is not known.
+SINCE_10 = "ALTER TABLE runs ADD COLUMN code TEXT"
 UPGRADES = dict(enumerate((SINCE_2, SINCE_3, SINCE_4, SINCE_5, SINCE_6, SINCE_7, SINCE_8, SINCE_9, SINCE_10), start=2))
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 

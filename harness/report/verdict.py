@@ -13,7 +13,7 @@ import pandas as pd
 from harness.report import summary
 from harness.report.apart import told_apart
 from harness.report.summary import label_place, significant, time_text
-from harness.verdict.against import against, apart_from, baseline_of, without_floor
+from harness.verdict.against import against, apart_from, baseline_of, why_apart, without_floor
 from harness.verdict.contest import Contest
 from harness.verdict.flattered import flattered
 from harness.verdict.judge import Judged, judge
@@ -171,9 +171,11 @@ def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], st
     for metric, rows in below.groupby("metric", sort=False):
         yield f"below exact draws in {metric}, no evidence for it: {listed(rows['label'].unique())}"
     if baseline is not None:
-        alone = list(apart_from(judged, baseline))
-        if alone:
-            yield f"nothing decides between {baseline} and {listed(alone)}: no problem or no measure in common"
+        alone: dict[str, list[str]] = {}
+        for label in apart_from(judged, baseline):
+            alone.setdefault(why_apart(judged, baseline, label), []).append(label)
+        for why, labels in alone.items():
+            yield f"nothing decides between {baseline} and {listed(labels)}: {why}"
 
 
 def flattery(frame: pd.DataFrame) -> Iterator[str]:
@@ -188,9 +190,11 @@ def code_notes(frame: pd.DataFrame) -> Iterator[str]:
         return
     now = frame[frame["replaced"].isna()] if "replaced" in frame else frame
     states: dict[str, set[str]] = {}
-    for text in now["code"].dropna().unique():
-        for name, checksum in json.loads(text or "{}").items():
-            states.setdefault(name, set()).add(checksum)
+    for code, *names in now[["code", "problem", "solver", "metric"]].drop_duplicates().itertuples(index=False):
+        own = {f"{kind} {name}" for kind, name in zip(("problem", "solver", "measure"), names, strict=True)}
+        for what, checksum in json.loads(code if isinstance(code, str) and code else "{}").items():
+            if what in own:
+                states.setdefault(what, set()).add(checksum)
     for name, found in states.items():
         if len(found) > 1:
             how = "`wgfbench run --rerun-changed-code` makes them one"
@@ -208,7 +212,7 @@ def sentence(baseline: str | None, table: pd.DataFrame | None) -> str:
     if table is None:
         return "Nothing can be said: no solver has an answer."
     if table.empty:
-        return f"Nothing can be said beside {baseline}: no other solver shares a problem and a measure with it."
+        return f"Nothing can be said beside {baseline}: nothing decides between it and another solver."
     seeds = sorted({int(number) for number in table["seeds"]})
     over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     if seeds[-1] < 2:

@@ -55,7 +55,7 @@ settings = { instance = "random", times = [1.0] }
 [[solvers]]
 use = "off"
 """
-CHANGED = "off: its files have changed since 2 of these cells ran, its version has not"
+CHANGED = "solver off: its files have changed since 2 of these cells ran, its version has not"
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_figures_of_two_states_of_a_file_are_told_in_the_verdict(
     assert "states of its files" not in command("verdict", "--store", "s.sqlite").out
     offset(tmp_path, 2.5)
     assert CHANGED in run("--seeds", "4").err
-    assert "off: its cells ran with 2 states of its files under one version" in " ".join(
+    assert "solver off: its cells ran with 2 states of its files under one version" in " ".join(
         command("verdict", "--store", "s.sqlite").out.split()
     )
     assert load(tmp_path / "s.sqlite").groupby("label")["code"].nunique()["off"] == 2
