@@ -36,11 +36,13 @@ def apart(frame: pd.DataFrame) -> Labels:
     for key, group in clash.groupby([*LABELLED, "size"], sort=False):
         *place, _ = (str(part) for part in list[Any](key))
         differing.setdefault(tuple(place), set()).update(differences(group))
-    times = {place: set(group["replaced"]) - {""} for place, group in kinds.groupby([*LABELLED], sort=False)}
+    times: dict[tuple[str, ...], set[str]] = {}
+    for *labelled, time in kinds[[*LABELLED, "replaced"]].itertuples(index=False):
+        times.setdefault(tuple(labelled), set()).update({time} - {""})
     for kind in kinds.to_dict("records"):
-        place = tuple(kind[name] for name in LABELLED)
-        what = differing.get(place, set())
-        row = kind | {"replaced": kind["replaced"] and gave_way(kind["replaced"], times[place])}
+        whose = tuple(str(kind[name]) for name in LABELLED)
+        what = differing.get(whose, set())
+        row = kind | {"replaced": kind["replaced"] and gave_way(kind["replaced"], times[whose])}
         parts = list(filter(None, (said(row, column, entry) for column, entry in sorted(what, key=in_order))))
         if row["data"] == DATA_UNKNOWN and UNKNOWN not in parts and not row["label"].endswith(UNKNOWN):
             parts.append(UNKNOWN)
