@@ -74,6 +74,7 @@ def readable(sources: Sequence[Path], folder: Path) -> Iterator[list[str]]:
             store = stores.enter_context(Store(path, create=False, reading=True))
             with store.guarded():
                 if may_write(path) and store.format() == SCHEMA_VERSION:
+                    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # of a format that was just brought up
                     addresses.append(address(path, "mode=ro"))
                     continue
                 copy = folder / f"{place}.sqlite"
