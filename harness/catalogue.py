@@ -126,13 +126,7 @@ def reach_helpers(path: Path, tree: ast.Module) -> None:
     Raises ``ImportError`` for one that cannot be reached since another module, or another plug-in's, has its name.
     """
     folder = path.parent
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
-    helpers = {}
-    for name in sorted({name.partition(".")[0] for name in names} - {""}):
-        beside = [each for each in (folder / f"{name}.py", folder / name / "__init__.py") if each.is_file()]
-        if beside and beside[0] != path:
-            helpers[name] = beside[0]
+    helpers = helpers_beside(path, tree)
     if not helpers:
         return
     known = str(folder) in sys.path
@@ -146,6 +140,18 @@ def reach_helpers(path: Path, tree: ast.Module) -> None:
             if not known:
                 sys.path.remove(str(folder))
             raise ImportError(f"{file.name} beside it is hidden by another module {name!r} ({found}): rename it")
+
+
+def helpers_beside(path: Path, tree: ast.Module) -> dict[str, Path]:
+    """Return the files of the modules beside ``path`` that code imports, by name; of a package its ``__init__.py``."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    helpers = {}
+    for name in sorted({name.partition(".")[0] for name in names} - {""}):
+        beside = [each for each in (path.parent / f"{name}.py", path.parent / name / "__init__.py") if each.is_file()]
+        if beside and beside[0] != path:
+            helpers[name] = beside[0]
+    return helpers
 
 
 def import_target(target: str) -> type[Any]:

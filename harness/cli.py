@@ -88,6 +88,9 @@ def run(
     unknown_data: Annotated[
         bool, typer.Option("--rerun-unknown-data", help="Run cells again whose data files the store does not know.")
     ] = False,
+    changed_code: Annotated[
+        bool, typer.Option("--rerun-changed-code", help="Run cells again whose plug-in's files have changed since.")
+    ] = False,
     stop_hopeless: Annotated[
         bool,
         typer.Option(
@@ -113,8 +116,8 @@ def run(
         suite=suite, preset=preset, problem=problem, solver=solver, dims=dims, seeds=seeds,
         jobs=jobs, threads=threads, timing=timing, device=device, timeout=timeout, memory=memory,
         measures=split(measures), changes=[Change(*parse_change(text)) for text in set_ or ()], retry=retry,
-        unknown_data=unknown_data, stop_hopeless=stop_hopeless, cell=cell, backend=backend, scheduler=scheduler,
-        data=data, plugin=plugin or (), store=store,
+        unknown_data=unknown_data, changed_code=changed_code, stop_hopeless=stop_hopeless, cell=cell,
+        backend=backend, scheduler=scheduler, data=data, plugin=plugin or (), store=store,
     )  # fmt: skip
     known_by = asked(request)
     finished = None if dry_run else recalled(request, known_by)

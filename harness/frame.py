@@ -24,7 +24,7 @@ SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, 
     solve_seconds, setup_seconds, measure_seconds, wall_seconds, cpu_seconds, peak_memory, gradient_evaluations,
     beside, diagnostics, finished, device, cells.run, started, "commit", dirty, machine, threads, versions,
     arithmetic, argv, rerun, evaluation, coalesce(cells.data, '') AS data,
-    replaced
+    runs.code, replaced
 FROM plans
 LEFT JOIN cells ON cells.key = plans.key
 LEFT JOIN runs ON runs.run = cells.run

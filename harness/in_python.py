@@ -156,6 +156,7 @@ def sweep(
     timeout: str | None = None,
     memory: str | None = None,
     retry: bool = False,
+    rerun_changed_code: bool = False,
     stop_hopeless: bool = False,
     backend: str = "local",
     scheduler: str | None = None,
@@ -180,8 +181,9 @@ def sweep(
             suite=str(suite), preset=preset, problem=listed("problem", problem), solver=listed("solver", solver),
             dims=numbers(dims), seeds=numbers(seeds), jobs=count("jobs", jobs), threads=count("threads", threads),
             timing=timing, device=str(device), timeout=text(timeout), memory=text(memory), measures=asked,
-            changes=changes(settings or {}), retry=retry, stop_hopeless=stop_hopeless, backend=backend,
-            scheduler=scheduler, data=None if data is None else Path(data), plugin=paths(plugin), store=Path(store),
+            changes=changes(settings or {}), retry=retry, changed_code=rerun_changed_code, stop_hopeless=stop_hopeless,
+            backend=backend, scheduler=scheduler, data=None if data is None else Path(data), plugin=paths(plugin),
+            store=Path(store),
         )
     )  # fmt: skip
     ran = planned.run()

@@ -74,6 +74,7 @@ def readable(sources: Sequence[Path], folder: Path) -> Iterator[list[str]]:
             store = stores.enter_context(Store(path, create=False, reading=True))
             with store.guarded():
                 if may_write(path) and store.format() == SCHEMA_VERSION:
+                    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # of a format that was just brought up
                     addresses.append(address(path, "mode=ro"))
                     continue
                 copy = folder / f"{place}.sqlite"
@@ -189,6 +190,7 @@ def plans_from(connection: sqlite3.Connection, schema: str, name: str, newest: b
 
     Raises ``UsageError`` for a suite of another content than the target has, unless the ``newest`` is to count.
     """
+    time = now()
     query = (
         f"SELECT suite, preset, ours.content, theirs.content FROM main.contents AS ours "
         f"JOIN {schema}.contents AS theirs USING (suite, preset) WHERE ours.content != theirs.content"
@@ -201,7 +203,7 @@ def plans_from(connection: sqlite3.Connection, schema: str, name: str, newest: b
                 f"that was run last, and keeps the rows of the others"
             )
         query = "UPDATE main.plans SET replaced = coalesce(replaced, ?) WHERE suite = ? AND preset = ?"
-        connection.execute(query, (now(), suite, preset))
+        connection.execute(query, (time, suite, preset))
     connection.execute(f"INSERT OR REPLACE INTO main.suites SELECT * FROM {schema}.suites")
     connection.execute(f"INSERT OR REPLACE INTO main.contents SELECT * FROM {schema}.contents")
     # What stands in the way of a row of the store that was run later gives way to it.
@@ -217,7 +219,7 @@ def plans_from(connection: sqlite3.Connection, schema: str, name: str, newest: b
     taken = {hash((*row[:2], row[3], *slot)) for row in theirs for slot in slots(row[4:])} if ours else set()
     gone = [row[:3] for row in ours if any(hash((*row[:2], row[3], *slot)) in taken for slot in slots(row[4:]))]
     query = "UPDATE main.plans SET replaced = ? WHERE suite = ? AND preset = ? AND key = ?"
-    connection.executemany(query, ((now(), *row) for row in gone))
+    connection.executemany(query, ((time, *row) for row in gone))
     listed = ", ".join(row[1] for row in connection.execute("PRAGMA main.table_info(plans)"))
     connection.execute(f"INSERT OR REPLACE INTO main.plans ({listed}) SELECT {listed} FROM {schema}.plans")
 

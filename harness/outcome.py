@@ -54,7 +54,8 @@ class Outcome:
     """The outcome of a cell; seconds are wall-clock except ``cpu_seconds``, memory is in bytes.
 
     ``measures`` are the versions of all measures that were asked, ``unsuited`` why some of them said nothing, and
-    ``printed`` is the end of what the cell's process printed.
+    ``printed`` is the end of what the cell's process printed. ``code`` holds the checksums of its plug-ins where that
+    process says which they were.
     """
 
     status: str
@@ -75,3 +76,4 @@ class Outcome:
     assimilated: dict[str, tuple[float, ...]] = field(default_factory=dict)
     projections: tuple[Projection, ...] = ()
     printed: str | None = None
+    code: str | None = None

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
+from harness.code_texts import as_text
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.entries import changed, chosen
 from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
+from harness.plugin_code import code_checksum
 from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
 from problems.data.datasets import FOLDER_VARIABLE
@@ -29,6 +31,7 @@ class Component:
     """A problem or a solver with all its settings, as text, so that it travels and is hashed.
 
     ``missing`` says why the component cannot be used here. One that cannot be imported has the suite's settings alone.
+    ``code`` is the checksum of a plug-in's files, ``None`` of what is no plug-in.
     """
 
     kind: Kind
@@ -38,6 +41,7 @@ class Component:
     version: int
     settings: str
     missing: str | None = None
+    code: str | None = None
 
     def make(self) -> Any:
         """Import the class and return it with its settings."""
@@ -90,12 +94,14 @@ class Component:
 class Evaluation:
     """How answers are measured: evaluation draws a side, and the measures (``None``: those that the problem names).
 
-    ``added`` says where measures live that are no built-in ones, by name and target.
+    ``added`` says where measures live that are no built-in ones, by name and target, and ``codes`` the checksums of
+    their files, by name.
     """
 
     draws: int
     measures: tuple[str, ...] | None = None
     added: tuple[tuple[str, str], ...] = ()
+    codes: tuple[tuple[str, str | None], ...] = ()
 
     @cached_property
     def identity(self) -> str:
@@ -135,6 +141,29 @@ class Cell:
         """Text of everything that the solver's random stream depends on."""
         problem, _, solved = self.problem.counting()
         return f"{solved} {self.solver.counting(problem)[2]} {self.dim} {self.seed}"
+
+    @cached_property
+    def _plugins(self) -> dict[str, tuple[str, str]]:
+        """The targets of its plug-ins and the checksums of their files, by kind and name."""
+        found = {f"{each.kind} {each.name}": (each.target, each.code) for each in (self.problem, self.solver)}
+        if self.evaluation.codes:
+            asked, targets = self.evaluation.measures or self.problem.declared, dict(self.evaluation.added)
+            found |= {f"measure {name}": (targets[name], code) for name, code in self.evaluation.codes if name in asked}
+        return {what: (target, code) for what, (target, code) in found.items() if code is not None}
+
+    @cached_property
+    def code(self) -> str:
+        """The checksums of the files of its plug-ins, by kind and name (JSON); the empty text where it has none."""
+        return as_text({what: code for what, (_, code) in self._plugins.items()})
+
+    def code_here(self) -> str:
+        """Return the same as the plug-in files are now: one may have been edited since the cell was planned."""
+        return as_text(
+            {
+                what: (code_checksum(target) or code) if ".py:" in target else code
+                for what, (target, code) in self._plugins.items()
+            }
+        )
 
     @cached_property
     def key(self) -> str:
@@ -181,7 +210,8 @@ def planned(suite: Suite, selection: Selection, components: Catalogue) -> list[C
     problems, solvers = changed(problems, solvers, selection.changes)
     checksums: dict[tuple[Path, ...], str | None] = {}
     added = tuple(sorted(components.targets["measure"].items() - BUILTIN["measure"].items()))
-    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None, added)
+    codes = tuple((name, code_checksum(target)) for name, target in added)
+    evaluation = Evaluation(suite.draws, tuple(suite.measures) if suite.measures is not None else None, added, codes)
     expanded = [(entry, list(expand("solver", entry, components))) for entry in solvers]
     for dim in {None, *(dim for entry in solvers for dim in own_dims(entry) or ())}:
         check_labels([component for entry, variants in expanded if runs_in(entry, dim) for component, _ in variants])
@@ -264,6 +294,7 @@ def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Co
     Raises ``UsageError`` for an unknown name, an empty grid, and settings that are not allowed.
     """
     target = components.target(kind, entry.use)
+    code = None if BUILTIN[kind].get(entry.use) == target else code_checksum(target)
     for name, choices in entry.grid.items():
         if not choices:
             raise UsageError(f"{kind} {entry.use!r}: the grid of {name} is empty")
@@ -281,7 +312,7 @@ def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Co
         text = json.dumps(all_settings(made), sort_keys=True)
         absent = missing(component)
         why = None if absent is None else f"{entry.use} needs {absent}"
-        yield Component(kind, entry.use, label, target, component.version, text, missing=why), made
+        yield Component(kind, entry.use, label, target, component.version, text, why, code), made
 
 
 def own_dims(entry: SolverEntry | ProblemEntry) -> tuple[int, ...] | None:

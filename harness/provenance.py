@@ -20,7 +20,10 @@ PACKAGES = ("wgfbench", "torch", "numpy", "scipy", "pandas", "scikit-learn", "jo
 
 @dataclass(frozen=True)
 class Provenance:
-    """One ``wgfbench run``: when it started, its command, its code and its machine."""
+    """One ``wgfbench run``: when it started, its command, its code and its machine.
+
+    ``code`` holds the checksums of the files of its plug-ins (JSON), the empty text where it has none.
+    """
 
     started: str
     argv: str
@@ -30,6 +33,7 @@ class Provenance:
     threads: int
     versions: str
     arithmetic: str | None
+    code: str = ""
 
 
 def provenance(threads: int, *, computes: bool = True, known: str | None = None) -> Provenance:

@@ -39,6 +39,7 @@ class Request:
     changes: Sequence[Change] = ()
     retry: bool = False
     unknown_data: bool = False
+    changed_code: bool = False
     stop_hopeless: bool = False
     cell: str | None = None
     backend: str = "local"

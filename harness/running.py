@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from harness.store import Store
 from harness.suite import load_presets, with_measures
 from harness.suite_identity import identity_of
 from harness.supervise import Limits, check_data, check_device
-from harness.sweeping import incomplete, pending, sweep, with_known_data
+from harness.sweeping import incomplete, of_changed_code, pending, sweep, with_known_data
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,16 @@ class PlannedRun:
                 note(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`")
             if asked.of_unknown and not self.request.unknown_data:
                 note(f"{len(asked.of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again")
+            for name, count in asked.stale.items():
+                note(
+                    f"{name}: its files have changed since {count} of these cells ran, its version has not: "
+                    f"raise that, or run them again with --rerun-changed-code"
+                )
             try:
                 with watching(len(asked.cells), len(asked.waiting), len(asked.completing)) as progress:
-                    again = {each.key for each in asked.again}
                     counts = sweep(
-                        asked.waiting, store, suite, self.preset, self.resources, self.lacks, progress, again,
-                        asked.course, self.arithmetic,
+                        asked.waiting, store, suite, self.preset, self.resources, self.lacks, progress,
+                        asked.again, asked.course, self.arithmetic,
                     )  # fmt: skip
             except KeyboardInterrupt:
                 note("stopped: what had finished is kept, and the same command goes on from there")
@@ -147,7 +151,7 @@ class PlannedRun:
             store.forget(suite, self.preset, needless)
             cells = [each for each in asked.cells if each.key not in needless and each.key in ended]
             ran = Ran(suite, self.preset, cells, ended, counts, len(left))
-            all_there = len(cells) + len(needless) == len(asked.cells) and not (left or asked.of_unknown)
+            all_there = len(cells) + len(needless) == len(asked.cells) and not (left or asked.of_unknown or asked.stale)
             if made_from is not None and digest is not None and all_there:
                 self._keep(store, ran, made_from.packed(), digest, changes)
             return ran
@@ -168,13 +172,20 @@ class PlannedRun:
         """Return which of the planned cells the store lacks in part or in whole."""
         request = self.request
         cells, of_unknown = with_known_data(self.cells, store, self.lacks, request.unknown_data)
-        course = Course.of(cells, store.statuses(), request.stop_hopeless, request.retry)
+        changed = of_changed_code(cells, store)
+        again = {each.key: each for each in of_unknown} if request.unknown_data else {}
+        if request.changed_code:
+            again |= {each.key: each for of_one in changed.values() for each in of_one}
+        course = Course.of(cells, store.statuses(), request.stop_hopeless, request.retry or bool(again))
         cells = [each for each in cells if not course.needless(each)]
-        again = of_unknown if request.unknown_data else []
-        completing = [each for each in incomplete(cells, store, self.lacks) if each not in again]
+        completing = [each for each in incomplete(cells, store, self.lacks) if each.key not in again]
         waiting = pending(cells, store, request.retry or request.cell is not None) + completing
-        waiting += [each for each in again if each not in waiting]
-        return Asked(cells, waiting, completing, of_unknown, again, course)
+        there = {each.key for each in waiting}
+        waiting += [each for key, each in again.items() if key not in there]
+        there |= again.keys()
+        changed = {name: [each for each in of_one if each.key not in there] for name, of_one in changed.items()}
+        stale = {name: len(of_one) for name, of_one in changed.items() if of_one}
+        return Asked(cells, waiting, completing, of_unknown, stale, again, course)
 
     def _again(self) -> str:
         """Return the command that plans the same cells again, with the options that differ from their defaults."""
@@ -196,15 +207,17 @@ class PlannedRun:
 class Asked:
     """The cells of a run as a store knows them: all, those to run, and of these the ones that only lack a measure.
 
-    Those ``of_unknown`` data are of a store that did not keep what the data were; ``again`` has them where they are to
-    be run again.
+    Those ``of_unknown`` data are of a store that did not keep what the data were, and ``stale`` counts, by the name of
+    a plug-in, those that stand and ran with other files of it. ``again`` has the keys of what is to be run again
+    although it stands.
     """
 
     cells: list[Cell]
     waiting: list[Cell]
     completing: list[Cell]
     of_unknown: list[Cell]
-    again: list[Cell]
+    stale: dict[str, int]
+    again: Collection[str]
     course: Course
 
 

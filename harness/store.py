@@ -1,8 +1,8 @@
 """The store: one SQLite file with every cell once, its figures, and the runs that made them.
 
 Each finished cell is one transaction, so a sweep killed at any instant loses nothing that was finished, and several
-sweeps may write to one file. A cell that is ok is replaced only by itself with other measures, or newer ones; one that
-is not is replaced when it is run again.
+sweeps may write to one file. A cell that is ok is replaced only by itself with other measures, or newer ones, or with
+other code of a plug-in; one that is not is replaced when it is run again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.code_texts import changed
 from harness.data_checksum import DATA_UNKNOWN
 from harness.database import insert as insert
 from harness.errors import UsageError
@@ -118,6 +119,11 @@ class Store(Plans):
             query = "SELECT key FROM cells WHERE data = ? AND status = 'ok'"
             return {row[0] for row in self.connection.execute(query, (DATA_UNKNOWN,))}
 
+    def codes(self) -> dict[str, str]:
+        """Return the checksums of the plug-ins of the runs that cells are of (JSON), by key, where they are known."""
+        with self.guarded():
+            return dict(self.connection.execute("SELECT key, code FROM cells JOIN runs USING (run) WHERE code <> ''"))
+
     def taken(self, key: str | None = None) -> dict[str, dict[str, int | None]]:
         """Return the versions of the measures that cells which are ok were asked for, by key; of one cell if named.
 
@@ -138,9 +144,12 @@ class Store(Plans):
             ]
 
     def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None) -> None:
-        """Keep how a cell ended, in one transaction; one that is ok gives way to an ok with other or newer measures."""
+        """Keep how a cell ended, in one transaction.
+
+        One that is ok gives way to an ok with other or newer measures, and to any outcome of other code.
+        """
         row = asdict(outcome)
-        measurements, projections = row.pop("measurements"), row.pop("projections")
+        measurements, projections, code = row.pop("measurements"), row.pop("projections"), row.pop("code")
         series = {"steps": row.pop("traces"), "observations": row.pop("assimilated")}
         row |= {
             "key": cell.key,
@@ -153,9 +162,12 @@ class Store(Plans):
             "data": cell.data or "",
         }
         with self.guarded(), self.transaction():
-            query = "SELECT measures, data FROM cells WHERE status = 'ok' AND key = ?"
-            known = self.connection.execute(query, (cell.key,)).fetchone()
-            if known is not None:
+            known = self.connection.execute(
+                "SELECT measures, cells.data, code FROM cells LEFT JOIN runs USING (run) "
+                "WHERE status = 'ok' AND key = ?",
+                (cell.key,),
+            ).fetchone()
+            if known is not None and not changed(known[2], code or cell.code):
                 surer = known[1] == DATA_UNKNOWN != row["data"]
                 if not (outcome.status == "ok" and (surer or renews(outcome, json.loads(known[0] or "{}")))):
                     return

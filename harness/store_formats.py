@@ -2,6 +2,7 @@
 
 ``replaced`` is when a row of a plan gave way to another, or to an edited suite; rows of today have none. ``data`` of a
 cell is the checksum of its data files, the empty text where it has none, "unknown" where the store did not say so.
+``code`` of a run holds the checksums of the files of its plug-ins (``harness.plugin_code``), the empty text for none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from harness.errors import UsageError
 from harness.former_names import MEASURES
 
 APPLICATION_ID = 0x77676662
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, suite TEXT, preset TEXT, started TEXT, argv TEXT, "commit" TEXT, dirty INTEGER,
@@ -109,7 +110,9 @@ SINCE_9 = "CREATE TABLE finished (asked TEXT PRIMARY KEY, files BLOB, digest TEX
     for table in ("plans", "cells")
     for change in ("INSERT", "UPDATE", "DELETE")
 )
-UPGRADES = {2: SINCE_2, 3: SINCE_3, 4: SINCE_4, 5: SINCE_5, 6: SINCE_6, 7: SINCE_7, 8: SINCE_8, 9: SINCE_9}
+# Until then nothing was kept of the code of plug-ins: that of runs of before is not known.
+SINCE_10 = "ALTER TABLE runs ADD COLUMN code TEXT"
+UPGRADES = dict(enumerate((SINCE_2, SINCE_3, SINCE_4, SINCE_5, SINCE_6, SINCE_7, SINCE_8, SINCE_9, SINCE_10), start=2))
 """What a store of the format before lacks, by format; a store of format 1 is ``SCHEMA`` alone."""
 
 

@@ -211,12 +211,12 @@ def child_main(sender: Connection, output: Connection, cells: Sequence[Cell], li
     fix_threads(limits.threads)
     if limits.data is not None:  # said, not inherited: the server, or a worker of a cluster, may be older than it
         os.environ[FOLDER_VARIABLE] = limits.data
-    there = set(sys.modules)
+    there, code = set(sys.modules), cells[0].code_here()
     for place, outcome in enumerate(run_in_child(cells, checkpoint_of(cells, limits.checkpoints)), start=1):
         flush()
         if place == len(cells) and (late := [name for name in sys.modules.keys() - there if name.startswith(BROUGHT)]):
             sender.send(sorted(late))
-        sender.send(outcome)
+        sender.send(replace(outcome, code=code))
 
 
 def checkpoint_of(cells: Sequence[Cell], folder: str | None) -> Path | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 
+from harness.code_texts import changed, together
 from harness.completion import Completion
 from harness.course import Course
 from harness.data_checksum import DATA_UNKNOWN
@@ -57,6 +58,25 @@ def with_known_data(
     return standing, of_unknown
 
 
+def of_changed_code(cells: Sequence[Cell], store: Store) -> dict[str, list[Cell]]:
+    """Return the cells in the store that ran when a file of a plug-in of theirs was another, by which one.
+
+    Cells of stores that kept no checksums are none of these: their code is not known.
+    """
+    if not any(cell.code for cell in cells):
+        return {}
+    codes = store.codes()
+    known: dict[tuple[str, str], list[str]] = {}
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        pair = codes.get(cell.key, ""), cell.code
+        if pair not in known:
+            known[pair] = changed(*pair)
+        for what in known[pair]:
+            found.setdefault(what, []).append(cell)
+    return found
+
+
 def sweep(
     cells: Sequence[Cell],
     store: Store,
@@ -78,7 +98,18 @@ def sweep(
     """
     counts: Counter[str] = Counter()
     made = provenance(resources.limits.threads, computes=bool(cells), known=arithmetic)
+    made = replace(made, code=together(cell.code for cell in cells))
     run = store.begin(suite, preset, made, resources.limits.data)
+    others: dict[str, int] = {}
+
+    def run_of(cell: Cell, outcome: Outcome) -> int:
+        """Return the number of the run, or of one that has begun with a plug-in that was edited meanwhile."""
+        code = outcome.code or cell.code
+        if code == cell.code:
+            return run
+        if code not in others:
+            others[code] = store.begin(suite, preset, replace(made, code=code), resources.limits.data)
+        return others[code]
 
     def finished(cell: Cell) -> bool:
         if cell.key in again:
@@ -92,7 +123,7 @@ def sweep(
     results = dispatch(cells, resources, finished, course)
     with closing(results):
         for cell, outcome, beside in results:
-            store.record(cell, outcome, run, beside)
+            store.record(cell, outcome, run_of(cell, outcome), beside)
             lacks.learn(outcome.measures)
             counts[outcome.status] += 1
             progress(cell, outcome)

@@ -1,13 +1,14 @@
 """Labels that tell apart what must not be pooled: other settings, presets, devices, evaluations or data of one label.
 
 Within a problem and a dimension a label stands for one population of runs. Where rows of one label differ in more than
-their seeds, each says in its label what sets it apart; rows whose data files are not known say that in any case.
+their seeds, each says in its label what sets it apart; rows whose data files are not known say that in any case. Rows
+that gave way at one time are one population: those of two versions of a solver gave way at two.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -35,14 +36,30 @@ def apart(frame: pd.DataFrame) -> Labels:
     for key, group in clash.groupby([*LABELLED, "size"], sort=False):
         *place, _ = (str(part) for part in list[Any](key))
         differing.setdefault(tuple(place), set()).update(differences(group))
-    for row in kinds.to_dict("records"):
-        what = differing.get(tuple(row[name] for name in LABELLED), set())
+    times: dict[tuple[str, ...], set[str]] = {}
+    for *labelled, time in kinds[[*LABELLED, "replaced"]].itertuples(index=False):
+        times.setdefault(tuple(labelled), set()).update({time} - {""})
+    for kind in kinds.to_dict("records"):
+        whose = tuple(str(kind[name]) for name in LABELLED)
+        what = differing.get(whose, set())
+        row = kind | {"replaced": kind["replaced"] and gave_way(kind["replaced"], times[whose])}
         parts = list(filter(None, (said(row, column, entry) for column, entry in sorted(what, key=in_order))))
         if row["data"] == DATA_UNKNOWN and UNKNOWN not in parts and not row["label"].endswith(UNKNOWN):
             parts.append(UNKNOWN)
         if parts:
-            found[tuple(str(row[name]) for name in (*LABELLED, *VARIANT))] = row["label"] + SEPARATOR + ", ".join(parts)
+            found[tuple(str(kind[name]) for name in (*LABELLED, *VARIANT))] = (
+                row["label"] + SEPARATOR + ", ".join(parts)
+            )
     return found
+
+
+def gave_way(time: str, times: Collection[str]) -> str:
+    """Return what a label says of rows that gave way at an ISO ``time``, one of ``times`` at which its label did."""
+    if len(times) == 1:
+        return "replaced"
+    lengths = (len("2026-01-31T12:00"), len("2026-01-31T12:00:00"), len("2026-01-31T12:00:00.000"), len(time))
+    length = next(each for each in lengths if len({other[:each] for other in times}) == len(times))
+    return f"replaced {time[:length].replace('T', ' ')}"
 
 
 def relabelled(frame: pd.DataFrame, labels: Labels) -> pd.DataFrame:
@@ -64,7 +81,6 @@ def variants(frame: pd.DataFrame) -> pd.DataFrame:
     for name in (*LABELLED, *VARIANT, "size"):
         column = frame[name] if name in frame else pd.Series("", index=frame.index)
         found[name] = column.astype(object).where(column.notna(), "").astype(str).astype(object)
-    found["replaced"] = found["replaced"].where(found["replaced"] == "", "replaced")
     return pd.DataFrame(found, index=frame.index)
 
 

@@ -22,11 +22,31 @@ HEAD = (
     "% of a column can be compared, with no run still to come. In brackets: runs with an answer, where not all have.\n"
     "% Dagger: the method says itself that its answer is unfinished, as the comment below the table does."
 )
+GREEK = dict(zip("αβγδεζηθικλμνξοπρςστυφχψω", (
+    *("alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
+    *("xi", "mathrm{o}", "pi", "rho", "varsigma", "sigma", "tau", "upsilon", "varphi", "chi", "psi", "omega"),
+), strict=True))  # fmt: skip
+CAPITALS = dict(zip("ΓΔΘΛΞΠΣΥΦΨΩ", (
+    *("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"),
+), strict=True))  # fmt: skip
+LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧ", "ABEZHIKMNOPTX", strict=True))
+"""Greek capitals that look as Latin ones do, for which TeX has no command."""
+SIGNS = dict(zip("ϵϑϕϱϖµℓ≥≤≠≈∼∝≪≫×÷±∓⊗∘√‖∞∇∂∫∬∑∏∈∉⊂∪∩→←↦ℝ†‡½¼¾", (
+    *("epsilon", "vartheta", "phi", "varrho", "varpi", "mu", "ell", "ge", "le", "neq", "approx", "sim", "propto"),
+    *("ll", "gg", "times", "div", "pm", "mp", "otimes", "circ", "surd", "Vert", "infty", "nabla", "partial", "int"),
+    *(r"int\!\int", "sum", "prod", "in", "notin", "subset", "cup", "cap", "to", "leftarrow", "mapsto", "mathbf{R}"),
+    *("dagger", "ddagger", "frac12", "frac14", "frac34"),
+), strict=True))  # fmt: skip
+RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉₊₋"
 ESCAPES = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "·": r"\textperiodcentered{}", "β": r"$\beta$"}
-    | {"‖": r"$\Vert$", "±": r"$\pm$", "√": r"$\surd$"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--", "—": "---", "…": r"\ldots{}"}
+    | {"·": r"\textperiodcentered{}", "−": "$-$", "°": r"$^\circ$", "′": "$'$", "″": "$''$"}
+    | {character: f"$\\{command}$" for character, command in (GREEK | CAPITALS | SIGNS).items()}
+    | {character: f"$\\mathrm{{{letter}}}$" for character, letter in LATIN.items()}
+    | {character: f"$^{sign}$" for character, sign in zip(RAISED, "0123456789+-", strict=True)}
+    | {character: f"$_{sign}$" for character, sign in zip(LOWERED, "0123456789+-", strict=True)}
 )
 
 

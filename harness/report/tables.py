@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +156,9 @@ def markdown(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what would end a cell or open a tag."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Escape what would end a cell, open a tag or a link, or emphasise, as an underscore inside a word does not."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"[\\|*`~]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(", r"\\\g<0>", text)
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from harness.report import summary
 from harness.report.apart import told_apart
 from harness.report.summary import label_place, significant, time_text
-from harness.verdict.against import against, apart_from, baseline_of, idle_text, meetings, without_floor
+from harness.verdict.against import against, apart_from, baseline_of, idle_text, meetings, why_apart, without_floor
 from harness.verdict.contest import Contest
 from harness.verdict.flattered import flattered
 from harness.verdict.judge import Judged, judge, outcomes
@@ -88,7 +89,7 @@ def verdict_of(frame: pd.DataFrame, judged: Judged, baseline: str | None = None)
         legend(marks, judged),
         label,
         () if table is None else tuple(map(against_row, table.to_dict("records"))),
-        (*still_to_run(frame), *notes(judged, label, titles), *flattery(frame)),
+        (*still_to_run(frame), *notes(judged, label, titles), *flattery(frame), *code_notes(frame)),
         sentence(label, table, gaps(judged, titles)),
     )
 
@@ -220,9 +221,11 @@ def notes(judged: Judged, baseline: str | None, titles: dict[tuple[str, str], st
     if baseline is not None and (standings["answered"] < standings["asked"]).any():
         yield "seconds × are over the instances that a solver and the baseline both answered"
     if baseline is not None:
-        alone = list(apart_from(judged, baseline))
-        if alone:
-            yield f"nothing decides between {baseline} and {listed(alone)}: no problem or no measure in common"
+        alone: dict[str, list[str]] = {}
+        for label in apart_from(judged, baseline):
+            alone.setdefault(why_apart(judged, baseline, label), []).append(label)
+        for why, labels in alone.items():
+            yield f"nothing decides between {baseline} and {listed(labels)}: {why}"
 
 
 def still_to_run(frame: pd.DataFrame) -> Iterator[str]:
@@ -237,6 +240,23 @@ def flattery(frame: pd.DataFrame) -> Iterator[str]:
     """Yield the measures that reward what is wrong with some answers; a frame of what decides alone has none."""
     for metric, labels in flattered(frame).items():
         yield f"below exact draws in {metric}, which decides nothing here and rewards what is wrong: {listed(labels)}"
+
+
+def code_notes(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the plug-ins of which the frame has figures of one version that ran with several states of their files."""
+    if "code" not in frame:
+        return
+    now = frame[frame["replaced"].isna()] if "replaced" in frame else frame
+    states: dict[str, set[str]] = {}
+    for code, *names in now[["code", "problem", "solver", "metric"]].drop_duplicates().itertuples(index=False):
+        own = {f"{kind} {name}" for kind, name in zip(("problem", "solver", "measure"), names, strict=True)}
+        for what, checksum in json.loads(code if isinstance(code, str) and code else "{}").items():
+            if what in own:
+                states.setdefault(what, set()).add(checksum)
+    for name, found in states.items():
+        if len(found) > 1:
+            how = "`wgfbench run --rerun-changed-code` makes them one"
+            yield f"{name}: its cells ran with {len(found)} states of its files under one version: {how}"
 
 
 def listed(names: Sequence[str] | np.ndarray, most: int = 4) -> str:
@@ -268,7 +288,7 @@ def sentence(baseline: str | None, table: pd.DataFrame | None, missing: dict[str
     if table is None:
         return "Nothing can be said: no solver has an answer."
     if table.empty:
-        return f"Nothing can be said beside {baseline}: no other solver shares a problem and a measure with it."
+        return f"Nothing can be said beside {baseline}: nothing decides between it and another solver."
     seeds = sorted({int(number) for number in table["seeds"]})
     over = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     if seeds[-1] < 2:

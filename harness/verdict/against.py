@@ -169,12 +169,31 @@ def interval(meetings: pd.DataFrame) -> tuple[float, float]:
 
 
 def apart_from(judged: Judged, baseline: str) -> Iterator[str]:
-    """Yield the solvers that nothing decides about together with the baseline: no problem, or no measure, in common."""
+    """Yield the solvers that nothing decides about together with the baseline; :func:`why_apart` says why."""
     met = set(judged.pairs.loc[judged.pairs["one"].eq(baseline), "other"])
     met |= set(judged.pairs.loc[judged.pairs["other"].eq(baseline), "one"])
     yield from dict.fromkeys(
         label for contest in judged.contests for label in contest.labels if label not in met and label != baseline
     )
+
+
+def why_apart(judged: Judged, baseline: str, label: str) -> str:
+    """Return why nothing decides between a solver and the baseline."""
+    shared = [each for each in judged.contests if baseline in each.labels and label in each.labels]
+    if not shared:
+        return "no problem in common"
+    pairs = [(each, each.labels.index(baseline), each.labels.index(label)) for each in shared]
+    both = [
+        (scores.floored[one], scores.floored[other])
+        for each, one, other in pairs
+        for scores in each.scores
+        if scores.measured[one] and scores.measured[other]
+    ]
+    if not both:
+        return "no measure that decides in common"
+    if any(one == other for one, other in both):
+        return "no instance in common" + (" that has exact draws beside it" if any(map(all, both)) else "")
+    return "exact draws are beside one of them alone"
 
 
 def without_floor(judged: Judged) -> list[Contest]:

@@ -14,9 +14,10 @@ from harness.verdict.order import ORDER
 CELLS = """
 SELECT plans.key, plans.suite, plans.preset, problem, problem_settings, solver, solver_settings, label, size, seed,
     coalesce(status, 'planned') AS status, reason, solve_seconds, device, evaluation,
-    coalesce(cells.data, '') AS data, replaced
+    coalesce(cells.data, '') AS data, runs.code, replaced
 FROM plans
 LEFT JOIN cells ON cells.key = plans.key
+LEFT JOIN runs ON runs.run = cells.run
 WHERE plans.suite = coalesce(?, plans.suite) AND plans.preset = coalesce(?, plans.preset)
     AND (replaced IS NULL OR ?)
 """

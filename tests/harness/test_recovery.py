@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from former_stores import take_back
 from harness import load
 from harness.catalogue import catalogue
 from harness.outcome import Measurement, Outcome
@@ -59,8 +62,37 @@ def test_the_rest_is_read(store: Path, tmp_path: Path, command: Command, share: 
 
 def test_a_store_that_is_whole_is_copied_in_whole(store: Path, tmp_path: Path) -> None:
     cells = load(store)["key"].nunique()
-    assert recover(store, tmp_path / "new.sqlite") == (cells, cells)
+    assert recover(store, tmp_path / "new.sqlite") == (cells, cells, ())
     assert load(tmp_path / "new.sqlite").drop(columns=["run"]).equals(load(store).drop(columns=["run"]))
+
+
+def test_cells_whose_plan_is_lost_are_kept_and_that_is_said(store: Path, tmp_path: Path, command: Command) -> None:
+    with closing(sqlite3.connect(store)) as opened:
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cells = {key for (key,) in opened.execute("SELECT key FROM cells")}
+        (size,) = opened.execute("PRAGMA page_size").fetchone()
+    # A leaf of the plans is a page with the command of a row, and not the first, where the schema stands.
+    data = store.read_bytes()
+    pages = [place for place in range(1, len(data) // size) if b"wgfbench run t.toml" in data[place * size :][:size]]
+    page = pages[len(pages) // 2]
+    store.write_bytes(data[: page * size] + bytes(size) + data[(page + 1) * size :])
+    said = command("recover", store, "-o", "new.sqlite")
+    assert said.code == 0
+    first, second = said.out.splitlines()
+    assert f"{len(cells)} cells of at least {len(cells)} that were planned could be read in whole" in first
+    assert second == "rows that could not be read, how many is not known: of plans"
+    with Store(tmp_path / "new.sqlite") as opened:
+        assert opened.statuses().keys() == cells
+        planned = {key for (key,) in opened.connection.execute("SELECT key FROM plans")}
+    assert 0 < len(planned) < len(cells)
+
+
+def test_a_store_of_the_format_before_can_be_recovered(store: Path, tmp_path: Path) -> None:
+    cells = load(store)["key"].nunique()
+    with closing(sqlite3.connect(store)) as opened:
+        take_back(opened, 9)
+        opened.commit()
+    assert recover(store, tmp_path / "new.sqlite") == (cells, cells, ())
 
 
 def test_what_cannot_be_recovered_is_one_line(store: Path, tmp_path: Path, command: Command) -> None:

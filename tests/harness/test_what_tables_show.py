@@ -165,6 +165,43 @@ def test_rows_of_one_label_that_differ_are_told_apart(
     assert set(again["label"]) == said
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (("2026-11-30T12:03:04.005+00:00",), {"replaced"}),
+        (
+            ("2026-11-30T12:03:04.005+00:00", "2026-11-30T12:05:04.005+00:00"),
+            {"replaced 2026-11-30 12:03", "replaced 2026-11-30 12:05"},
+        ),
+        (
+            ("2026-11-30T12:03:04.005+00:00", "2026-11-30T12:03:14.005+00:00"),
+            {"replaced 2026-11-30 12:03:04", "replaced 2026-11-30 12:03:14"},
+        ),
+        (
+            ("2026-11-30T12:03:04.005+00:00", "2026-11-30T12:03:04.015+00:00"),
+            {"replaced 2026-11-30 12:03:04.005", "replaced 2026-11-30 12:03:04.015"},
+        ),
+    ],
+)
+def test_rows_that_gave_way_at_several_times_are_not_pooled(
+    tmp_path: Path, components: Catalogue, times: tuple[str, ...], said: set[str]
+) -> None:
+    path = tmp_path / "s.sqlite"
+    run(path, TABLE, components, 1.0)
+    frame = shifted(load(path))
+    former = [
+        frame.assign(key=frame["key"] + time, value=2.0 + place, replaced=time) for place, time in enumerate(times)
+    ]
+    frame = pd.concat([frame, *former], ignore_index=True)
+    rows = summarise(frame)
+    assert set(rows["label"]) == {"shifted"} | {f"shifted · {each}" for each in said}
+    assert dict(zip(rows["label"], rows["median"], strict=True))["shifted"] == 1.0
+    assert sorted(rows["median"]) == [1.0, *(2.0 + place for place in range(len(times)))]
+    assert set(rows["planned"]) == {2}
+    again = told_apart(told_apart(frame))
+    assert set(again["label"]) == set(rows["label"])
+
+
 def write(path: Path, title: str, **solver: Any) -> Path:
     settings = ", ".join(f"{name} = {value}" for name, value in solver.items())
     path.parent.mkdir(exist_ok=True)

@@ -4,12 +4,13 @@ import re
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from harness.errors import UsageError
 from harness.report import tables
 from harness.report.page import page
-from harness.report.paper_table import latex
+from harness.report.paper_table import escaped, latex
 
 
 @pytest.fixture
@@ -162,6 +163,29 @@ def test_markdown(nasty):
     assert row == (
         "| a\\|b_c % [red]x[/red] \\\\ &lt;i> | 3 | 0.5 | 0.250 | 0.1 | [0.250, 0.250] | 0.125 | – | 1/1 | 2.00 |"
     )
+
+
+@pytest.mark.parametrize(
+    "label", ["a*b*c", "_a_ __b__", "`a`|`b`", "~~a~~", "a_b_c=1", "[a](b)", "![a](b)", "a &amp; <b>", "\\*a\\*", "λ=1"]
+)
+def test_markdown_shows_a_label_as_it_is(make_cell, make_frame, label):
+    figures = [(0.5, "symkl", 0.25, 0.1, 0.125)]
+    frame = make_frame(make_cell("well", "{}", "s", {}, label, 3, 0, figures, solve_seconds=2.0))
+    parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(tables.markdown(frame))
+    first = parsed[next(place for place, token in enumerate(parsed) if token.type == "td_open") + 1]
+    assert {token.type for token in first.children} == {"text"}
+    assert "".join(token.content for token in first.children) == label
+
+
+def test_latex_has_signs_and_greek_as_mathematics(make_cell, make_frame):
+    label = "λ=1 Δt≥10⁻² ∞ × ½ x₀ Ωε β"
+    frame = make_frame(make_cell("well", "{}", "s", {}, label, 3, 0, [(0.5, "symkl", 0.25, 0.1, 0.125)]))
+    line = next(each for each in latex(frame).splitlines() if "lambda" in each)
+    assert line.startswith(
+        r"$\lambda$=1 $\Delta$t$\ge$10$^-$$^2$ $\infty$ $\times$ $\frac12$ x$_0$ $\Omega$$\varepsilon$ $\beta$ &"
+    )
+    greek = [chr(code) for code in (*range(0x391, 0x3AA), *range(0x3B1, 0x3CA)) if code != 0x3A2]
+    assert all(escaped(letter).isascii() for letter in greek)
 
 
 def test_latex_escapes(nasty):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.errors import UsageError
-from harness.verdict.against import against, apart_from, baseline_of, meetings, without_floor
+from harness.verdict.against import against, apart_from, baseline_of, meetings, why_apart, without_floor
 from harness.verdict.judge import judge
 from seeding import numpy_generator
 from sweeps import sweep
@@ -56,6 +56,24 @@ def test_figures_of_no_proper_measure_decide_nothing() -> None:
     assert judged.pairs.empty
     assert list(judged.standings["state"]) == ["none", "none"]
     assert list(apart_from(judged, "one")) == ["other"]
+    assert why_apart(judged, "one", "other") == "no measure that decides in common"
+
+
+def test_why_nothing_decides() -> None:
+    def why(one: dict[str, object], other: dict[str, object], floor: object = FLOOR) -> str:
+        frame = pd.concat([sweep({"one": ABOVE}, FLOOR, **one), sweep({"other": FURTHER}, floor, **other)])
+        judged = judge(frame.reset_index(drop=True))
+        assert list(apart_from(judged, "one")) == ["other"]
+        return why_apart(judged, "one", "other")
+
+    assert why({}, {"problem": "another"}) == "no problem in common"
+    assert why({}, {"metric": "w2"}) == "no measure that decides in common"
+    assert why({}, {}, np.nan) == "exact draws are beside one of them alone"
+    halves = FLOOR.copy(), FLOOR.copy()
+    halves[0][2:], halves[1][:2] = np.nan, np.nan
+    frame = pd.concat([sweep({"one": ABOVE}, halves[0]), sweep({"other": FURTHER}, halves[1])])
+    judged = judge(frame.reset_index(drop=True))
+    assert why_apart(judged, "one", "other") == "no instance in common that has exact draws beside it"
 
 
 def test_old_stores_are_judged_by_estimators() -> None:
