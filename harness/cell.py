@@ -27,7 +27,7 @@ from harness.plan import Cell
 from harness.projection import INSTANCE, curve, projected
 from harness.streams import stream
 from harness.verdict.order import in_order
-from problems.data.datasets import data_folder
+from problems.data.data_folder import data_folder
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.solver import Diverged, Solution, Solver, Unavailable

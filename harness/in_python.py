@@ -21,7 +21,7 @@ from harness.arguments import Files, changes, count, listed, numbers, paths, tex
 from harness.cell import require_sound, with_sure_truth
 from harness.errors import UsageError
 from harness.frame import load
-from harness.instance import Instance, cell_of, component_of, data_in
+from harness.instance import Instance, cell_of, component_of
 from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.parsing import parse_names
@@ -31,6 +31,7 @@ from harness.request import Request
 from harness.running import PlannedRun
 from harness.streams import stream
 from harness.supervise import check_data, check_device
+from problems.data.data_folder import data_in
 from problems.problem import ProblemFamily
 from solvers.reproducibility import hold
 from solvers.solver import Solution, Solver

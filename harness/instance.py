@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from harness.arguments import Files, paths, plain
 from harness.catalogue import BASES, Kind, all_settings, catalogue, import_target, make
-from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.plan import Cell, Component, Evaluation
-from problems.data.datasets import FOLDER_VARIABLE
 from problems.problem import Problem
 
 
@@ -71,8 +68,3 @@ def target_of(component: type[Any]) -> str:
 def cell_of(instance: Instance, solver: Component, evaluation: Evaluation, device: str) -> Cell:
     """Return the cell of a sweep that has this instance, solver and evaluation."""
     return Cell(instance.component, solver, instance.dim, instance.seed, evaluation, device)
-
-
-def data_in(folder: str | None) -> AbstractContextManager[None]:
-    """Have data sets looked for in a folder for a while, or where they are looked for anyhow."""
-    return with_variables({} if folder is None else {FOLDER_VARIABLE: folder})

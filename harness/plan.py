@@ -15,13 +15,12 @@ from typing import Any
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.entries import changed, chosen
-from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
 from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
-from problems.data.datasets import FOLDER_VARIABLE
+from problems.data.data_folder import data_in
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     Raises ``UsageError`` for unknown names, settings that are not allowed, dimensions that a problem does not have,
     and steps that do not reach the times of a problem.
     """
-    with with_variables({} if selection.data is None else {FOLDER_VARIABLE: selection.data}):
+    with data_in(selection.data):
         return planned(suite, selection, components)
 
 
