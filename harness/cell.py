@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from harness.answer_form import require_sound
 from harness.catalogue import BUILTIN, import_target, missing
 from harness.checkpoint_claim import claimed
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
@@ -157,13 +158,13 @@ def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path
 def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: float) -> Outcome:
     """Return the measured answer of the solver, which took ``seconds``.
 
-    Raises ``Diverged`` for an answer that is unusable, and as :func:`measure` does.
+    Raises as :func:`require_sound` does for an answer that is unusable, and as :func:`measure` does.
     """
     if isinstance(solution, Diverged):
         raise solution
     solver: Solver = cell.solver.make()
     solved = time.perf_counter()
-    require_sound(solution)
+    require_sound(solution, problem.flow, solver.name)
     measurements, versions, unsuited = measure(cell, problem, solution, solver.sample_size)
     projections = tuple(project(cell, problem, solution))
     measured = time.perf_counter()
@@ -182,14 +183,6 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         assimilated=plain(solution.assimilated),
         projections=projections,
     )
-
-
-def require_sound(solution: Solution) -> None:
-    """Raise ``Diverged`` where one of a solution's estimates is unusable."""
-    for t, estimate in zip(solution.times, solution.estimates, strict=True):
-        defect = estimate.defect()
-        if defect is not None:
-            raise Diverged(f"at t = {t:g}: {defect}")
 
 
 def said(diagnostics: dict[str, float | int | str], solver: Solver) -> dict[str, float | int | str]:
