@@ -31,9 +31,12 @@ from harness.verdict.order import in_order
 from problems.data.data_folder import data_folder
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
+from solvers.estimates import Estimate, Particles
 from solvers.solver import Diverged, Solution, Solver, Unavailable
 
 T = TypeVar("T")
+FAR = 1e150
+"""Coordinates beyond have squares, or sums of them, that are no numbers."""
 
 
 def run_in_child(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator[Outcome]:
@@ -237,11 +240,17 @@ def measure(
             if math.isnan(value):
                 if name not in BUILTIN["measure"]:
                     raise ValueError(f"measure {name!r} gives NaN at t = {t:g}: it must say why it is unsuited instead")
-                raise Diverged(f"{name} at t = {t:g} is not a number")
+                raise Diverged(f"{name} at t = {t:g} is not a number{distance(estimate)}")
             size = None if sample_size is None else int(sample_size)
             decides = places[name] if measure.proper(estimate) else 0
             taken.append(Measurement(float(t), name, value, error, figure.estimator, size, decides))
     return taken, versions, unsuited
+
+
+def distance(estimate: Estimate) -> str:
+    """Return how far particles lie from the origin, where that is so far that squares overflow, else nothing."""
+    largest = float(estimate.points.abs().max()) if isinstance(estimate, Particles) else 0.0
+    return f": squares of coordinates as large as {largest:.3g} overflow" if largest > FAR else ""
 
 
 def asked(cell: Cell, problem: Problem) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def group_sums(values: Reals, groups: torch.Tensor | None) -> Reals:
 def mean_variance(influence: Reals, groups: torch.Tensor | None, weights: Reals | None = None) -> float:
     """Return the variance of the mean of ``influence`` (n,), by ``weights`` (n,) that sum to 1, over its groups.
 
-    Infinite where all draws are of one group.
+    Infinite where all draws are of one group, and where influences overflow.
     """
     if weights is None:
         weights = np.full(len(influence), 1 / len(influence))
@@ -63,7 +63,7 @@ def mean_variance(influence: Reals, groups: torch.Tensor | None, weights: Reals 
         influence, weights = influence[present], weights[present]
         groups = None if groups is None else groups[torch.from_numpy(present)]
     sums = group_sums(weights * (influence - np.sum(weights * influence)), groups)
-    if len(sums) < 2:
+    if len(sums) < 2 or not np.isfinite(sums).all():
         return math.inf
     return float(len(sums) / (len(sums) - 1) * np.sum(sums**2))
 
