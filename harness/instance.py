@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def component_of(kind: Kind, what: Any, settings: Mapping[str, Any], plugin: Fil
             raise UsageError(f"a {kind} is meant, by its name, its class or an object of it; got {what!r}")
         target = target_of(found)
         if not isinstance(what, type):
-            values = all_settings(what) | values
+            values = {name: plain(value) for name, value in dataclasses.asdict(what).items()} | values
     made = make(kind, found, values)
     text = json.dumps(all_settings(made), sort_keys=True)
     return Component(kind, found.name, found.name, target, found.version, text)
