@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.errors import UsageError
 from harness.request import Change
 
 Files = str | Path | Iterable[str | Path]
+NARROW = {"float32": np.float32, "float16": np.float16, "bfloat16": np.float32}
+"""What writes numbers of each dtype that has less than double precision in their shortest form."""
 
 
 def plain(value: Any) -> Any:
-    """Return a setting as TOML could have it: arrays, tensors and their numbers as plain lists and numbers."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, list | tuple):
+    """Return a setting as TOML could have it: arrays, tensors, ranges and iterators as plain lists, dtypes by name.
+
+    A number of less than double precision is the one that it is written as: ``numpy.float32(0.1)`` is 0.1.
+    """
+    if dtype := dtype_name(value):
+        return dtype
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        dtype = dtype_name(value.dtype)
+        return as_written(value.tolist(), dtype) if dtype in NARROW else plain(value.tolist())
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
         return [plain(each) for each in value]
     return value
+
+
+def dtype_name(value: Any) -> str | None:
+    """Return what NumPy and torch call a dtype, such as float64, or ``None`` for what is none."""
+    if isinstance(value, np.dtype) or (type(value).__module__ == "torch" and type(value).__name__ == "dtype"):
+        return str(value).removeprefix("torch.")
+    return value.__name__ if isinstance(value, type) and issubclass(value, np.generic) else None
+
+
+def as_written(value: Any, dtype: str) -> Any:
+    """Return numbers of a narrow dtype, in lists or not, as the shortest decimals that are these numbers in it."""
+    return [as_written(each, dtype) for each in value] if isinstance(value, list) else float(str(NARROW[dtype](value)))
 
 
 def paths(files: Files) -> list[Path]:
@@ -42,7 +66,8 @@ def numbers(given: str | int | Sequence[int] | None) -> str | None:
     """Return numbers as the command line takes them; a single one of a list is itself, not a count."""
     if given is None or isinstance(given, str):
         return given
-    if isinstance(given, Sequence | range):
+    given = plain(given)
+    if isinstance(given, list):
         return ",".join(map(str, given)) if len(given) > 1 else f"{given[0]}:{given[0]}" if given else ""
     return str(given)
 

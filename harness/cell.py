@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from harness.answer_form import require_sound
 from harness.catalogue import BUILTIN, import_target, missing
 from harness.checkpoint_claim import claimed
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
@@ -27,12 +28,15 @@ from harness.plan import Cell
 from harness.projection import INSTANCE, curve, projected
 from harness.streams import stream
 from harness.verdict.order import in_order
-from problems.data.datasets import data_folder
+from problems.data.data_folder import data_folder
 from problems.problem import Problem, ProblemFamily
 from solvers.checkpoint import ForeignCheckpoint
+from solvers.estimates import Estimate, Particles
 from solvers.solver import Diverged, Solution, Solver, Unavailable
 
 T = TypeVar("T")
+FAR = 1e150
+"""Coordinates beyond have squares, or sums of them, that are no numbers."""
 
 
 def run_in_child(cells: Sequence[Cell], checkpoint: Path | None = None) -> Iterator[Outcome]:
@@ -157,13 +161,13 @@ def attempt(cells: Sequence[Cell], problems: Sequence[Problem], checkpoint: Path
 def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, seconds: float) -> Outcome:
     """Return the measured answer of the solver, which took ``seconds``.
 
-    Raises ``Diverged`` for an answer that is unusable, and as :func:`measure` does.
+    Raises as :func:`require_sound` does for an answer that is unusable, and as :func:`measure` does.
     """
     if isinstance(solution, Diverged):
         raise solution
     solver: Solver = cell.solver.make()
     solved = time.perf_counter()
-    require_sound(solution)
+    require_sound(solution, problem.flow, solver.name)
     measurements, versions, unsuited = measure(cell, problem, solution, solver.sample_size)
     projections = tuple(project(cell, problem, solution))
     measured = time.perf_counter()
@@ -182,14 +186,6 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         assimilated=plain(solution.assimilated),
         projections=projections,
     )
-
-
-def require_sound(solution: Solution) -> None:
-    """Raise ``Diverged`` where one of a solution's estimates is unusable."""
-    for t, estimate in zip(solution.times, solution.estimates, strict=True):
-        defect = estimate.defect()
-        if defect is not None:
-            raise Diverged(f"at t = {t:g}: {defect}")
 
 
 def said(diagnostics: dict[str, float | int | str], solver: Solver) -> dict[str, float | int | str]:
@@ -244,11 +240,17 @@ def measure(
             if math.isnan(value):
                 if name not in BUILTIN["measure"]:
                     raise ValueError(f"measure {name!r} gives NaN at t = {t:g}: it must say why it is unsuited instead")
-                raise Diverged(f"{name} at t = {t:g} is not a number")
+                raise Diverged(f"{name} at t = {t:g} is not a number{distance(estimate)}")
             size = None if sample_size is None else int(sample_size)
             decides = places[name] if measure.proper(estimate) else 0
             taken.append(Measurement(float(t), name, value, error, figure.estimator, size, decides))
     return taken, versions, unsuited
+
+
+def distance(estimate: Estimate) -> str:
+    """Return how far particles lie from the origin, where that is so far that squares overflow, else nothing."""
+    largest = float(estimate.points.abs().max()) if isinstance(estimate, Particles) else 0.0
+    return f": squares of coordinates as large as {largest:.3g} overflow" if largest > FAR else ""
 
 
 def asked(cell: Cell, problem: Problem) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Environment variables for a while."""
+"""Environment variables for a while, which the whole process sees: other threads as well."""
 
 from __future__ import annotations
 

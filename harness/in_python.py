@@ -17,11 +17,12 @@ import torch
 
 from harness import DEFAULT_STORE, server
 from harness.answer import Answer
+from harness.answer_form import require_sound
 from harness.arguments import Files, changes, count, listed, numbers, paths, text, whole
-from harness.cell import require_sound, with_sure_truth
+from harness.cell import with_sure_truth
 from harness.errors import UsageError
 from harness.frame import load
-from harness.instance import Instance, cell_of, component_of, data_in
+from harness.instance import Instance, cell_of, component_of
 from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.parsing import parse_names
@@ -31,6 +32,7 @@ from harness.request import Request
 from harness.running import PlannedRun
 from harness.streams import stream
 from harness.supervise import check_data, check_device
+from problems.data.data_folder import data_in
 from problems.problem import ProblemFamily
 from solvers.reproducibility import hold
 from solvers.solver import Solution, Solver
@@ -88,7 +90,8 @@ def solve(
     It runs in this process, without limits of time and memory; ``sweep`` gives every run a process of its own.
 
     Raises ``UsageError`` for a name or a setting that there is not, steps that do not reach the times, and a solver
-    that does not apply, and ``Diverged`` for an answer that is not finite.
+    that does not apply, ``TypeError`` and ``ValueError`` for an answer of another form than is asked for, and
+    ``Diverged`` for one that is not finite.
     """
     if not isinstance(instance, Instance):
         raise UsageError(f"solve takes an instance that `problem` returns, got {type(instance).__name__}")
@@ -111,7 +114,7 @@ def solve(
     began = time.perf_counter()
     found = made.solve(posed, stream("solver", identity), torch.device(where))
     seconds = time.perf_counter() - began
-    require_sound(found)
+    require_sound(found, posed.flow, made.name)
     return Answer(
         **{each.name: getattr(found, each.name) for each in dataclasses.fields(Solution)},
         instance=instance,
@@ -130,8 +133,8 @@ def measure(
     same estimator says of exact draws, as many as the answer's particles, on the same ``draws`` evaluation draws a
     side; it is NaN where the truth is not known.
 
-    Raises ``UsageError`` for a measure that there is not or that does not suit the answer, and ``Diverged`` where the
-    answer is to blame.
+    Raises ``UsageError`` for a measure that there is not or that does not suit the answer, ``Diverged`` where the
+    answer is to blame, and as `solve` does for one of another form.
     """
     if not isinstance(answer, Answer):
         raise UsageError(f"measure takes an answer that `solve` returns, got {type(answer).__name__}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from harness.arguments import Files, paths, plain
 from harness.catalogue import BASES, Kind, all_settings, catalogue, import_target, make
-from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.plan import Cell, Component, Evaluation
-from problems.data.datasets import FOLDER_VARIABLE
 from problems.problem import Problem
 
 
@@ -55,7 +53,7 @@ def component_of(kind: Kind, what: Any, settings: Mapping[str, Any], plugin: Fil
             raise UsageError(f"a {kind} is meant, by its name, its class or an object of it; got {what!r}")
         target = target_of(found)
         if not isinstance(what, type):
-            values = all_settings(what) | values
+            values = {name: plain(value) for name, value in dataclasses.asdict(what).items()} | values
     made = make(kind, found, values)
     text = json.dumps(all_settings(made), sort_keys=True)
     return Component(kind, found.name, found.name, target, found.version, text)
@@ -71,8 +69,3 @@ def target_of(component: type[Any]) -> str:
 def cell_of(instance: Instance, solver: Component, evaluation: Evaluation, device: str) -> Cell:
     """Return the cell of a sweep that has this instance, solver and evaluation."""
     return Cell(instance.component, solver, instance.dim, instance.seed, evaluation, device)
-
-
-def data_in(folder: str | None) -> AbstractContextManager[None]:
-    """Have data sets looked for in a folder for a while, or where they are looked for anyhow."""
-    return with_variables({} if folder is None else {FOLDER_VARIABLE: folder})

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from harness.answer_form import require_sound
 from harness.arguments import Files, paths
 from harness.catalogue import catalogue
 from harness.cell import measure
 from harness.errors import UsageError, unknown
-from harness.instance import Instance, cell_of, component_of, data_in, target_of
+from harness.instance import Instance, cell_of, component_of, target_of
 from harness.measure.measure import Measure
 from harness.plan import Component, Evaluation
 from harness.streams import stream
+from problems.data.data_folder import data_in
 from solvers.solver import Solution, Solver
 
 DRAWS = 8192
@@ -33,11 +35,13 @@ def taken(
 ) -> pd.DataFrame:
     """Return a row for each time and measure, of those named or else of all that suit, with ``COLUMNS``.
 
-    Raises ``UsageError`` for a measure that there is not, or that is named and does not suit.
+    Raises ``UsageError`` for a measure that there is not, or that is named and does not suit, and as
+    :func:`harness.answer_form.require_sound` does.
     """
     names, targets = named(measures, plugin)
     evaluation = Evaluation(draws, tuple(names) if names else None, tuple(sorted(targets.items())))
     cell = cell_of(instance, solver, evaluation, "cpu")
+    require_sound(solution, instance.problem.flow, solver.name)
     with data_in(instance.folder):
         figures, _, unsuited = measure(cell, instance.problem, solution, sample_size)
         found = floors(instance, evaluation, sample_size)

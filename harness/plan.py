@@ -16,14 +16,13 @@ from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_tar
 from harness.code_texts import as_text
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.entries import changed, chosen
-from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
 from harness.plugin_code import code_checksum
 from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
-from problems.data.datasets import FOLDER_VARIABLE
+from problems.data.data_folder import data_in
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     Raises ``UsageError`` for unknown names, settings that are not allowed, dimensions that a problem does not have,
     and steps that do not reach the times of a problem.
     """
-    with with_variables({} if selection.data is None else {FOLDER_VARIABLE: selection.data}):
+    with data_in(selection.data):
         return planned(suite, selection, components)
 
 

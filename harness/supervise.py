@@ -25,7 +25,7 @@ from harness.outcome import Outcome
 from harness.plan import Cell
 from harness.printed import Printed, flush, print_into
 from harness.server import LATE
-from problems.data.datasets import FOLDER_VARIABLE, data_folder
+from problems.data.data_folder import FOLDER_VARIABLE, data_folder
 
 POLL_SECONDS = 0.05
 BROUGHT = ("harness.", "problems.", "solvers.", "numpy.", "ot.", "pandas", "pydantic", "scipy.", "sklearn")

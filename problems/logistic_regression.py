@@ -24,11 +24,11 @@ from typing import ClassVar, get_args
 import numpy as np
 import torch
 
+from problems.data.data_folder import data_folder
 from problems.data.datasets import (
     SHAPES,
     ConstantFeatures,
     Split,
-    data_folder,
     feature_count,
     in_folder,
     load,

@@ -94,12 +94,15 @@ def require_finite(owner: str, **tensors: torch.Tensor) -> None:
 
 
 def require_spd(owner: str, name: str, matrix: torch.Tensor) -> None:
-    """Raise ``ValueError`` unless ``matrix`` (D, D) is finite, symmetric (to 1e-10) and positive definite."""
+    """Raise ``ValueError`` unless ``matrix`` (D, D) is finite, symmetric and positive definite.
+
+    Entries may differ from their mirror images by 1e-10 of the largest.
+    """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
         raise ValueError(f"{owner}: {name} must be a square matrix, got shape {tuple(matrix.shape)}")
     require_finite(owner, **{name: matrix})
     asymmetry = float((matrix - matrix.T).abs().max())
-    if asymmetry > 1e-10 * max(1.0, float(matrix.abs().max())):
+    if asymmetry > 1e-10 * float(matrix.abs().max()):
         raise ValueError(f"{owner}: {name} must be symmetric, but differs from its transpose by {asymmetry:.3g}")
     smallest = float(torch.linalg.eigvalsh(matrix)[0])
     if smallest <= 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from problems.flow import Entropy, InternalEnergy
@@ -234,12 +235,23 @@ def step_counts(times: Sequence[float], step_size: float) -> tuple[int, ...]:
     two times that the same step reaches.
     """
     if step_size > times[-1] * (1 + STEP_ROUNDING):
-        raise ValueError(f"step_size {step_size:g} is larger than the horizon {times[-1]:g}")
+        raise ValueError(f"step_size {in_full(step_size)} is larger than the horizon {in_full(times[-1])}")
     counts = tuple(round(time / step_size) for time in times)
     for time, count in zip(times, counts, strict=True):
         if count < 1 or abs(count * step_size - time) > STEP_ROUNDING * time:
-            raise ValueError(f"time {time:g} is not a multiple of step_size {step_size:g}")
+            raise ValueError(f"time {in_full(time)} is not a multiple of step_size {in_full(step_size)}")
     for place, (earlier, later) in enumerate(pairwise(counts)):
         if later <= earlier:
-            raise ValueError(f"times {times[place]!r} and {times[place + 1]!r} are one for step_size {step_size:g}")
+            raise ValueError(
+                f"times {times[place]!r} and {times[place + 1]!r} are one for step_size {in_full(step_size)}"
+            )
     return counts
+
+
+def in_full(value: float) -> str:
+    """Return a number by all of its digits, and where these are of single precision, what it was."""
+    single = np.float32(value)
+    if float(single) == value != float(str(single)):
+        return f"{float(value)!r} (which is {single:g} in float32)"
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))

@@ -34,6 +34,8 @@ LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1.0
 LEAST_VARIANCE = 1e-10
 """Directions with less of the largest variance than this are left out: there the draws lie in a plane."""
+LARGEST = 1e100
+"""Of coordinates whose squares and sums are far from overflowing."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def _half(count: int, groups: torch.Tensor | None, chance: np.random.Generator) 
 
 def _inputs(points: np.ndarray, training: np.ndarray) -> np.ndarray:
     """Return whitened points and the standardised logarithm of their norm, by the moments of the training rows."""
+    largest = np.abs(points).max(0)
+    points = points / np.where(largest > LARGEST, largest, 1.0)
     centred = points - points[training].mean(0)
     # to a common scale first, for coordinates in units many orders of magnitude apart
     spread = centred[training].std(0)

@@ -4,9 +4,10 @@ With m, σ of a fit and μ, σ* of the truth in a coordinate: |m - μ|/σ* and |
 coordinates. On n exact draws in many dimensions that is about .67/√n and .48/√n: their floor.
 
 The standard error is a bootstrap over contiguous blocks of particles, or of whole groups of those that depend on each
-other. A jackknife would not do: it is two to three times too large for medians. Near the truth the bootstrap's
-is too large as well, by about 1.4, being spread around errors that have noise in them already. Moments of the truth
-count as exact.
+other; where their weight sits in few blocks, over others that all have some, and infinite where one particle, or one
+group, has all of it. A jackknife would not do: it is two to three times too large for medians. Near the truth the
+bootstrap's is too large as well, by about 1.4, being spread around errors that have noise in them already. Moments of
+the truth count as exact.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from harness.measure.groups import blocks, groups_of
+from harness.measure.groups import blocks, weighted_blocks
 from harness.measure.measure import Figure, Measure, Subject
 from problems.linear_algebra import weighted_sum
 from solvers.estimates import Exact, GridDensity, Particles
@@ -53,22 +54,24 @@ class _CoordinateError(Measure):
             value = self._error((mean - centre) / scale, np.sqrt(np.diagonal(spread)) / scale)
             return Figure(float(np.median(value)), 0.0, "closed form of the fit's moments")
         if isinstance(estimate, Particles):
-            points, log_weights, groups = estimate.points, estimate.normalised_log_weights, groups_of(estimate)
+            points, log_weights = estimate.points, estimate.normalised_log_weights
+            parts = weighted_blocks(estimate, BLOCKS, generator)
             estimator = f"moments of {len(points)} particles"
         else:
             points, estimator = estimate.sample(draws, generator), f"moments of {draws} draws"
-            log_weights, groups = Particles(points).normalised_log_weights, None
+            log_weights, parts = Particles(points).normalised_log_weights, blocks(draws, BLOCKS, None)
         weights = log_weights.exp().numpy()
         standard = (points.double().numpy() - centre) / scale
         origin = weighted_sum(weights, standard)
-        sums = _block_sums(standard - origin, weights, groups)
+        sums = _block_sums(standard - origin, weights, parts)
         chosen = torch.randint(len(sums), (REPLICATES, len(sums)), generator=generator).numpy()
         counts = np.stack([np.bincount(row, minlength=len(sums)) for row in chosen])
         mean, deviation = _moments(np.concatenate([np.ones((1, len(sums))), counts]), sums)
         errors = np.median(self._error(mean + origin, deviation), axis=1)
         if not math.isfinite(errors[0]):
             return Figure(math.inf, 0.0, f"{estimator}: they overflow")
-        return Figure(float(errors[0]), float(np.std(errors[1:], ddof=1)), estimator)
+        error = float(np.std(errors[1:], ddof=1)) if len(parts) > 1 else math.inf
+        return Figure(float(errors[0]), error, estimator)
 
     @abstractmethod
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -97,10 +100,10 @@ class DeviationError(_CoordinateError):
         return np.asarray(np.abs(deviation - 1))
 
 
-def _block_sums(x: np.ndarray, weights: np.ndarray, groups: torch.Tensor | None) -> np.ndarray:
-    """Return Σw, Σw², and by coordinate Σwx and Σwx² over every block of ``x`` (n, D): shape (blocks, 2 + 2 D)."""
+def _block_sums(x: np.ndarray, weights: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
+    """Return Σw, Σw², and by coordinate Σwx and Σwx² over all blocks of ``x`` (n, D): shape (blocks, 2 + 2 D)."""
     terms = np.column_stack([weights, weights**2, weights[:, None] * x, weights[:, None] * x**2])
-    return np.stack([terms[block].sum(0) for block in blocks(len(x), BLOCKS, groups)])
+    return np.stack([terms[block].sum(0) for block in parts])
 
 
 def _moments(counts: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

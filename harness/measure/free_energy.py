@@ -86,8 +86,8 @@ class EnergyGap(Measure):
             gap = Figure(fit.value - true.value, math.hypot(fit.standard_error, true.standard_error), fit.estimator)
         else:
             gap = difference(subject, draws, generator)
-        if math.isinf(gap.value):
-            return Figure(math.inf, 0.0, gap.estimator)
+        if not math.isfinite(gap.value):
+            return Figure(abs(gap.value), 0.0, gap.estimator)
         scale = Figure(abs(true.value), true.standard_error, "")
         if subject.truth is not None:
             # Last of all, so that it takes no draws from the others.

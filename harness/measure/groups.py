@@ -22,11 +22,13 @@ import torch
 from scipy.special import ndtri, stdtrit
 
 from problems.arrays import Reals
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes, Particles
 
 UPPER = 0.975
 QUANTILE = float(ndtri(UPPER))
 """So many standard errors to either side are to hold 95 %: 1.96."""
+LEAST_SHARE = 0.1
+"""Of an even share of the weight; a block with less is no sample of the whole."""
 
 
 def allowing_for(degrees: int, part: float, variance: float) -> float:
@@ -52,7 +54,7 @@ def group_sums(values: Reals, groups: torch.Tensor | None) -> Reals:
 def mean_variance(influence: Reals, groups: torch.Tensor | None, weights: Reals | None = None) -> float:
     """Return the variance of the mean of ``influence`` (n,), by ``weights`` (n,) that sum to 1, over its groups.
 
-    Infinite where all draws are of one group.
+    Infinite where all draws are of one group, and where influences overflow.
     """
     if weights is None:
         weights = np.full(len(influence), 1 / len(influence))
@@ -61,7 +63,7 @@ def mean_variance(influence: Reals, groups: torch.Tensor | None, weights: Reals 
         influence, weights = influence[present], weights[present]
         groups = None if groups is None else groups[torch.from_numpy(present)]
     sums = group_sums(weights * (influence - np.sum(weights * influence)), groups)
-    if len(sums) < 2:
+    if len(sums) < 2 or not np.isfinite(sums).all():
         return math.inf
     return float(len(sums) / (len(sums) - 1) * np.sum(sums**2))
 
@@ -98,4 +100,34 @@ def blocks(count: int, most: int, groups: torch.Tensor | None) -> list[Reals]:
     middles = np.cumsum(sizes) - 0.5 * sizes
     block = np.floor(most * middles / count).astype(int)[place]
     order = np.argsort(block, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
+
+
+def weighted_blocks(particles: Particles, most: int, generator: torch.Generator) -> list[Reals]:
+    """Return the places (k,) of at most ``most`` blocks of particles that keep groups whole, all with some weight.
+
+    They are those of :func:`blocks` where each of these carries its share, as without weights. Where weight sits in few
+    of them, blocks that have none would all agree: the particles that have weight, or their groups, independent of each
+    other as they are, are then dealt out by chance, to about as much weight each. Nodes have been placed in an order,
+    and keep it.
+    """
+    groups, count = groups_of(particles), len(particles.points)
+    parts = blocks(count, most, groups)
+    if particles.log_weights is None:
+        return parts
+    weights = particles.normalised_log_weights.exp().numpy()
+    shares = np.array([weights[part].sum() for part in parts])
+    if isinstance(particles, Nodes):
+        return [part for part, share in zip(parts, shares, strict=True) if share > 0]
+    if shares.min() >= LEAST_SHARE / len(parts):
+        return parts
+    place = np.arange(count) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
+    of_unit = np.bincount(place, weights)
+    present = np.flatnonzero(of_unit > 0)
+    dealt = present[torch.randperm(len(present), generator=generator).numpy()]
+    middles = np.cumsum(of_unit[dealt]) - 0.5 * of_unit[dealt]
+    block = np.full(len(of_unit), -1)
+    block[dealt] = np.minimum(most * middles / of_unit.sum(), most - 1).astype(int)
+    block = block[place]
+    order = np.argsort(block, kind="stable")[np.count_nonzero(block < 0) :]
     return np.split(order, np.flatnonzero(np.diff(block[order])) + 1)

@@ -80,7 +80,8 @@ class KernelDensity(Density):
 
     def _require_full_rank(self) -> None:
         points, _ = self._weighted_points
-        require_finite("KernelDensity", **{"covariance of the points": self.covariance})
+        if not bool(torch.isfinite(self.covariance).all()):
+            raise SingularPoints("KernelDensity: the covariance of the points overflows")
         scale = self.covariance.diagonal().sqrt()
         rounding = 10 * math.sqrt(len(points)) * torch.finfo(torch.float64).eps * points.abs().amax(0)
         constant = scale <= rounding

@@ -36,7 +36,7 @@ class SciPyKernelDensity(Density):
     def __post_init__(self) -> None:
         try:
             self._fitted  # noqa: B018 - fitted now, so that what cannot be is said here
-        except np.linalg.LinAlgError as error:
+        except (np.linalg.LinAlgError, ValueError) as error:  # ValueError: of a covariance that overflows
             raise SingularPoints(f"gaussian_kde: {error}") from error
 
     @property

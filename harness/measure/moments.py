@@ -9,7 +9,8 @@ On n exact draws of a Gaussian the first is on average about D(D+3)/(2n), half o
 divergence: the floor of fitted moments.
 
 The standard error is a delete-block jackknife over contiguous blocks of particles, or of whole groups of those that
-depend on each other. Near the truth both distances are
+depend on each other; where their weight sits in few blocks, over others that all have some, and infinite where one
+particle, or one group, has all of it. Near the truth both distances are
 quadratic in the error of the moments; the delta method then gives zero, whereas the jackknife's variance is there
 about twice the true one, so that the standard error is too large by up to √2, never too small. That of W₂ is
 at least the one between equal laws. Moments of the truth count as exact.
@@ -25,7 +26,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from harness.measure.groups import blocks, groups_of
+from harness.measure.groups import blocks, weighted_blocks
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.second_order import equal_variance
 from problems.linear_algebra import sum_of_products, symmetrised, weighted_sum
@@ -58,19 +59,23 @@ class _MomentDistance(Measure):
             mean, covariance = (moment.double().numpy() for moment in estimate.law.moments())
             value = self._distance(mean, covariance, true_mean, true_covariance)
             return Figure(value, 0.0, "closed form of the fit's moments")
-        log_weights, groups = None, None
+        log_weights = None
         if isinstance(estimate, Particles):
-            points, log_weights, groups = estimate.points, estimate.log_weights, groups_of(estimate)
+            points, log_weights = estimate.points, estimate.log_weights
+            parts = weighted_blocks(estimate, JACKKNIFE_BLOCKS, generator)
             estimator = f"moments of {len(points)} particles"
         else:
             points, estimator = estimate.sample(draws, generator), f"moments of {draws} draws"
-        sums = _BlockSums.of(points, log_weights, groups)
+            parts = blocks(draws, JACKKNIFE_BLOCKS, None)
+        sums = _BlockSums.of(points, log_weights, parts)
         if not np.isfinite(sums.second).all():
             return Figure(math.inf, 0.0, f"{estimator}: their covariance overflows")
         mean, covariance = sums.moments()
         value = self._distance(mean, covariance, true_mean, true_covariance)
         if math.isinf(value):
             return Figure(value, 0.0, f"{estimator}: their covariance is singular")
+        if sums.blocks < 2:
+            return Figure(value, math.inf, f"{estimator}: one, or one group, has all the weight")
         moments = [sums.moments(without=block) for block in range(sums.blocks)]
         without_one = np.array([self._distance(*each, true_mean, true_covariance) for each in moments])
         if np.isinf(without_one).any():
@@ -185,15 +190,13 @@ class _BlockSums:
     second: np.ndarray
 
     @classmethod
-    def of(
-        cls, points: torch.Tensor, log_weights: torch.Tensor | None, groups: torch.Tensor | None = None
-    ) -> _BlockSums:
+    def of(cls, points: torch.Tensor, log_weights: torch.Tensor | None, places: list[np.ndarray]) -> _BlockSums:
         n = len(points)
         x = points.double().numpy()
         w = np.full(n, 1 / n) if log_weights is None else torch.softmax(log_weights.double(), dim=0).numpy()
         origin = weighted_sum(w, x)
         centred = x - origin
-        parts = [(w[block], centred[block]) for block in blocks(n, JACKKNIFE_BLOCKS, groups)]
+        parts = [(w[block], centred[block]) for block in places]
         return cls(
             origin,
             np.array([weight.sum() for weight, _ in parts]),

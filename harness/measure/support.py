@@ -54,6 +54,8 @@ class SupportRadius(Measure):
             return Figure(1.0, 0.0, f"second moment of {what}: one holds all the weight")
         squares = np.sum((points - weighted_sum(weights, points)) ** 2, axis=1)
         square = float(np.sum(weights * squares))
+        if math.isinf(square):
+            return Figure(math.inf, math.inf, f"second moment of {what}: it overflows")
         error = math.sqrt(mean_variance(squares, groups_of(estimate), weights))
         ratio = math.sqrt(square / (1 - concentration) / true_square)
         relative = error / (2 * square) if square > 0 else 0.0

@@ -65,7 +65,7 @@ class EnergyDistance(Measure):
     def __call__(self, subject: Subject, draws: int, generator: torch.Generator) -> Figure:
         x, y, groups = grouped_sides(subject, draws, generator)
         value, standard_error = energy_distance(x, y, groups)
-        return Figure(value, standard_error, f"U-statistic of {len(x)} against {len(y)} draws")
+        return _figure(value, standard_error, f"U-statistic of {len(x)} against {len(y)} draws")
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,17 @@ class SlicedW2(Measure):
             directions = torch.randn(PROJECTIONS, subject.estimate.dim, generator=generator, dtype=torch.float64)
             directions /= directions.norm(dim=1, keepdim=True)
         value, standard_error = sliced_w2(x, y, directions, groups)
-        return Figure(value, standard_error, f"{len(directions)} direction(s), {len(x)} draws a side")
+        return _figure(value, standard_error, f"{len(directions)} direction(s), {len(x)} draws a side")
+
+
+def _figure(value: float, standard_error: float, estimator: str) -> Figure:
+    return Figure(value, standard_error, estimator + (": squares of distances overflow" if math.isinf(value) else ""))
 
 
 def energy_distance(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | None = None) -> tuple[float, float]:
     """Return the unbiased energy distance of samples ``x`` (n, D) and ``y`` (m, D), n, m ≥ 3, and its standard error.
+
+    Both are infinite where squares of distances overflow.
 
     The samples are independent: no draw is in both. Draws of ``x`` that depend on each other are of one of ``groups``
     (n,). Distances are taken a tile at a time, so memory does not grow with n·m.
@@ -113,6 +119,8 @@ def energy_distance(x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor | Non
         known = True
     within_x = all_x - _own_distances(x, groups)
     total, total_x, total_y = across.sum(), within_x.sum(), within_y.sum()
+    if not math.isfinite(total + total_x + total_y):
+        return math.inf, math.inf
     pairs = n**2 - float(np.sum(sizes**2))
 
     def combined(across: Reals, n: Reals, x: Reals, pairs: Reals, y: Reals, m: int) -> Reals:
@@ -196,7 +204,7 @@ def sliced_w2(
 ) -> tuple[float, float]:
     """Return the sliced W₂ of samples ``x`` and ``y`` (n, D) along unit ``directions`` (k, D), and its standard error.
 
-    Draws of ``x`` that depend on each other are of one of ``groups`` (n,).
+    Both are infinite where squares overflow. Draws of ``x`` that depend on each other are of one of ``groups`` (n,).
 
     Raises ``ValueError`` for samples of different size.
     """
@@ -209,6 +217,8 @@ def sliced_w2(
     sorted_y, order_y = torch.sort(along_y, dim=0)
     squares = np.mean((sorted_x - sorted_y).numpy() ** 2, axis=0)
     mean_square = float(np.mean(squares))
+    if math.isinf(mean_square):
+        return math.inf, math.inf
     variance = mean_variance(_potential(sorted_x, sorted_y, order_x).numpy(), groups)
     variance += mean_variance(_potential(sorted_y, sorted_x, order_y).numpy(), None)
     if count > 1:

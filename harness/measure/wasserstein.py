@@ -208,7 +208,13 @@ def _rooted(dim: int, squares: Reals, variance: float, estimator: str) -> Figure
     if dim > 1:
         variance += float(np.var(squares, ddof=1)) / len(squares)
         estimator = f"√D · sliced, {len(squares)} directions, {estimator}"
-    square = float(squares.mean())
+    return _root(dim, float(squares.mean()), variance, estimator)
+
+
+def _root(dim: int, square: float, variance: float, estimator: str) -> Figure:
+    """Return (D ``square``)^½, given the variance of ``square``; infinite, with its error, where it overflows."""
+    if math.isinf(square):
+        return Figure(math.inf, math.inf, f"{estimator}: squares of distances overflow")
     error = 0.5 * math.sqrt(dim * variance / square) if square > 0 else 0.0
     return Figure(math.sqrt(dim * square), error, estimator)
 
@@ -227,5 +233,5 @@ def _by_radii(truth: Law, x: torch.Tensor, groups: torch.Tensor | None) -> Figur
     influence[order] = _potential(radii[order][None], partner)[0]
     influence += 2 * (points - mean) @ shift
     square = float(shift @ shift + squares[0])
-    error = 0.5 * math.sqrt(mean_variance(influence, groups) / square) if square > 0 else 0.0
-    return Figure(math.sqrt(square), error, f"mean and radii of {len(x)} draws against exact radii")
+    what = f"mean and radii of {len(x)} draws against exact radii"
+    return _root(1, square, mean_variance(influence, groups), what)

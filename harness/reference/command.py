@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalogue import make
-from harness.environment import with_variables
 from harness.errors import UsageError
 from harness.parsing import parse_seeds
 from harness.reference.nuts import Sampling
 from harness.reference.posterior import add_evidence
 from harness.reference.posterior import make as make_reference
 from harness.supervise import check_data
-from problems.data.datasets import FOLDER_VARIABLE, in_folder
+from problems.data.data_folder import data_in
+from problems.data.datasets import in_folder
 from problems.logistic_regression import OWN_REFERENCES, REFERENCE, LogisticRegression
 from problems.unavailable import Unavailable
 
@@ -36,7 +36,7 @@ def make_references(
     if not evidence_only:
         use_float64()
     found = check_data(folder)
-    with with_variables({} if found is None else {FOLDER_VARIABLE: found}):
+    with data_in(found):
         family: LogisticRegression = make("problem", LogisticRegression, {"data": data, **settings})
         place = output or home_of(data, None if found is None else Path(found))
         for seed in parse_seeds(seeds):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.catalogue import catalogue, import_target, make
-from harness.environment import with_variables
 from problems.arrays import Reals
-from problems.data.datasets import FOLDER_VARIABLE, OFFLINE_VARIABLE
+from problems.data.data_folder import data_in
 
 if TYPE_CHECKING:
     from problems.problem import Problem
@@ -74,14 +73,9 @@ def exact_density(problem: str, settings: str, size: int, truth: Reals, data: st
     return ExactDensity(instance.view.names, x, y, density / (density.sum() * (x[1] - x[0]) * (y[1] - y[0])))
 
 
-@contextmanager
-def offline(folder: str | None) -> Iterator[None]:
+def offline(folder: str | None) -> AbstractContextManager[None]:
     """Have data sets looked for in a folder, if it is there, and nowhere but on this machine."""
-    wanted = {OFFLINE_VARIABLE: "1"}
-    if folder is not None and Path(folder).is_dir():
-        wanted[FOLDER_VARIABLE] = folder
-    with with_variables(wanted):
-        yield
+    return data_in(folder if folder is not None and Path(folder).is_dir() else None, offline=True)
 
 
 def _built(problem: str, settings: str, size: int) -> Problem | None:

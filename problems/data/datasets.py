@@ -1,8 +1,9 @@
 """Classification data by name: two-class tables as recorded, and their splits into a training and a held-out part.
 
-A name is looked for in a folder of ``<name>.csv.gz`` files (``--data DIR`` of ``wgfbench run``, or the environment
-variable ``WGFBENCH_DATA``), then in the cache, then at its source (``problems.data.dataset_sources``). Breast-cancer
-comes with scikit-learn, and twonorm, ringnorm and waveform are drawn by their generators: they need neither.
+A name is looked for in a folder of ``<name>.csv.gz`` files (``problems.data.data_folder``: ``--data DIR`` of ``wgfbench
+run``, or the environment variable ``WGFBENCH_DATA``), then in the cache, then at its source
+(``problems.data.dataset_sources``). Breast-cancer comes with scikit-learn, and twonorm, ringnorm and waveform are drawn
+by their generators: they need neither.
 
 Nothing here needs torch, so that what exists can be listed without it.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from problems.arrays import Reals
+from problems.data.data_folder import FOLDER_VARIABLE, data_folder, is_offline
 from problems.unavailable import Unavailable
 
 SHAPES = {
@@ -45,11 +46,6 @@ exercise; it has no source but a folder.
 
 BUNDLED = "breast-cancer"
 """The data set that comes with scikit-learn, and is taken from nowhere else."""
-
-FOLDER_VARIABLE = "WGFBENCH_DATA"
-
-OFFLINE_VARIABLE = "WGFBENCH_OFFLINE"
-"""Where it is set, nothing is fetched: what is not on this machine is not available."""
 
 TRAINING_SHARE = 0.8
 
@@ -220,12 +216,6 @@ def in_folder(name: str, folder: Path | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def data_folder() -> Path | None:
-    """Return the folder that ``WGFBENCH_DATA`` names, or ``None``."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    return Path(folder) if folder else None
-
-
 def whereabouts(name: str) -> str:
     """Return where ``load(name)`` would find the data now: "bundled", "folder", "generator", "cache", …."""
     from problems.data import dataset_cache
@@ -250,7 +240,7 @@ def _obtained(name: str) -> tuple[Reals, Reals]:
     if name not in SOURCES:
         raise Unavailable(f"data {name!r} are not on this machine and cannot be fetched: {remedy}")
     try:
-        return obtain(name, SHAPES[name], fetch=not os.environ.get(OFFLINE_VARIABLE))
+        return obtain(name, SHAPES[name], fetch=not is_offline())
     except Unavailable as error:
         raise Unavailable(f"data {name!r} are not on this machine, and {error}: {remedy}") from error
 

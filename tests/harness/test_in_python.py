@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,16 @@ import torch
 
 import harness
 from harness import load, measure, problem, solve, sweep
+from harness.arguments import numbers
 from harness.errors import UsageError
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.symkl import SymKL
+from harness.parsing import parse_seeds
 from problems.double_well import DoubleWell
 from problems.problem import Problem
 from solvers.estimates import Particles
 from solvers.one_dimensional.chang_cooper import ChangCooper
+from solvers.particles.euler_maruyama import EulerMaruyama
 from solvers.solver import Diverged, Solution, Solver
 
 WORDS = ("problem", "solve", "measure", "sweep", "load")
@@ -131,6 +135,56 @@ def test_measures_and_numbers_may_be_objects() -> None:
     pd.testing.assert_frame_equal(measure(one, SymKL(), draws=100), asked)
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        (0.5, 0.9),
+        np.array([0.5, 0.9]),
+        np.array([0.5, 0.9], dtype=np.float32),
+        torch.tensor([0.5, 0.9]),
+        [np.float32(0.5), torch.tensor(0.9)],
+        pd.Series([0.5, 0.9], dtype="float32"),
+        (each / 10 for each in (5, 9)),
+        {0.5: "a", 0.9: "b"}.keys(),
+    ],
+    ids=lambda times: type(times).__name__,
+)
+def test_numbers_are_what_they_are_written_as_whatever_holds_them(times: Any) -> None:
+    if isinstance(times, KeysView):  # a set by its class, whose order means nothing
+        with pytest.raises(UsageError, match="setting times"):
+            problem("ornstein-uhlenbeck", times=times)
+        return
+    assert problem("ornstein-uhlenbeck", times=times).problem.flow.times == (0.5, 0.9)
+
+
+def test_settings_in_single_precision_are_their_shortest_decimals() -> None:
+    posed = problem("ornstein-uhlenbeck", times=range(1, 3))
+    assert posed.problem.flow.times == (1.0, 2.0)
+    plain = solve(posed, "euler-maruyama", particles=20, step_size=0.01, dtype="float64")
+    for step_size, dtype in (
+        (np.float32(0.01), np.float64), (torch.tensor(0.01), torch.float64), (np.float16(0.01), np.dtype("float64")),
+        (torch.tensor(0.01, dtype=torch.float64), "float64"),
+    ):  # fmt: skip
+        same = solve(posed, "euler-maruyama", particles=20, step_size=step_size, dtype=dtype)
+        assert same.component == plain.component
+    an_object = EulerMaruyama(particles=20, step_size=np.float32(0.01), dtype="float64")  # type: ignore[arg-type]
+    assert solve(posed, an_object).component == plain.component
+    matrix = torch.tensor([[0.3, 0.1], [0.1, 0.7]])
+    given = problem("ornstein-uhlenbeck", instance="given", precision=matrix, centre=np.zeros(2, dtype=np.float32))
+    assert json.loads(given.component.settings)["precision"] == [[0.3, 0.1], [0.1, 0.7]]
+
+
+@pytest.mark.parametrize(
+    "seeds", [[0, 1], range(2), np.array([0, 1]), torch.tensor([0, 1]), (each for each in (0, 1)), np.int64(2), "2"],
+    ids=lambda seeds: type(seeds).__name__,
+)  # fmt: skip
+def test_seeds_and_dims_come_in_whatever_holds_numbers(seeds: Any, tmp_path: Path) -> None:
+    found = numbers(seeds)
+    assert found is not None
+    assert parse_seeds(found) == parse_seeds("2")
+    assert numbers(np.array([1])) == numbers([1]) == numbers(torch.tensor([1])) == "1:1"
+
+
 def test_classes_of_this_file_need_no_plugin() -> None:
     flow = problem("double-well", times=[0.5])
     found = measure(solve(flow, "euler-maruyama", particles=200), FarthestMean, "bures-w2", draws=64)
@@ -160,6 +214,12 @@ def test_plugins_are_named_as_on_the_command_line(plugin: Path) -> None:
         (lambda: solve(problem("double-well"), "chang-coper"), "did you mean 'chang-cooper'?"),
         (lambda: solve(problem("double-well"), "mala"), "mala does not apply to double-well: stationary problems only"),
         (lambda: solve(problem("double-well"), "euler-maruyama", step_size=0.3), "euler-maruyama on double-well: time"),
+        (lambda: solve(problem("double-well"), "euler-maruyama", step_size=float(np.float32(0.01))),
+         "time 0.25 is not a multiple of step_size 0.009999999776482582 (which is 0.01 in float32)"),
+        (lambda: solve(problem("double-well"), "euler-maruyama", step_size=0.25000001),
+         "time 0.25 is not a multiple of step_size 0.25000001"),
+        (lambda: solve(problem("double-well"), "euler-maruyama", dtype=float), "dtype"),
+        (lambda: solve(problem("double-well"), "euler-maruyama", dtype=np.float16), "got 'float16'"),
         (lambda: solve(problem("double-well"), "chang-cooper", device="tpu"), "device must be cpu, cuda, cuda:N"),
         (lambda: measure(problem("double-well")), "measure takes an answer that `solve` returns, got Instance"),
         (lambda: measure(solve(problem("double-well"), "initial"), "symlk"), "did you mean 'symkl'?"),

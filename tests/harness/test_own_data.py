@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from harness import load, measure, problem, solve
 from harness.catalogue import catalogue
 from harness.plan import Cell, Selection, plan
 from harness.suite import Suite
+from problems.data.data_folder import data_folder, data_in
 from problems.data.datasets import load as load_data
 from problems.logistic_regression import REFERENCE, LogisticRegression
+from problems.posterior.logistic_posterior import LogisticPosterior
+from problems.problem import Problem
 from seeding import generator, numpy_generator
 
 Command = Callable[..., Any]
@@ -183,3 +189,57 @@ def test_bad_data_are_said_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         build()
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [None, "elsewhere"])
+def test_threads_find_their_data_in_the_folder_that_each_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str | None
+) -> None:
+    monkeypatch.delenv("WGFBENCH_DATA", raising=False)
+    if elsewhere is not None:
+        monkeypatch.setenv("WGFBENCH_DATA", elsewhere)
+    sizes = {"small": 20, "large": 40}
+    for name, rows in sizes.items():
+        (tmp_path / name).mkdir()
+        with gzip.open(tmp_path / name / "mine.csv.gz", "wt") as file:
+            file.write("height,label\n" + "".join(f"{row},{(-1) ** row}\n" for row in range(rows)))
+    meet, found = threading.Barrier(2, timeout=60), dict[str, list[int]]()
+
+    build = LogisticRegression.build
+
+    def waiting(family: LogisticRegression, dim: int, seed: int, draws: torch.Generator) -> Problem:
+        meet.wait()  # both threads have said by now where theirs are
+        return build(family, dim, seed, draws)
+
+    monkeypatch.setattr(LogisticRegression, "build", waiting)
+
+    def ask(name: str) -> None:
+        found[name] = []
+        for _ in range(3):
+            posed = problem("logistic-regression", data="mine", folder=tmp_path / name)
+            meet.wait()
+            posterior = posed.problem.flow.potential
+            assert isinstance(posterior, LogisticPosterior)
+            found[name].append(len(posterior.signed_features))
+            assert measure(solve(posed, "laplace"), "accuracy", draws=100)["value"].notna().all()
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in sizes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"small": [16] * 3, "large": [32] * 3}
+    assert os.environ.get("WGFBENCH_DATA") == elsewhere
+    assert data_folder() == (None if elsewhere is None else Path(elsewhere))
+
+
+def test_a_folder_that_is_named_leaves_the_environment_as_it_is_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WGFBENCH_DATA", "before")
+    with data_in(tmp_path):
+        assert data_folder() == tmp_path
+        assert os.environ["WGFBENCH_DATA"] == "before"
+        with data_in(None):
+            assert data_folder() == tmp_path
+    assert data_folder() == Path("before")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+import torch
 
-from problems.validation import require_counts, require_default, require_number, require_seed
+from problems.validation import require_counts, require_default, require_number, require_seed, require_spd
 
 
 @pytest.mark.parametrize("value", [-1, True, 1.0, "1", None, math.nan])
@@ -49,3 +50,14 @@ def test_what_is_not_used_keeps_its_default():
     require_default(Settings(centre=(1.0,)), ("width",), "no matter")
     with pytest.raises(ValueError, match=r"^mine: centre must be left at None, got \(1.0,\): nobody looks at it$"):
         require_default(Settings(centre=(1.0,)), ("width", "centre"), "nobody looks at it")
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-11, 1.0, 1e11])
+def test_matrices_are_symmetric_in_any_unit(unit):
+    matrix = unit * torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    rounded = matrix.clone()
+    rounded[0, 1] *= 1 + 1e-11
+    for one in (matrix, rounded):
+        require_spd("mine", "A", one)
+    with pytest.raises(ValueError, match=r"^mine: A must be symmetric, but differs from its transpose by "):
+        require_spd("mine", "A", unit * torch.tensor([[2.0, 0.5], [0.0, 1.0]], dtype=torch.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 import harness
 from harness.catalogue import BUILTIN, catalogue, import_target
-from harness.cell import run_in_child
+from harness.cell import FAR, run_in_child
 from harness.conformance.gallery import Exhibit, gallery
 from harness.errors import UsageError
 from harness.measure.measure import Measure, Subject, without_figure
@@ -20,6 +21,7 @@ from problems.laws import Gaussian
 from problems.problem import Problem
 from seeding import fixed_generator
 from solvers.estimates import Exact, Particles
+from solvers.solver import Diverged
 
 FAMILIES = ("ornstein-uhlenbeck", "gaussian-mixture", "porous-medium", "linear-filtering")
 DRAWS = (2, 3, 4, 6, 20)
@@ -102,3 +104,56 @@ def test_from_python_it_is_one_line() -> None:
     answer = harness.solve(harness.problem("double-well", dim=1), "euler-maruyama", particles=100, step_size=0.05)
     with pytest.raises(UsageError, match=r"^kl does not suit euler-maruyama: 3 evaluation draws are too few; 4 are"):
         harness.measure(answer, "kl", draws=3)
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")  # of what overflows
+@pytest.mark.parametrize("name", BUILTIN["measure"])
+def test_draws_however_far_away_get_a_number_or_a_reason(name: str) -> None:
+    measure: Measure = import_target(BUILTIN["measure"][name])()
+    for exhibit in shown():
+        problem, t = exhibit.problem, exhibit.problem.flow.horizon
+        assert problem.truth is not None
+        law = problem.truth(t)
+        x = law.sample(40, fixed_generator(0))
+        for points in (x + 1e60, x * 1e100, x * 1e153, x + 1e200, x * 1e200, x / x.abs().max() * 1e308):
+            subject = Subject(Particles(points), law, problem, t)
+            if without_figure(measure, subject, 40) is not None:
+                continue
+            try:
+                figure = measure(subject, 40, fixed_generator(1))
+            except Diverged:  # a reason
+                continue
+            if math.isnan(figure.value):  # which the harness refuses
+                assert points.abs().max() > FAR
+            else:
+                assert figure.standard_error >= 0, (exhibit.title, points)
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")  # of what overflows
+@pytest.mark.parametrize("dim", [1, 2])
+def test_figures_of_draws_whose_squares_overflow_say_so(dim: int) -> None:
+    posed = harness.problem("ornstein-uhlenbeck", dim, instance="random", times=[0.5])
+    given, x = (
+        harness.solve(posed, "oracle", particles=200),
+        torch.randn(200, dim, generator=fixed_generator(0)).double(),
+    )
+    for points in (x + 1e200, x * 1e200):
+        answer = replace(given, estimates=(Particles(points),))
+        found = harness.measure(
+            answer, "symkl", "l1", "hellinger", "sliced-w2", "w2", "energy-distance", draws=200
+        ).set_index("measure")
+        values = found["value"].to_dict()
+        assert values.pop("l1") == 2
+        assert values.pop("hellinger") == 1
+        assert set(values.values()) == {math.inf}
+        assert found["estimator"].str.endswith("overflow").sum() == 3
+        assert found["estimator"].str.endswith("covariance of the points overflows").sum() == 3
+        assert (found["standard_error"][["sliced-w2", "w2", "energy-distance"]] == math.inf).all()
+        assert harness.measure(answer, "c2st", draws=200)["value"].item() > 0.95
+    flow = harness.problem("linear-filtering", 2)
+    answer = harness.solve(flow, "bootstrap-filter", particles=50)
+    answer = replace(
+        answer, estimates=tuple(Particles(torch.full((50, 2), 1e200, dtype=torch.float64)) for _ in answer.times)
+    )
+    with pytest.raises(Diverged, match=r"crps at t = .* is not a number: squares of coordinates as large as 1e\+200"):
+        harness.measure(answer, "crps", draws=100)
