@@ -92,14 +92,17 @@ def against(judged: Judged, baseline: str) -> pd.DataFrame:
     ``factor`` is that of its excess to the baseline's, the geometric mean over problems, with its 95 % interval ``low``
     to ``high``, by Welch and Satterthwaite's degrees of freedom; noise of exact draws counts as an excess there.
     ``seconds`` is the geometric mean of the factors in cost, ``seeds`` the fewest instances, ``seeds_needed`` how many
-    would tell the clearest of the differences that are not told.
+    would tell the clearest of the differences that are not told. Of solvers with as many wins and losses those come
+    last that are below their floor somewhere: a factor that such a figure makes small is no evidence.
     """
     found = meetings(judged, baseline)
     rows = [{"label": label, **total(group)} for label, group in found.groupby("label", sort=False)]
     columns = ["label", "wins", "ties", "losses", "untold", "factor", "low", "high", "seconds", "seeds", "seeds_needed"]
     table = pd.DataFrame(rows, columns=columns)
-    order = (table["losses"] - table["wins"]).to_numpy(dtype=float), table["factor"].to_numpy(dtype=float)
-    return table.iloc[np.lexsort((order[1], order[0]))].reset_index(drop=True)
+    lost = (table["losses"] - table["wins"]).to_numpy(dtype=float)
+    below = judged.standings.loc[judged.standings["state"].eq("below"), "label"]
+    order = np.lexsort((table["factor"].to_numpy(dtype=float), table["label"].isin(below), lost))
+    return table.iloc[order].reset_index(drop=True)
 
 
 def total(meetings: pd.DataFrame) -> dict[str, Any]:

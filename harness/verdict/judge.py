@@ -33,7 +33,8 @@ class Judged:
 
     ``standings`` has a row a solver and problem: its ``excess`` with its ``error``, by ``metric``; its ``state``,
     "above", "at", "below" or, where too little is known, ""; its ``rank``, 1 + the number of solvers that are better
-    (NaN where no seeds are in common); whether it ``leads``; ``answered`` of ``asked`` runs, and median ``seconds``.
+    (NaN where no seeds are in common, or below its floor, where nothing speaks for it); whether it ``leads``;
+    ``answered`` of ``asked`` runs, and median ``seconds``.
     ``pairs`` has a row a problem and pair of solvers (``one``, ``other``) and measure: ``instances`` in common, mean
     ``difference`` of g(excess) and ``half`` its 95 % interval, ``effect`` in deviations, ``p``, and whether that
     difference may tell the one better (``one_may``), or the other (``other_may``).
@@ -216,6 +217,7 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
             table.append(row | standing(of_solver.get((place, label), [])))
     columns = ["contest", "label", "solver", "rank", "answered", "asked", "seconds"]
     found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "state"])
+    found["rank"] = found["rank"].where(found["state"] != "below")
     return found.assign(leads=(found["rank"] == 1) & found["state"].isin(["above", "at"]))
 
 
