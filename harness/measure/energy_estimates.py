@@ -44,10 +44,10 @@ def energy_of(estimate: Estimate, energy: FreeEnergy, draws: int, generator: tor
     Raises ``Diverged`` where its log-density is NaN, and ``ArithmeticError`` where the potential is.
     """
     if energy.internal is None and (isinstance(estimate, Particles) or estimate.density is None):
-        points, weights = _draws(estimate, energy, draws, generator)
-        if isinstance(estimate, Nodes) and weights is not None:
-            return _of_nodes(points, weights, energy)
-        return _of_draws(points, weights, energy)
+        points, shares = _draws(estimate, energy, draws, generator)
+        if isinstance(estimate, Nodes) and shares is not None:
+            return _of_nodes(points, shares, energy)
+        return _of_draws(points, shares, energy)
     try:
         density, by = density_of(estimate)
     except SingularPoints as singular:
