@@ -213,8 +213,14 @@ class ParticleDensity(Particles):
 class Nodes(Particles):
     """Weighted points that a method has placed by a rule, as those of a quadrature, instead of drawing them.
 
-    As many exact draws are no match for them: their solver has no ``sample_size``.
+    As many exact draws are no match for them: their solver has no ``sample_size``. They are a law themselves, without
+    sampling error, of which draws may be taken, independently and by weight. A density is not to be estimated from
+    them: they keep a distance from each other that draws do not keep.
     """
+
+    def places(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        weights = self.normalised_log_weights.exp()
+        return torch.multinomial(weights, n, replacement=True, generator=generator)
 
 
 class DensityEstimate(Estimate):

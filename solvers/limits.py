@@ -38,6 +38,13 @@ IMPORTANCE = {
         "Pareto k", most=0.7, source="Vehtari, Simpson, Gelman, Yao, Gabry, J. Mach. Learn. Res. 25, 2024"
     )
 }
+RESOLVED = {
+    "spacing_over_width": Limit(
+        "spacing of particles over the width of their mollifier",
+        most=2.75,
+        source="a Gaussian's energy is then 1 % off",
+    )
+}
 STEPS = {"unconverged_steps": Limit("steps that did not reach their tolerance", most=0, source="the tolerance set")}
 
 LIMITS: Mapping[str, Mapping[str, Limit]] = {
@@ -46,5 +53,6 @@ LIMITS: Mapping[str, Mapping[str, Limit]] = {
     "gaussian-variational": IMPORTANCE,
     "proximal-recursion": STEPS,
     "dual-jko": STEPS,
+    "blob": RESOLVED,
 }
 """Limits by built-in method and diagnostic."""

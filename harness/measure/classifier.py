@@ -19,9 +19,9 @@ import torch
 
 from harness.measure.groups import allowing_for, mean_variance
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.sides import grouped_sides, unsampled
+from harness.measure.sides import grouped_sides, placed, unsampled
 from problems.arrays import Array, Reals
-from solvers.estimates import Estimate
+from solvers.estimates import Estimate, Nodes
 
 MOST_DRAWS = 2000
 LEAST = 20
@@ -56,10 +56,12 @@ class C2ST(Measure):
     version: ClassVar[int] = 3
 
     def proper(self, estimate: Estimate) -> bool:
-        """Return ``True``: no classifier expects to be right in less than half of the cases."""
-        return True
+        """Return whether draws can be new: then no classifier expects to be right in less than half of the cases."""
+        return not isinstance(estimate, Nodes)
 
     def unsuited(self, subject: Subject) -> str | None:
+        if isinstance(subject.estimate, Nodes):
+            return placed(subject.estimate)
         return unsampled(subject, LEAST)
 
     def least_draws(self, subject: Subject) -> int:

@@ -22,8 +22,9 @@ import torch
 
 from harness.measure.groups import blocks, weighted_blocks
 from harness.measure.measure import Figure, Measure, Subject
+from harness.measure.moments import exactly
 from problems.linear_algebra import weighted_sum
-from solvers.estimates import Exact, GridDensity, Particles
+from solvers.estimates import Exact, GridDensity, Nodes, Particles
 
 BLOCKS = 32
 REPLICATES = 400
@@ -33,8 +34,8 @@ REPLICATES = 400
 class _CoordinateError(Measure):
     """Median over coordinates of an error of moments.
 
-    Exact laws and grids give their own moments (standard error 0), particles their weighted sample moments (unbiased
-    variances), and any other estimate those of ``draws`` samples.
+    Exact laws, grids and nodes give their own moments (standard error 0), particles their weighted sample moments
+    (unbiased variances), and any other estimate those of ``draws`` samples.
     """
 
     def unsuited(self, subject: Subject) -> str | None:
@@ -49,10 +50,10 @@ class _CoordinateError(Measure):
         estimate = subject.estimate
         centre, covariance = (moment.double().numpy() for moment in subject.truth.moments())
         scale = np.sqrt(np.diagonal(covariance))
-        if isinstance(estimate, Exact | GridDensity):
-            mean, spread = (moment.double().numpy() for moment in estimate.law.moments())
+        if isinstance(estimate, Exact | GridDensity | Nodes):
+            mean, spread = (moment.double().numpy() for moment in estimate.moments(generator))
             value = self._error((mean - centre) / scale, np.sqrt(np.diagonal(spread)) / scale)
-            return Figure(float(np.median(value)), 0.0, "closed form of the fit's moments")
+            return Figure(float(np.median(value)), 0.0, exactly(estimate))
         if isinstance(estimate, Particles):
             points, log_weights = estimate.points, estimate.normalised_log_weights
             parts = weighted_blocks(estimate, BLOCKS, generator)

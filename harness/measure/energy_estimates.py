@@ -29,7 +29,7 @@ from problems.flow import FreeEnergy, InternalEnergy
 from problems.interactions import Interaction
 from problems.laws import Density, Law
 from problems.potentials import FiniteSum, Flat
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes, Particles
 from solvers.solver import Diverged
 from solvers.threads import one_thread, workers
 
@@ -44,7 +44,10 @@ def energy_of(estimate: Estimate, energy: FreeEnergy, draws: int, generator: tor
     Raises ``Diverged`` where its log-density is NaN, and ``ArithmeticError`` where the potential is.
     """
     if energy.internal is None and (isinstance(estimate, Particles) or estimate.density is None):
-        return _of_draws(*_draws(estimate, energy, draws, generator), energy)
+        points, shares = _draws(estimate, energy, draws, generator)
+        if isinstance(estimate, Nodes) and shares is not None:
+            return _of_nodes(points, shares, energy)
+        return _of_draws(points, shares, energy)
     try:
         density, by = density_of(estimate)
     except SingularPoints as singular:
@@ -107,8 +110,16 @@ def _draws(
         return estimate.sample(most, generator).double(), None
     if len(estimate.points) > MOST_PAIRED and _summed(energy.interaction):
         return estimate.sample(most, generator).double(), None
-    weights = None if estimate.log_weights is None else estimate.normalised_log_weights.exp()
-    return estimate.points.double(), weights
+    equal = estimate.log_weights is None and not isinstance(estimate, Nodes)
+    return estimate.points.double(), None if equal else estimate.normalised_log_weights.exp()
+
+
+def _of_nodes(points: torch.Tensor, weights: torch.Tensor, energy: FreeEnergy) -> Figure:
+    """Return the free energy of nodes, each with itself, too, unless that is infinite."""
+    around = averages(energy.interaction, points, points, weights, own=_singular(energy))
+    values = local(energy, points, None) + 0.5 * around
+    kept = weights.numpy() > 0
+    return Figure(float(np.sum((weights.numpy() * values)[kept])), 0.0, f"sum over {len(points)} nodes")
 
 
 def _of_draws(

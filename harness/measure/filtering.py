@@ -23,7 +23,7 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.transport import ROWS_PER_TILE
 from problems.observations import same_time
 from problems.references.grid_law import GridLaw
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes, Particles
 from solvers.filtering import fixed_stream
 from solvers.threads import workers
 
@@ -69,7 +69,8 @@ class CRPS(Measure):
             apart *= count / (count - 1)
         share = weights.numpy()
         influence = (distance - apart).numpy()
-        error = math.sqrt(mean_variance(influence, groups, share))
+        placed = isinstance(estimate, Nodes) and len(estimate.points) == count
+        error = 0.0 if placed else math.sqrt(mean_variance(influence, groups, share))
         return Figure(float(share @ (distance - 0.5 * apart).numpy()), error, estimator)
 
 

@@ -31,13 +31,13 @@ from scipy.special import digamma, expit, gammaln
 from harness.measure.evidence import EvidenceGap, log_joint
 from harness.measure.groups import mean_variance
 from harness.measure.measure import Figure, Measure, Subject
-from harness.measure.sides import grouped_sides, unsampled
+from harness.measure.sides import grouped_sides, placed, unsampled
 from harness.measure.symkl import NEGLIGIBLE_MASS, without_divergence
 from harness.measure.two_densities import two_densities
 from problems.arrays import Reals
 from problems.flow import Entropy
 from problems.laws import Density
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes, Particles
 from solvers.threads import one_thread
 
 NEIGHBOUR = 3
@@ -61,7 +61,7 @@ class KL(Measure):
     - Particles, and fits without density: by nearest neighbours, less what as many draws of the truth get, so that
       it is negative at times. All particles up to ``draws`` of them. Repeated or weighted ones are thinned to equal
       weight first, so that they count by their effective number; the estimator's name has what is left. Of a finite
-      reference half the draws are used, and no more of any answer.
+      reference half the draws are used, and no more of any answer. Nodes are no draws: they have no figure.
 
     Right for affine errors in any dimension; for others it comes closer with more draws, slowly in many dimensions. It
     is blind to a mode that is missing: of a mode of weight w, far from the others, it sees -log(1 - w). The value is
@@ -74,10 +74,12 @@ class KL(Measure):
     version: ClassVar[int] = 2
 
     def proper(self, estimate: Estimate) -> bool:
-        return True
+        return not isinstance(estimate, Nodes)
 
     def unsuited(self, subject: Subject) -> str | None:
         truth, estimate = subject.truth, subject.estimate
+        if isinstance(estimate, Nodes):
+            return placed(estimate)
         if isinstance(truth, Density):
             missing = without_divergence(truth)
         else:

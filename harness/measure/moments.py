@@ -30,7 +30,7 @@ from harness.measure.groups import blocks, weighted_blocks
 from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.second_order import equal_variance
 from problems.linear_algebra import sum_of_products, symmetrised, weighted_sum
-from solvers.estimates import Exact, GridDensity, Particles
+from solvers.estimates import Estimate, Exact, GridDensity, Nodes, Particles
 
 JACKKNIFE_BLOCKS = 32
 
@@ -39,9 +39,9 @@ JACKKNIFE_BLOCKS = 32
 class _MomentDistance(Measure):
     """A distance of fitted moments from true ones, with its standard error where they come from particles.
 
-    Exact laws and grids give their own moments (standard error 0), particles their weighted sample moments (unbiased
-    covariance), and any other estimate those of ``draws`` samples. Too few particles, or particles that lie in a
-    plane, have a singular covariance.
+    Exact laws, grids and nodes give their own moments (standard error 0), particles their weighted sample moments
+    (unbiased covariance), and any other estimate those of ``draws`` samples. Too few particles, or particles that lie
+    in a plane, have a singular covariance.
     """
 
     def unsuited(self, subject: Subject) -> str | None:
@@ -55,10 +55,10 @@ class _MomentDistance(Measure):
         assert subject.truth is not None
         estimate = subject.estimate
         true_mean, true_covariance = (moment.double().numpy() for moment in subject.truth.moments())
-        if isinstance(estimate, Exact | GridDensity):
-            mean, covariance = (moment.double().numpy() for moment in estimate.law.moments())
+        if isinstance(estimate, Exact | GridDensity | Nodes):
+            mean, covariance = (moment.double().numpy() for moment in estimate.moments(generator))
             value = self._distance(mean, covariance, true_mean, true_covariance)
-            return Figure(value, 0.0, "closed form of the fit's moments")
+            return Figure(value, 0.0, exactly(estimate))
         log_weights = None
         if isinstance(estimate, Particles):
             points, log_weights = estimate.points, estimate.log_weights
@@ -136,6 +136,13 @@ class BuresW2(_MomentDistance):
         rows = np.stack([np.concatenate([mean, (scale * (axes.T @ each @ axes)).ravel()]) for mean, each in moments])
         noise = math.sqrt((len(rows) - 1) / len(rows)) * (rows - rows.mean(0))
         return equal_variance([noise]) / (4 * value**2)
+
+
+def exactly(estimate: Estimate) -> str:
+    """Return the name of the estimator of moments that an estimate has without sampling error."""
+    if isinstance(estimate, Nodes):
+        return f"moments of {len(estimate.points)} nodes"
+    return "closed form of the fit's moments"
 
 
 def gaussian_symkl(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other: np.ndarray) -> float:

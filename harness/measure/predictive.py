@@ -16,7 +16,7 @@ import torch
 
 from harness.measure.groups import blocks as blocks_of
 from harness.measure.measure import Figure, Measure, Subject
-from solvers.estimates import Estimate, Particles
+from solvers.estimates import Estimate, Nodes, Particles
 
 JACKKNIFE_BLOCKS = 32
 # Likelihoods (points × cases) evaluated at a time: 32 MiB.
@@ -80,6 +80,8 @@ def without_cases(subject: Subject) -> str | None:
 def log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, int]:
     """Return log p(y) of every case (cases,), the same without each block of draws (blocks, cases), and their count.
 
+    Nodes are one block that is never left out: they have no sampling error.
+
     Raises ``ArithmeticError`` where the probability of a case is NaN.
     """
     assert subject.problem.prediction is not None
@@ -99,7 +101,10 @@ def log_predictive(subject: Subject, draws: int, generator: torch.Generator) -> 
     weights = torch.stack([log_weights[block].logsumexp(0) for block in blocks])
     others = [torch.arange(len(blocks)) != block for block in range(len(blocks))]
     without_one = torch.stack([by_block[kept].logsumexp(0) - weights[kept].logsumexp(0) for kept in others])
-    return by_block.logsumexp(0).numpy(), without_one.numpy(), len(points)
+    total = by_block.logsumexp(0)
+    if isinstance(subject.estimate, Nodes) and len(subject.estimate.points) <= draws:
+        without_one = total[None]
+    return total.numpy(), without_one.numpy(), len(points)
 
 
 def _posterior_draws(

@@ -13,7 +13,7 @@ import torch
 
 from harness.measure.measure import Subject
 from problems.laws import Empirical
-from solvers.estimates import Particles
+from solvers.estimates import Nodes, Particles
 
 
 class Sides(NamedTuple):
@@ -44,7 +44,8 @@ def grouped_sides(
     """Return what :func:`two_sides` does, with the groups of the estimate's draws.
 
     They are those that its particles have (:class:`solvers.estimates.Particles`); else draws at one point are a group:
-    particles that were drawn by weight, and more than once, or that the answer itself repeats.
+    particles that were drawn by weight, and more than once, or that the answer itself repeats. Draws of ``Nodes`` are
+    independent, as those of a density, and as many as are asked for.
     """
     truth, estimate = subject.truth, subject.estimate
     assert truth is not None
@@ -52,7 +53,8 @@ def grouped_sides(
     if isinstance(truth, Empirical):
         available = min(most, len(truth.draws))
         most = min(most, len(truth.draws) // 2) if halves else available
-    count = min(most, len(estimate.points)) if isinstance(estimate, Particles) else most
+    finite = isinstance(estimate, Particles) and not isinstance(estimate, Nodes)
+    count = min(most, len(estimate.points)) if isinstance(estimate, Particles) and finite else most
     if alike and not isinstance(truth, Empirical):
         available = count
     groups = None
@@ -64,13 +66,18 @@ def grouped_sides(
         fit = estimate.sample(count, generator).double()
     true = truth.sample(available, generator).double()
     in_fit, in_true, repeated = separation(fit, true, generator)
-    if groups is None and isinstance(estimate, Particles):
+    if groups is None and finite:
         groups = repeated
     fit, true = fit[in_fit], true[in_true]
     groups = None if groups is None else groups[in_fit]
     if alike:
         most = min(len(fit), len(true))
     return Sides(fit[:most], true[:most], None if groups is None else groups[:most])
+
+
+def placed(nodes: Nodes) -> str:
+    """Return why ``nodes`` have no figure by a measure that takes them for draws, or for a density that was drawn."""
+    return f"{len(nodes.points)} nodes are placed by a rule: their distances tell how, and not the density of their law"
 
 
 def separated(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

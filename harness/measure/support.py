@@ -19,7 +19,7 @@ from harness.measure.measure import Figure, Measure, Subject
 from problems.laws import Density, Law
 from problems.linear_algebra import weighted_sum
 from problems.references.grid_law import GridLaw
-from solvers.estimates import Exact, GridDensity, Particles
+from solvers.estimates import Exact, GridDensity, Nodes, Particles
 
 ROUNDING = 1e-9
 """A point is outside a support without density, a ring's say, if this times the radius further out."""
@@ -29,8 +29,8 @@ ROUNDING = 1e-9
 class SupportRadius(Measure):
     """Relative error |R_fit/R_true - 1| of the radius of the support, by the second moment.
 
-    Exact laws and grids give their own moments (standard error 0), particles their weighted ones (unbiased), and any
-    other estimate those of ``draws`` samples. The moments of the truth count as exact.
+    Exact laws, grids and nodes give their own moments (standard error 0), particles their weighted ones (unbiased), and
+    any other estimate those of ``draws`` samples. The moments of the truth count as exact.
     """
 
     name: ClassVar[str] = "support-radius"
@@ -45,9 +45,11 @@ class SupportRadius(Measure):
         assert subject.truth is not None
         estimate = subject.estimate
         true_square = float(subject.truth.moments()[1].double().trace())
-        if isinstance(estimate, Exact | GridDensity):
-            square = float(estimate.law.moments()[1].double().trace())
-            return Figure(abs(math.sqrt(square / true_square) - 1), 0.0, "closed form of the fit's second moment")
+        if isinstance(estimate, Exact | GridDensity | Nodes):
+            square = float(estimate.moments(generator)[1].double().trace())
+            known = f"{len(estimate.points)} nodes" if isinstance(estimate, Nodes) else None
+            estimator = f"second moment of {known}" if known else "closed form of the fit's second moment"
+            return Figure(abs(math.sqrt(square / true_square) - 1), 0.0, estimator)
         points, weights, what = weighted_points(subject, draws, generator)
         concentration = float(np.sum(weights**2))
         if concentration >= 1:
@@ -67,10 +69,10 @@ class MassOutside(Measure):
     """Mass of the fit where the true density is zero, outside the support.
 
     Where the truth has no density, as on a ring, that is the mass further from its mean than the support's radius. A
-    grid's is added up cell by cell (standard error 0), particles count by their weights, for any other estimate it is
-    the share of ``draws`` samples. The standard error is that of a share with two more on either side (Agresti and
-    Coull, Am. Stat. 52, 1998), so that finding none is not taken for certain,
-    or over groups of particles that depend on each other, where that is larger.
+    grid's is added up cell by cell and that of nodes one by one (standard error 0), particles count by their weights,
+    for any other estimate it is the share of ``draws`` samples. The standard error is that of a share with two more on
+    either side (Agresti and Coull, Am. Stat. 52, 1998), so that finding none is not taken for certain, or over groups
+    of particles that depend on each other, where that is larger.
     """
 
     name: ClassVar[str] = "mass-outside"
@@ -88,6 +90,8 @@ class MassOutside(Measure):
         points, weights, what = weighted_points(subject, draws, generator)
         beyond = outside(truth, torch.from_numpy(points))
         share = min(1.0, float(np.sum(weights[beyond])))
+        if isinstance(subject.estimate, Nodes):
+            return Figure(share, 0.0, f"{int(beyond.sum())} of {what}")
         effective = 1 / float(np.sum(weights**2))
         padded = (share * effective + 2) / (effective + 4)
         error = math.sqrt(padded * (1 - padded) / effective)

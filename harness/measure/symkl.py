@@ -20,10 +20,11 @@ import torch
 from harness.measure.kde import KernelDensity, SingularPoints
 from harness.measure.kernel_noise import PARTS, kernel_variance, particle_variance, with_particles
 from harness.measure.measure import Figure, Measure, Subject
+from harness.measure.sides import placed
 from problems.arrays import Reals
 from problems.laws import Density, Law
 from problems.references.grid_law import GridLaw
-from solvers.estimates import DensityEstimate, Estimate, Exact, Particles
+from solvers.estimates import DensityEstimate, Estimate, Exact, Nodes, Particles
 from solvers.solver import Diverged
 
 # A law with more of its mass than this outside the cells of the other's grid is at infinite divergence from it.
@@ -235,6 +236,8 @@ def without_divergence(truth: Law | None) -> str | None:
 
 def too_few(particles: Particles) -> str | None:
     """Return why no kernel density can be fitted to the particles, or ``None`` when one can."""
+    if isinstance(particles, Nodes):
+        return placed(particles)
     n = len(particles.points)
     return None if n > particles.dim else f"{n} particle(s) do not span dimension {particles.dim}"
 

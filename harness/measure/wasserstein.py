@@ -25,7 +25,7 @@ from harness.measure.measure import Figure, Measure, Subject
 from harness.measure.two_densities import on_the_line
 from problems.arrays import Reals
 from problems.laws import Law
-from solvers.estimates import Estimate, Exact, GridDensity, Particles
+from solvers.estimates import Estimate, Exact, GridDensity, Nodes, Particles
 from solvers.threads import one_thread
 
 LEAST = 6
@@ -41,8 +41,8 @@ RULE_END = 2.95
 class W2(Measure):
     """Wasserstein-2 distance (not squared) of the fit from the truth's exact quantiles.
 
-    - On the line: exact, by the fit's quantiles where it knows them or has a density (standard error 0), else by its
-      particles.
+    - On the line: exact, by the fit's quantiles where it knows them, has a density or is nodes (standard error 0), else
+      by its particles.
     - Elsewhere √D times the sliced distance along 128 random directions, against the truth's exact marginals: a lower
       bound, equal where the fit is the truth moved and scaled. Exact laws are drawn as all other answers are, so that
       the truth's own figure is the floor of the others'.
@@ -64,7 +64,7 @@ class W2(Measure):
 
         Draws that spread less than their law come nearer to the truth's quantiles, and a sliced distance is of draws.
         """
-        return estimate.dim == 1 and not isinstance(estimate, Particles)
+        return estimate.dim == 1 and (isinstance(estimate, Nodes) or not isinstance(estimate, Particles))
 
     def unsuited(self, subject: Subject) -> str | None:
         truth, estimate = subject.truth, subject.estimate
@@ -83,6 +83,8 @@ class W2(Measure):
         directions = _directions(estimate.dim, generator)
         if _marginals(truth, directions[:1], _half()) is None:
             return _by_radii(truth, *_points(estimate, draws, generator))
+        if isinstance(estimate, Nodes) and estimate.dim == 1:
+            return _of_nodes(truth, estimate)
         known = _known(estimate, directions, levels, generator)
         if known is None:
             return _sliced(truth, *_points(estimate, draws, generator), directions)
@@ -160,7 +162,7 @@ def _known(
 
 def _points(estimate: Estimate, draws: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return draws (n, D) of a fit, and their groups (n,): of weighted particles, which ones they are, if no others."""
-    if not isinstance(estimate, Particles):
+    if not isinstance(estimate, Particles) or isinstance(estimate, Nodes):
         return estimate.sample(draws, generator).double(), None
     places = estimate.places(min(draws, len(estimate.points)), generator)
     groups = groups_of(estimate)
@@ -172,6 +174,18 @@ def _points(estimate: Estimate, draws: int, generator: torch.Generator) -> tuple
 def _levels(count: int) -> torch.Tensor:
     """Return the levels (4 n,) of Gauss's places in each of n equal shares."""
     return torch.from_numpy(((np.arange(count)[:, None] + 0.5 + 0.5 * PLACES) / count).ravel())
+
+
+def _of_nodes(truth: Law, nodes: Nodes) -> Figure:
+    """Return the distance on the line of nodes, each of which stands for the quantiles of a share, its weight."""
+    x, order = nodes.points.double()[:, 0].sort()
+    shares = nodes.normalised_log_weights.exp()[order]
+    below = (shares.cumsum(0) - shares)[:, None]
+    levels = (below + shares[:, None] * torch.from_numpy(0.5 + 0.5 * PLACES)).clamp(1e-300, 1 - 2**-53)
+    quantiles = _marginals(truth, _axis(1), levels.ravel())
+    assert quantiles is not None
+    squares = 0.5 * np.sum(SHARES * (x.numpy()[:, None] - quantiles.reshape(levels.shape)) ** 2, axis=1)
+    return Figure(math.sqrt(float(np.sum(shares.numpy() * squares))), 0.0, f"{len(x)} nodes against exact quantiles")
 
 
 def _to_quantiles(x: Reals, quantiles: Reals) -> tuple[Reals, Reals]:

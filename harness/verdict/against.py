@@ -117,15 +117,18 @@ def against(judged: Judged, baseline: str) -> pd.DataFrame:
     ``seconds`` is the geometric mean of the factors in cost. Both are taken over ``finite`` of the ``problems``, where
     neither has an infinite excess, as a run that failed has; NaN where there is none. ``opposed`` counts the ties whose
     measures (``opposing``) tell opposite things. ``seeds`` is the fewest instances, ``seeds_needed`` how many would
-    tell the clearest of the differences that are not told.
+    tell the clearest of the differences that are not told. Of solvers with as many wins and losses those come last that
+    are below their floor somewhere: a factor that such a figure makes small is no evidence.
     """
     found = meetings(judged, baseline)
     rows = [{"label": label, **total(group)} for label, group in found.groupby("label", sort=False)]
     columns = ["label", "wins", "ties", "losses", "untold", "factor", "low", "high", "seconds", "seeds", "seeds_needed"]
     columns += ["problems", "finite", "opposed", "opposing"]
     table = pd.DataFrame(rows, columns=columns)
-    order = (table["losses"] - table["wins"]).to_numpy(dtype=float), table["factor"].to_numpy(dtype=float)
-    return table.iloc[np.lexsort((order[1], order[0]))].reset_index(drop=True)
+    lost = (table["losses"] - table["wins"]).to_numpy(dtype=float)
+    below = judged.standings.loc[judged.standings["state"].eq("below"), "label"]
+    order = np.lexsort((table["factor"].to_numpy(dtype=float), table["label"].isin(below), lost))
+    return table.iloc[order].reset_index(drop=True)
 
 
 def total(meetings: pd.DataFrame) -> dict[str, Any]:

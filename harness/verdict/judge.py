@@ -34,9 +34,9 @@ class Judged:
 
     ``standings`` has a row a solver and problem: its ``excess`` with its ``error``, by ``metric``; its ``state``,
     "above", "at", "below" or, where too little is known, ""; its ``rank``, 1 + the number of solvers that are better
-    (NaN where no seeds are in common); whether it ``leads``, which asks for two seeds in common with each of the others
-    and for no run still to come; ``answered`` of ``asked`` runs, those that were ``not_run`` by status, and median
-    ``seconds``.
+    (NaN where no seeds are in common, or below its floor, where nothing speaks for it); whether it ``leads``, which
+    asks for two seeds in common with each of the others and for no run still to come; ``answered`` of ``asked`` runs,
+    those that were ``not_run`` by status, and median ``seconds``.
     ``pairs`` has a row a problem and pair of solvers (``one``, ``other``) and measure: ``instances`` in common, mean
     ``difference`` of g(excess) and ``half`` its 95 % interval, ``effect`` in deviations, ``p``, and whether that
     difference may tell the one better (``one_may``), or the other (``other_may``); ``finite`` says that no excess in it
@@ -265,6 +265,7 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
     columns = ["contest", "label", "solver", "rank", "answered", "asked", "not_run", "comparable", "seconds"]
     found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "state"])
     leads = (found["rank"] == 1) & found["state"].isin(["above", "at"]) & found.pop("comparable").astype(bool)
+    found["rank"] = found["rank"].where(found["state"] != "below")
     return found.assign(leads=leads)
 
 

@@ -11,6 +11,7 @@ f(s) = U(s)/s, which is β⁻¹ log s for an entropy and c s^(m-1)/(m - 1) for a
     ρ_i = Σ_j w_j φ_ε(x_i - x_j)
 
 (Carrillo, Craig, Patacchini, Calc. Var. 58, 2019), with ε going to zero more slowly than the spacing h of particles.
+As a law spreads so does h, and particles more than about 3ε apart no longer move each other: ε is then chosen anew.
 Without random numbers the error falls like ε² where the law is smooth, which is h^1.9 with ε ~ h^0.95, and like about
 h^1.7 and h^1.4 for the edges of porous medium with m = 2 and m = 3.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,11 +32,13 @@ from problems.laws import Density
 from problems.problem import Problem
 from problems.validation import require_counts, require_number, require_positive
 from solvers.estimates import Estimate, Nodes
+from solvers.limits import LIMITS, Limit
 from solvers.particles.blob_density import BlobDensity
 from solvers.particles.chebyshev_steps import ChebyshevSteps
 from solvers.particles.interaction_field import field_of, meeting
 from solvers.particles.near_sums import NearSums
 from solvers.particles.particle_pool import spread_draws
+from solvers.particles.particle_spread import MASS, DrawnSpread, LatticeSpread, upper
 from solvers.particles.weighted_lattice import MOST_DIMENSIONS, weighted_lattice
 from solvers.solver import Cost, Diverged, Solution, Solver
 from solvers.threads import Run, workers
@@ -58,19 +62,30 @@ class Blob(Solver):
     Without an internal energy there is no mollifier, and the answer is μ, weighted particles. An interaction that is
     singular is taken as it is, each particle leaving itself out.
 
+    As the law spreads ε stays until the spacing of the lattice, as a geometric mean over its particles and axes, has
+    grown by 2.5; then it is made 5/3 times as wide, and so on. For draws it is Scott's anew whenever their deviation
+    has grown by a fifth. It never shrinks. A law that spreads along one axis alone, or in some places alone, may
+    outgrow it, and draws in many dimensions are too far apart from the start. That is told by ``spacing_over_width``:
+    the distance in widths within which nine tenths of the mass have the next particle, at the most over steps and axes
+    of the lattice, and for draws that of a lattice whose particles would be as much of the density at their own places.
+    Above 2.75 particles miss what others should do to them, and the answer stays too narrow.
+
     Steps are Runge-Kutta-Chebyshev's. Their local error is at most ``tolerance`` ε³/σ² (ε/σ ≤ ⅒ in this), and so, of
     order 2, they add up to a small part of the method's error ε²/σ. All is float64, on the CPU.
 
-    Diagnostics: ``placed`` particles, ``spacing`` h (0 for draws), ``width`` ε, ``steps``, ``evaluations`` of the
-    velocity, and ``energy_rise``, the most by which a step raised F_ε relative to its fall over all. Traces: ``time``,
-    ``energy`` F_ε and ``stages``, one for each step.
+    Diagnostics: ``placed`` particles, ``spacing`` h (0 for draws) at the start, ``width`` ε at the end, ``widened``,
+    how often that was chosen anew, ``spacing_over_width``, ``steps``, ``evaluations`` of the velocity, and
+    ``energy_rise``, the most by which a step raised F_ε relative to its fall over all. Traces: ``time``, ``energy``
+    F_ε and ``stages``, one for each step; F_ε rises or falls at once where ε is chosen anew.
 
     Raises ``ValueError`` for settings out of range.
     """
 
     name: ClassVar[str] = "blob"
+    version: ClassVar[int] = 2
     internal_energies: ClassVar[tuple[type[InternalEnergy] | None, ...]] = (Entropy, PowerEntropy, None)
     interacts: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, Limit]] = LIMITS["blob"]
     particles: int = 1000
     smoothing: float = 0.95
     tolerance: float = 0.02
@@ -92,42 +107,62 @@ class Blob(Solver):
         estimates: list[Estimate] = []
         traces: dict[str, list[float]] = {"time": [], "energy": [], "stages": []}
         with workers() as run:
-            points, weights, spacing, width = self._start(flow, scale, generator)
+            points, weights, spacing, width, spread = self._start(flow, scale, generator)
             if interaction is not None and interaction.singular and (together := meeting(points)):
                 raise Diverged(
                     f"at step 0 {together} particles lie where others do, and the interaction is singular there"
                 )
-            particles = BlobFlow(flow, weights, width, points.mean(0), run)
-            energies = [particles.energy(points)]
+            first = width
             tolerance = self.tolerance * scale * min(width / scale, COARSEST) ** 3
-            steps = ChebyshevSteps(particles.velocity, tolerance, RESOLUTION * width)
-            for step in steps.to(points, flow.times):
-                energies.append(particles.energy(step.points))
-                for name, value in (("time", step.time), ("energy", energies[-1]), ("stages", float(step.stages))):
-                    traces[name].append(value)
-                if step.time == flow.times[len(estimates)]:
-                    estimates.append(self._answer(flow, step.points, weights, width))
-        rises = [later - earlier for earlier, later in itertools.pairwise(energies)]
+            time, evaluations, widened, gap, rise, fall = 0.0, 0, 0, 0.0, 0.0, 0.0
+            while time < flow.horizon:
+                particles = BlobFlow(flow, weights, width, points.mean(0), run)
+                energies = [particles.energy(points)]
+                steps = ChebyshevSteps(particles.velocity, tolerance * (width / first), RESOLUTION * width)
+                for step in steps.to(points, flow.times[len(estimates) :], time):
+                    time, points = step.time, step.points
+                    energies.append(particles.energy(points))
+                    for name, value in (("time", time), ("energy", energies[-1]), ("stages", float(step.stages))):
+                        traces[name].append(value)
+                    if time == flow.times[len(estimates)]:
+                        estimates.append(self._answer(flow, points, weights, width))
+                    if flow.energy.internal is None:
+                        continue
+                    if isinstance(spread, LatticeSpread):
+                        gap = max(gap, spread.farthest(points) / width)
+                    else:
+                        gap = max(gap, particles.gap(points))
+                    growth = spread.growth(points)
+                    if growth * first > spread.most * width:
+                        break
+                evaluations += steps.evaluations
+                rise = max(rise, *(later - earlier for earlier, later in itertools.pairwise(energies)))
+                fall += max(energies) - min(energies)
+                if time < flow.horizon:
+                    width, widened = growth * first / spread.left, widened + 1
         diagnostics: dict[str, float | int | str] = {
             "placed": len(points),
             "spacing": spacing,
             "width": width,
-            "steps": len(rises),
-            "evaluations": steps.evaluations,
-            "energy_rise": max(0.0, *rises) / max(max(energies) - min(energies), 1e-300),
+            "widened": widened,
+            "steps": len(traces["time"]),
+            "evaluations": evaluations,
+            "energy_rise": rise / max(fall, 1e-300),
         }
-        cost = Cost(gradient_evaluations=steps.evaluations * len(points))
+        if flow.energy.internal is not None:
+            diagnostics["spacing_over_width"] = gap
+        cost = Cost(gradient_evaluations=evaluations * len(points))
         return Solution(flow.times, tuple(estimates), cost, diagnostics, traces)
 
     def _start(
         self, flow: GradientFlow, scale: float, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, float, float]:
-        """Return points (n, D), weights (n,), spacing and ε at time 0; σ is ``scale``."""
+    ) -> tuple[torch.Tensor, torch.Tensor, float, float, LatticeSpread | DrawnSpread]:
+        """Return points (n, D), weights (n,), spacing and ε at time 0, and what tells the spread; σ is ``scale``."""
         law = flow.initial
         if isinstance(law, Density) and flow.dim <= MOST_DIMENSIONS:
             lattice = weighted_lattice(law, self.particles)
             width = scale * (lattice.spacing / scale) ** self.smoothing
-            return lattice.points, lattice.masses, lattice.spacing, width
+            return lattice.points, lattice.masses, lattice.spacing, width, LatticeSpread(lattice)
         if self.particles > 2 * flow.dim:
             points = spread_draws(law, self.particles, generator).double()
         else:  # too few for a covariance of full rank
@@ -135,7 +170,7 @@ class Blob(Solver):
         if not bool(torch.isfinite(points).all()):
             raise Diverged("at step 0 the draws of the initial law are not finite, or span no covariance of full rank")
         width = scale * self.particles ** (-1 / (flow.dim + 4)) / math.sqrt(2)
-        return points, equal_weights(points), 0.0, width
+        return points, equal_weights(points), 0.0, width, DrawnSpread(points)
 
     def _answer(self, flow: GradientFlow, points: torch.Tensor, weights: torch.Tensor, width: float) -> Estimate:
         if flow.energy.internal is None:
@@ -195,12 +230,26 @@ class BlobFlow:
         assert isinstance(self._internal, Entropy)
         return 1 / (self._internal.inverse_temperature * density)
 
+    def gap(self, points: torch.Tensor) -> float:
+        """Return the spacing, in widths, of a lattice on which points are as much of the density at their own places.
+
+        That is as ``points`` (n, D) are, within which ``MASS`` of the mass is.
+        """
+        self._see(points)
+        assert self._latest is not None
+        own = upper(self._weights * self._peak / self._latest[1], self._weights, MASS)
+        spacing: float = math.sqrt(4 * math.pi) * own ** (1 / points.shape[1])
+        return spacing
+
+    def _see(self, points: torch.Tensor) -> None:
+        if self._latest is None or self._latest[0] is not points:
+            self._spreading(points)
+
     def energy(self, points: torch.Tensor) -> float:
         """Return F_ε of ``points`` (n, D), without the part of a singular interaction that each has with itself."""
         values, weights = self._potential.value(points), self._weights
         if self._internal is not None:
-            if self._latest is None or self._latest[0] is not points:
-                self._spreading(points)
+            self._see(points)
             assert self._latest is not None
             values = values + self._internal.energy(self._latest[1].log())
         if self._interaction is not None:

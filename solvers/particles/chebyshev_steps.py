@@ -56,15 +56,15 @@ class ChebyshevSteps:
         self._direction: torch.Tensor | None = None
         self.evaluations = 0
 
-    def to(self, points: torch.Tensor, times: Sequence[float]) -> Iterator[Step]:
-        """Yield the steps from ``points`` (n, D) at time 0 through all of ``times`` to the last.
+    def to(self, points: torch.Tensor, times: Sequence[float], start: float = 0.0) -> Iterator[Step]:
+        """Yield the steps from ``points`` (n, D) at time ``start`` through all of ``times`` to the last.
 
         Raises ``Diverged``, naming the step, when points or velocities are not finite or no step is short enough.
         """
-        time, step, accepted = 0.0, 1, 0
+        time, step, accepted = start, 1, 0
         slope = self._slope(points, time, step)
         radius = self._spectral_radius(points, slope, time, step)
-        size = self._first_size(points, slope, radius, times[0])
+        size = self._first_size(points, slope, radius, times[0] - start)
         error_before, size_before = 0.0, 0.0
         for stop in times:
             while time < stop:

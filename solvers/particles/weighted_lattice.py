@@ -33,12 +33,30 @@ MOST_POINTS = 2**24
 
 @dataclass(frozen=True)
 class Lattice:
-    """A law as ``points`` (n, D) with ``masses`` (n,) that sum to 1, at a ``spacing``; its ``mass`` was that before."""
+    """A law as ``points`` (n, D) with ``masses`` (n,) that sum to 1, at a ``spacing``; its ``mass`` was that before.
+
+    Points go in the order of their places along the orthonormal ``axes``, columns (D, D), the last running fastest.
+    """
 
     points: torch.Tensor
     masses: torch.Tensor
     spacing: float
     mass: float
+    axes: torch.Tensor
+
+    def neighbours(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return, for each axis, which points have a next one along it, (k,), and which that is, (k,)."""
+        places = ((self.points - self.points[0]) @ self.axes / self.spacing).round().long()
+        places = places - places.amin(0)
+        counts = places.amax(0) + 2  # so that the place after the last of a row is empty
+        strides = counts.flip(0).cumprod(0).div(counts.flip(0), rounding_mode="floor").flip(0)
+        keys = (places * strides).sum(1)
+        pairs = []
+        for stride in strides:
+            following = torch.searchsorted(keys, keys + stride).clamp(max=len(keys) - 1)
+            mine = (keys[following] == keys + stride).nonzero()[:, 0]
+            pairs.append((mine, following[mine]))
+        return pairs
 
 
 def weighted_lattice(law: Density, particles: int) -> Lattice:
@@ -83,7 +101,7 @@ def weighted_lattice(law: Density, particles: int) -> Lattice:
         points, masses = torch.cat(found), torch.cat(values) * spacing**dim
         mass = float(masses.numpy().sum())
         if abs(mass - 1) <= LARGEST_MASS_ERROR:
-            return Lattice(points, masses / mass, spacing, mass)
+            return Lattice(points, masses / mass, spacing, mass, axes)
     raise Diverged(
         f"at step 0 the mass of the initial law on a lattice of {len(points)} points is {mass:.3g}, not 1: "
         "more particles are needed"

@@ -41,7 +41,17 @@ def test_below_the_floor_is_no_evidence() -> None:
     assert states(frame)["below"] == "below"
     assert outcome(frame, "below", "exact") == "tie"
     assert outcome(frame, "below", "near") == "tie"
-    assert not judge(frame).standings.set_index("label").loc["below", "leads"]
+    standings = judge(frame).standings.set_index("label")
+    assert not standings.loc["below", "leads"]
+    assert np.isnan(standings.loc["below", "rank"])
+    assert standings.loc["exact", "rank"] == 1
+
+
+def test_below_the_floor_comes_first_against_nobody() -> None:
+    """Of solvers that win and lose as often, whose factor would be the least."""
+    below = FLOOR - np.array([1.0, 1.1, 0.9, 1.2, 1.0])
+    judged = judge(sweep({"exact": EXACT, "below": below, "also exact": EXACT[::-1]}, FLOOR))
+    assert list(against(judged, "exact")["label"]) == ["also exact", "below"]
 
 
 def test_no_win_over_what_is_at_its_floor() -> None:

@@ -9,6 +9,7 @@ from problems.double_well import DoubleWell
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import QuadraticInteraction
 from problems.laws import Empirical, Gaussian
+from problems.observations import GaussianNoise, LinearObservation, Observations
 from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.references.grid_law import symmetric_divergence
@@ -135,6 +136,41 @@ def test_declared_error_is_the_error_within_a_factor_of_two(points, settings):
         declared = solution.diagnostics
         assert 0.5 < float((law.masses - truth).abs().sum()) / declared["error_l1"] < 2
         assert 0.5 < symmetric_divergence(law.masses, truth) / declared["error_symkl"] < 2
+
+
+@pytest.mark.parametrize("beta", [30.0, 300.0, 3000.0, 1e5])
+@pytest.mark.parametrize("time", [1.0, 2.0])
+def test_declared_error_holds_where_drift_outweighs_diffusion_in_a_cell(beta, time):
+    """From N(-1, ¼) to ½: the flux becomes upwind, the order falls from 2 to below 1."""
+    problem = flow_problem(Gaussian(tensor(-1.0), tensor(0.25)[None]), centre=0.5, beta=beta, times=(time,))
+    solution = solve(problem)
+    law, declared = solution.estimates[0].law, solution.diagnostics
+    truth = torch.from_numpy(exact_masses(problem, law, time))
+    assert 0.5 < float((law.masses - truth).abs().sum()) / declared["error_l1"] < 1.2
+    assert 0.2 < symmetric_divergence(law.masses, truth) / declared["error_symkl"] < 1.2
+    assert (declared["observed_order"] > 1.9) == (beta < 100)
+
+
+def test_without_a_quarter_of_the_cells_the_order_counts_as_one():
+    """Of 9 cells 5 are half of them, and 3 a quarter; of 8 these are 4 and 2, which make no grid."""
+    orders = [solve(ornstein_uhlenbeck(), cells=cells).diagnostics["observed_order"] for cells in (8, 9)]
+    assert orders[0] == 1
+    assert orders[1] != 1
+
+
+def test_declared_error_of_a_filter_holds_where_drift_outweighs_diffusion():
+    """The evidence, and the law, against a Kalman filter's: one observation of x + N(0, ¼) on the way."""
+    identity, beta = torch.eye(1, dtype=torch.float64), 1000.0
+    observations = Observations((0.5,), tensor(-0.2)[None], LinearObservation(identity), GaussianNoise(0.5))
+    law = Gaussian(tensor(-1.0), 0.25 * identity)
+    flow = GradientFlow(law, FreeEnergy(Quadratic(identity, tensor(0.5)), Entropy(beta)), (1.0,))
+    solution = solve(Problem(flow, ("symkl",), None, "", observations=observations))
+    fade = math.exp(-0.5)
+    mean, variance = 0.5 - 1.5 * fade, 0.25 * fade**2 + (1 - fade**2) / beta
+    evidence = stats.norm(mean, math.sqrt(variance + 0.25)).logpdf(-0.2)
+    error = abs(float(solution.diagnostics["log_evidence"]) - evidence)
+    assert error < 1.2 * solution.diagnostics["error_log_evidence"]
+    assert error > 0.3 * solution.diagnostics["error_log_evidence"]
 
 
 def test_declared_symkl_is_within_a_factor_of_two_on_random_instances():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from balls import radius_from_point
+from harness import marks
 from problems import barenblatt
 from problems.flow import Entropy, FreeEnergy, GradientFlow, PowerEntropy
 from problems.interactions import LogarithmicInteraction, QuadraticInteraction, QuarticInteraction
@@ -19,6 +20,7 @@ from seeding import fixed_generator, generator
 from solvers.estimates import Particles
 from solvers.particles.blob import Blob, BlobFlow
 from solvers.particles.blob_density import BlobDensity
+from solvers.particles.particle_spread import DrawnSpread, LatticeSpread
 from solvers.particles.weighted_lattice import weighted_lattice
 from solvers.solver import Diverged
 from solvers.threads import workers
@@ -118,6 +120,52 @@ def test_with_entropy_and_interaction_the_variance_is_mckean_and_vlasovs():
     assert float(mean) == pytest.approx(math.exp(-0.4), abs=1e-4)
     found = float(covariance) - 2 * solution.diagnostics["width"] ** 2
     assert found == pytest.approx(0.25 * math.exp(-1.6) + 0.5 * (1 - math.exp(-1.6)), rel=2e-3)
+
+
+def in_a_well(deviation, stiffness, beta, time, **settings):
+    """Return the relative errors of variances from a Gaussian by ½Σκx², and the solution."""
+    kappa, variance = (torch.tensor(each, dtype=torch.float64) for each in (stiffness, deviation))
+    variance = variance**2
+    energy = FreeEnergy(Quadratic(kappa.diag(), zeros(len(kappa))), Entropy(beta))
+    solution = solve(Gaussian(zeros(len(kappa)), variance.diag()), energy, (time,), **settings)
+    true = variance * (-2 * kappa * time).exp() - torch.expm1(-2 * kappa * time) / (beta * kappa)
+    return solution.estimates[0].moments(generator())[1].diagonal() / true - 1, solution
+
+
+@pytest.mark.parametrize(("beta", "widened"), [(0.3, 0), (0.05, 1), (0.02, 2)])
+def test_a_law_that_spreads_is_met_as_closely_as_it_starts(beta, widened):
+    """To 1.8, 4.2 and 6.6 times its width, within the 2ε²/σ² by which the answer is too wide at the start."""
+    for particles in (50, 100):
+        (error,), solution = in_a_well([1.0], [1.0], beta, 1.0, particles=particles)
+        spacing = solution.diagnostics["spacing"]
+        assert abs(float(error)) < 2 * spacing ** (2 * 0.95)
+        assert solution.diagnostics["widened"] == widened
+        assert solution.diagnostics["width"] == pytest.approx(spacing**0.95, rel=1e-12) or widened
+        assert solution.diagnostics["energy_rise"] == 0
+        assert marks.reason("blob", solution.diagnostics) == ""
+
+
+def test_in_the_plane_a_law_that_spreads_is_met_too():
+    errors = [in_a_well([1.0, 1.0], [1.0, 1.0], 0.02, 0.2, particles=n, tolerance=0.2)[0] for n in (120, 480)]
+    assert float(errors[0].abs().max()) < 0.08
+    assert float(errors[1].abs().max()) < 0.03
+
+
+def test_what_outgrows_its_mollifier_along_one_axis_is_marked():
+    errors, solution = in_a_well([1.0, 1.0], [1.0, 50.0], 0.02, 0.2, particles=120, tolerance=0.2)
+    assert float(errors[0]) < -0.1
+    assert (
+        marks.reason("blob", solution.diagnostics)
+        == "spacing of particles over the width of their mollifier 4.12, above 2.75"
+    )
+
+
+def test_draws_spread_with_their_mollifier_and_tell_where_they_are_too_few():
+    errors, _ = in_a_well([1.0] * 4, [1.0] * 4, 0.02, 0.2, particles=1000, tolerance=0.5)
+    assert float(errors.abs().max()) < 0.12
+    errors, solution = in_a_well([1.0] * 8, [1.0] * 8, 0.3, 0.3, particles=200, tolerance=0.5)
+    assert float(errors.max()) < -0.3
+    assert marks.reason("blob", solution.diagnostics)
 
 
 def test_energy_falls_and_mass_and_centre_stay():
@@ -239,6 +287,26 @@ def test_a_lattice_has_the_mass_and_the_moments_of_the_law():
     distances = torch.cdist(lattice.points, lattice.points, compute_mode="donot_use_mm_for_euclid_dist")
     gaps = distances.fill_diagonal_(torch.inf).amin(1)
     assert torch.allclose(gaps, torch.full_like(gaps, lattice.spacing), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_neighbours_of_a_lattice_are_the_points_at_its_spacing(dim):
+    covariance = eye(dim) + 0.6 * (torch.ones(dim, dim, dtype=torch.float64) - eye(dim))
+    lattice = weighted_lattice(Gaussian(torch.full((dim,), 7.0, dtype=torch.float64), covariance), 200)
+    distances = torch.cdist(lattice.points, lattice.points, compute_mode="donot_use_mm_for_euclid_dist")
+    adjacent = {tuple(pair) for pair in (distances.triu() / lattice.spacing - 1).abs().lt(1e-6).nonzero().tolist()}
+    found = [tuple(pair) for edges in lattice.neighbours() for pair in torch.stack(edges, dim=1).tolist()]
+    assert {tuple(sorted(pair)) for pair in found} == adjacent
+    assert len(found) == len(adjacent)
+
+
+def test_growth_of_what_is_between_particles():
+    lattice = weighted_lattice(Gaussian(zeros(2), eye(2)), 150)
+    spread = LatticeSpread(lattice)
+    stretched = lattice.points * torch.tensor([8.0, 0.5], dtype=torch.float64) + 3
+    assert spread.growth(stretched) == pytest.approx(2, rel=1e-9)
+    assert spread.farthest(stretched) == pytest.approx(8 * lattice.spacing, rel=1e-9)
+    assert DrawnSpread(lattice.points).growth(stretched) == pytest.approx(2, rel=1e-9)
 
 
 def test_a_lattice_too_coarse_for_the_law_is_divergence():
