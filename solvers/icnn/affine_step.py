@@ -35,7 +35,7 @@ from solvers.solver import Diverged
 from solvers.threads import Run
 
 ITERATIONS = 200
-# Particles that potentials are averaged over, moved to have the moments of all.
+# Particles that potentials are averaged over under an entropy, moved to have the moments of all.
 AVERAGED = 16_384
 
 
@@ -57,7 +57,7 @@ def best_affine_step(objective: StepObjective, points: torch.Tensor, log_density
     """
     if isinstance(objective.internal, Entropy):
         return entropic_affine_step(objective, points, run)
-    return affine_step(objective, points[:AVERAGED], log_density[:AVERAGED])
+    return affine_step(objective, points, log_density)
 
 
 def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run) -> AffineStep:

@@ -109,7 +109,7 @@ class ICNNJKO(ICNNSettings, Solver):
     """
 
     name: ClassVar[str] = "icnn-jko"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True

@@ -33,9 +33,7 @@ from solvers.threads import Run
 
 SOLVE_TRACES = ("solve_iterations", "distance_left")
 
-# Particles that a step in more dimensions is solved on; and an output weight must be worth so many standard errors of
-# its derivative there.
-SOLVED = 16_384
+# Standard errors of its derivative over the particles that an output weight must be worth.
 NOISE = 3.0
 # The same, where the mean over the particles is a quadrature, in their units: what makes units that are copies of each
 # other, or that no particle meets, have one solution.
@@ -85,8 +83,9 @@ class OutputSteps:
         """
         nodes = self.nodes
         if nodes is None:
+            # All particles: a part of them has not the law's moments, by which a step scales it.
             paired = objective.interaction is not None and sums_over_pairs(objective.interaction)
-            chosen = slice(2 * SOME if paired else SOLVED)
+            chosen = slice(2 * SOME if paired else None)
             points = pool[chosen].double()
             nodes = Nodes(points, density[chosen].double(), torch.full_like(points[:, 0], 1 / len(points)))
         best = affine_step(objective, nodes.points, nodes.log_density, nodes.masses)

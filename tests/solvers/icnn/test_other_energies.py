@@ -15,7 +15,7 @@ from problems.interactions import Interaction, LogarithmicInteraction, Quadratic
 from problems.laws import Density, Empirical, Gaussian
 from problems.potentials import Flat, Potential, Quadratic
 from problems.problem import Problem
-from seeding import generator
+from seeding import fixed_generator, generator
 from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.maps import Pushforward
 from solvers.solver import Diverged, Solution
@@ -83,6 +83,23 @@ def test_the_affine_start_of_a_barenblatt_step_is_the_step(dim, order):
         # Single precision, and training that hardly moves.
         torch.testing.assert_close(y - exact.mean, radius / start * (x - initial.mean), rtol=0, atol=2e-5)
         torch.testing.assert_close(answer.log_prob(y).exp(), exact.log_prob(y).exp(), rtol=0, atol=1e-3 * peak(exact))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_steps_that_end_by_a_solve_are_exact_in_many_dimensions(order):
+    """All particles have the cap's moments, and nothing else of it enters; half of them would be .001 to .003 off.
+
+    Of 55 other seeds the worst is 1.3e-7 off.
+    """
+    initial, solver = cap(4), replace(AFFINE, order=order, output_solve=True, pool_size=20_000)
+    problem = flow_of(initial, PowerEntropy(2.0), times=(0.02,))
+    (answer,) = solver.solve(problem, fixed_generator(0), CPU).estimates
+    radius = initial.support_radius
+    for _ in range(2):
+        radius = radius_after(radius, 4, 0.01, 1 / order)
+    x = initial.sample(200, fixed_generator(1))
+    exact = initial.mean + radius / initial.support_radius * (x - initial.mean)
+    torch.testing.assert_close(answer.push(x), exact, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("output_solve", [False, True])
