@@ -84,7 +84,7 @@ class MeanError(_CoordinateError):
     """Median over coordinates of |m - μ|/σ*."""
 
     name: ClassVar[str] = "mean-error"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(mean))
@@ -95,7 +95,7 @@ class DeviationError(_CoordinateError):
     """Median over coordinates of |σ/σ* - 1|."""
 
     name: ClassVar[str] = "deviation-error"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def _error(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(deviation - 1))

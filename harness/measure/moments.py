@@ -100,7 +100,7 @@ class GaussianSymKL(_MomentDistance):
     """SymKL of the Gaussians with the moments of fit and truth; ∞ when the fitted covariance is singular."""
 
     name: ClassVar[str] = "symkl-gaussian"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def least_draws(self, subject: Subject) -> int:
         """Return how many draws of a fit have a covariance that is not singular; 2 where none are drawn."""
@@ -119,7 +119,7 @@ class BuresW2(_MomentDistance):
     """Wasserstein-2 distance (not squared) of the Gaussians with the moments of fit and truth."""
 
     name: ClassVar[str] = "bures-w2"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def _distance(
         self, mean: np.ndarray, covariance: np.ndarray, true_mean: np.ndarray, true_covariance: np.ndarray
