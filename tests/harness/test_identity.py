@@ -21,7 +21,15 @@ KNOWN = [json.loads(line) for line in (Path(__file__).parent / "known_keys.jsonl
 
 Names are those of today, keys those of then.
 """
-VERSIONS = {"proximal-recursion": 1, "icnn-jko": 3, "dual-jko": 3, "gaussian-variational": 1, "quantile-jko": 1}
+VERSIONS = {
+    "blob": 1,
+    "chang-cooper": 1,
+    "dual-jko": 3,
+    "gaussian-variational": 1,
+    "icnn-jko": 3,
+    "proximal-recursion": 1,
+    "quantile-jko": 1,
+}
 """Versions that those cells were of, where others have come since: such cells are run again, on purpose."""
 
 
