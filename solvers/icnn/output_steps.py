@@ -33,7 +33,7 @@ from solvers.threads import Run
 
 SOLVE_TRACES = ("solve_iterations", "distance_left")
 
-# Standard errors of its derivative over the particles that an output weight must be worth.
+# An output weight must be worth so many standard errors of its derivative over the particles.
 NOISE = 3.0
 # The same, where the mean over the particles is a quadrature, in their units: what makes units that are copies of each
 # other, or that no particle meets, have one solution.
