@@ -15,10 +15,11 @@ from benchmarks.bounds import at_most
 from benchmarks.profiles import WGFBENCH, Profiled
 from harness.catalogue import catalogue
 from harness.completion import Completion
+from harness.components import Cell
 from harness.frame import load
 from harness.merge import merge
 from harness.outcome import Measurement, Outcome
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.provenance import now, provenance
 from harness.store import Store, insert
 from harness.suite import Suite

@@ -10,10 +10,10 @@ import pandas as pd
 
 from harness.answer_figure import answer_figure
 from harness.arguments import Files
+from harness.components import Component
 from harness.instance import Instance
 from harness.measure.measure import Measure
 from harness.measuring import DRAWS, taken
-from harness.plan import Component
 from solvers.solver import Solution
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ import torch
 from harness.answer_form import require_sound
 from harness.catalogue import BUILTIN, import_target, missing
 from harness.checkpoint_claim import claimed
+from harness.components import Cell
 from harness.data_checksum import DATA_UNKNOWN, data_checksum
 from harness.errors import unknown
 from harness.marks import STORED, beyond
 from harness.measure.measure import Measure, Subject, without_figure
 from harness.outcome import Measurement, Outcome, Projection
-from harness.plan import Cell
 from harness.projection import INSTANCE, curve, projected
 from harness.streams import stream
 from harness.verdict.order import in_order

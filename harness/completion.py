@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.catalogue import Catalogue, import_target
-from harness.plan import Cell
+from harness.components import Cell
 
 Taken = Mapping[str, int | None]
 """Versions of the measures that a stored cell was asked for; ``None`` where the store cannot say whether it was."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from harness.plan import Cell
+from harness.components import Cell
 
 FIRST_SEEDS = 2
 HOPELESS = ("diverged", "timeout")

@@ -20,13 +20,13 @@ from harness.answer import Answer
 from harness.answer_form import require_sound
 from harness.arguments import Files, changes, count, listed, numbers, paths, text, whole
 from harness.cell import with_sure_truth
+from harness.components import Evaluation
 from harness.errors import UsageError
 from harness.frame import load
 from harness.instance import Instance, cell_of, component_of
 from harness.measure.measure import Measure
 from harness.measuring import DRAWS
 from harness.parsing import parse_names
-from harness.plan import Evaluation
 from harness.progress import outcome_lines, say
 from harness.request import Request
 from harness.running import PlannedRun

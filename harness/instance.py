@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.arguments import Files, paths, plain
 from harness.catalogue import BASES, Kind, all_settings, catalogue, import_target, make
+from harness.components import Cell, Component, Evaluation
 from harness.errors import UsageError
-from harness.plan import Cell, Component, Evaluation
 from problems.problem import Problem
 
 

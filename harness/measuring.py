@@ -11,10 +11,10 @@ from harness.answer_form import require_sound
 from harness.arguments import Files, paths
 from harness.catalogue import catalogue
 from harness.cell import measure
+from harness.components import Component, Evaluation
 from harness.errors import UsageError, unknown
 from harness.instance import Instance, cell_of, component_of, target_of
 from harness.measure.measure import Measure
-from harness.plan import Component, Evaluation
 from harness.streams import stream
 from problems.data.data_folder import data_in
 from solvers.solver import Solution, Solver

@@ -3,174 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
-from harness.code_texts import as_text
-from harness.data_checksum import DATA_UNKNOWN, data_checksum
+from harness.components import Cell, Component, Evaluation
+from harness.data_checksum import data_checksum
 from harness.entries import changed, chosen
 from harness.errors import UsageError
-from harness.identity import former
 from harness.parsing import parse_numbers, parse_seeds
 from harness.plugin_code import code_checksum
 from harness.request import Change
 from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
 from problems.data.data_folder import data_in
-
-
-@dataclass(frozen=True)
-class Component:
-    """A problem or a solver with all its settings, as text, so that it travels and is hashed.
-
-    ``missing`` says why the component cannot be used here. One that cannot be imported has the suite's settings alone.
-    ``code`` is the checksum of a plug-in's files, ``None`` of what is no plug-in.
-    """
-
-    kind: Kind
-    name: str
-    label: str
-    target: str
-    version: int
-    settings: str
-    missing: str | None = None
-    code: str | None = None
-
-    def make(self) -> Any:
-        """Import the class and return it with its settings."""
-        return make(self.kind, import_target(self.target), json.loads(self.settings))
-
-    @cached_property
-    def identity(self) -> str:
-        """Text that differs from that of any other component of today."""
-        return json.dumps([self.name, self.version, self.settings])
-
-    @cached_property
-    def _counting(self) -> dict[str | None, tuple[str, str, str]]:
-        """What was worked out of ``counting`` so far: a component is asked once for every cell of a suite."""
-        return {}
-
-    @cached_property
-    def sample_size(self) -> int | None:
-        """The particles of a solver's answers, ``None`` for one that has none."""
-        if self.missing is not None:
-            found = json.loads(self.settings).get("particles")
-            return found if isinstance(found, int) else None
-        size: int | None = self.make().sample_size
-        return size
-
-    @cached_property
-    def declared(self) -> tuple[str, ...]:
-        """The measures that a problem's family says that its instances name; none where it says nothing."""
-        return () if self.missing is not None else tuple(import_target(self.target).measures)
-
-    def counting(self, problem: str | None = None) -> tuple[str, str, str]:
-        """Return the name and the settings, as text, that count on a problem of that old name, and both with version.
-
-        They decide keys and streams; the third is the text that stands for the component in them.
-        """
-        if problem not in self._counting:
-            name, settings = self.name, self.settings
-            if self.missing is None:
-                name, counted = former(self.kind, name, json.loads(settings), self.target, problem)
-                settings = json.dumps(counted, sort_keys=True)
-            self._counting[problem] = name, settings, json.dumps([name, self.version, settings])
-        return self._counting[problem]
-
-    def formerly(self, problem: str | None = None) -> tuple[str, str]:
-        """Return the name and the settings, as text, that count for keys and streams, on a problem of that old name."""
-        name, settings, _ = self.counting(problem)
-        return name, settings
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How answers are measured: evaluation draws a side, and the measures (``None``: those that the problem names).
-
-    ``added`` says where measures live that are no built-in ones, by name and target, and ``codes`` the checksums of
-    their files, by name.
-    """
-
-    draws: int
-    measures: tuple[str, ...] | None = None
-    added: tuple[tuple[str, str], ...] = ()
-    codes: tuple[tuple[str, str | None], ...] = ()
-
-    @cached_property
-    def identity(self) -> str:
-        """What the evaluation contributes to the key of a cell."""
-        return json.dumps([self.draws, self.measures])
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of one solver on one instance in dimension ``dim``, and how it is measured.
-
-    ``data`` is the checksum of the data files that the instance is made of, ``None`` where there are none, and
-    ``DATA_UNKNOWN`` for a cell of a store that did not say so.
-    """
-
-    problem: Component
-    solver: Component
-    dim: int
-    seed: int
-    evaluation: Evaluation
-    device: str
-    data: str | None = None
-
-    @cached_property
-    def place(self) -> tuple[str, str, str, str]:
-        """Problem, its settings, solver and its settings by the names that count, whatever they are called today."""
-        problem, problem_settings = self.problem.formerly()
-        return problem, problem_settings, *self.solver.formerly(problem)
-
-    @property
-    def problem_stream(self) -> str:
-        """The name of the problem that its random streams go by."""
-        return self.place[0]
-
-    @cached_property
-    def run_identity(self) -> str:
-        """Text of everything that the solver's random stream depends on."""
-        problem, _, solved = self.problem.counting()
-        return f"{solved} {self.solver.counting(problem)[2]} {self.dim} {self.seed}"
-
-    @cached_property
-    def _plugins(self) -> dict[str, tuple[str, str]]:
-        """The targets of its plug-ins and the checksums of their files, by kind and name."""
-        found = {f"{each.kind} {each.name}": (each.target, each.code) for each in (self.problem, self.solver)}
-        if self.evaluation.codes:
-            asked, targets = self.evaluation.measures or self.problem.declared, dict(self.evaluation.added)
-            found |= {f"measure {name}": (targets[name], code) for name, code in self.evaluation.codes if name in asked}
-        return {what: (target, code) for what, (target, code) in found.items() if code is not None}
-
-    @cached_property
-    def code(self) -> str:
-        """The checksums of the files of its plug-ins, by kind and name (JSON); the empty text where it has none."""
-        return as_text({what: code for what, (_, code) in self._plugins.items()})
-
-    def code_here(self) -> str:
-        """Return the same as the plug-in files are now: one may have been edited since the cell was planned."""
-        return as_text(
-            {
-                what: (code_checksum(target) or code) if ".py:" in target else code
-                for what, (target, code) in self._plugins.items()
-            }
-        )
-
-    @cached_property
-    def key(self) -> str:
-        """Hash of everything that the cell's figures depend on."""
-        text = f"{self.run_identity} {self.evaluation.identity} {self.device}"
-        if self.data not in (None, DATA_UNKNOWN):
-            text += f" data {self.data}"
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -387,12 +236,29 @@ def selected_for(entry: ProblemEntry, problems: Sequence[ProblemEntry], selectio
     return tuple(dim for dim in wanted if runs_in(entry, dim) or dim not in named)
 
 
+def of_suite(suite: Suite, label: str, wanted: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
+    """Return those of a problem's ``own`` dimensions that the suite names; all where it names no dimension.
+
+    A problem of a single dimension, such as a data set, has it whatever the suite names. Raises ``UsageError`` where
+    the suite names none of several.
+    """
+    if "dims" not in suite.model_fields_set:
+        return own
+    meant = tuple(dim for dim in own if dim in wanted) or own
+    if len(own) > 1 and not set(meant) <= set(wanted):
+        raise UsageError(
+            f"{label} has none of the suite's dims {suite.dims} (there are: {', '.join(map(str, own))}); a problem may "
+            f"have dims of its own"
+        )
+    return meant
+
+
 def dimensions(
     suite: Suite, entry: ProblemEntry, problem: Component, family: Any, selected: tuple[int, ...] | None
 ) -> tuple[int, ...]:
-    """Return the dimensions to run: those selected, else the suite's, where the problem exists in them.
+    """Return the dimensions to run: those selected, else those of the entry, else the suite's.
 
-    Raises ``UsageError`` for a dimension of the suite that the problem does not have.
+    Raises ``UsageError`` for a dimension of the entry, or of a suite for a problem of any, that it does not have.
     """
     try:
         own = None if family is None else family.dims()
@@ -400,9 +266,9 @@ def dimensions(
         raise UsageError(f"{problem.label}: {error}") from error
     if selected is not None:
         return selected if own is None else tuple(dim for dim in selected if dim in own)
-    if entry.dims is None and own is not None:
-        return tuple(own)
     wanted = parse_numbers("dims", str(first_given(entry.dims, suite.dims)), smallest=1)
+    if entry.dims is None and own is not None:
+        return of_suite(suite, problem.label, wanted, tuple(own))
     for dim in wanted:
         if own is not None and dim not in own:
             raise UsageError(f"{problem.label} has no dimension {dim} (there are: {', '.join(map(str, own))})")

@@ -18,7 +18,7 @@ from harness.one_cell import plain
 from harness.outcome import FINE, Outcome
 
 if TYPE_CHECKING:
-    from harness.plan import Cell
+    from harness.components import Cell
 
 SHOWN_REASONS = 12
 SHOWN_WORDS = 300

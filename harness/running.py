@@ -14,13 +14,14 @@ from typing import Any
 from harness import DEFAULT_STORE
 from harness.catalogue import catalogue
 from harness.completion import Completion
+from harness.components import Cell
 from harness.course import Course
 from harness.editing import retire_edited
 from harness.finished import Finished
 from harness.origins import Origins, hearing, origins
 from harness.outcome import FINE
 from harness.parsing import parse_bytes, parse_seconds
-from harness.plan import Cell, Selection, one_cell, plan
+from harness.plan import Selection, one_cell, plan
 from harness.progress import outcome_lines, watching
 from harness.request import Request
 from harness.schedule import Resources, check_backend, shares

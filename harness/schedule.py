@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from harness.catalogue import import_target
+from harness.components import Cell
 from harness.course import Course
 from harness.errors import ClusterLost, UsageError, unknown
 from harness.outcome import Outcome
-from harness.plan import Cell
 from harness.supervise import POLL_SECONDS, Cancelled, Limits, supervise
 
 CLOSING = 2

@@ -24,8 +24,8 @@ from harness.store_plans import Plans
 from harness.store_reading import may_write, read_only
 
 if TYPE_CHECKING:
+    from harness.components import Cell
     from harness.outcome import Outcome
-    from harness.plan import Cell
 
 
 class Store(Plans):

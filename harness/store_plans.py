@@ -13,7 +13,7 @@ from harness.provenance import Provenance, now
 from harness.suite_identity import Identity, heading, shipped
 
 if TYPE_CHECKING:
-    from harness.plan import Cell
+    from harness.components import Cell
 
 TOLD = ("key", "problem", "problem_settings", "solver", "solver_settings", "label", "rerun", "evaluation")
 """What a plan says of a cell: a row that says the same is not written again."""

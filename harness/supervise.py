@@ -20,9 +20,9 @@ import psutil
 
 from harness import server
 from harness.catalogue import BUILTIN
+from harness.components import Cell
 from harness.errors import UsageError
 from harness.outcome import Outcome
-from harness.plan import Cell
 from harness.printed import Printed, flush, print_into
 from harness.server import LATE
 from problems.data.data_folder import FOLDER_VARIABLE, data_folder

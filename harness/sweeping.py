@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from harness.code_texts import changed, together
 from harness.completion import Completion
+from harness.components import Cell
 from harness.course import Course
 from harness.data_checksum import DATA_UNKNOWN
 from harness.outcome import FINE, Outcome
-from harness.plan import Cell
 from harness.provenance import provenance
 from harness.schedule import Resources, dispatch
 from harness.store import Store

@@ -13,8 +13,8 @@ import torch
 
 from harness import measure, problem, solve
 from harness.cell import run_in_child
+from harness.components import Evaluation
 from harness.instance import cell_of, component_of
-from harness.plan import Evaluation
 from problems.laws import Gaussian
 from problems.problem import Problem
 from seeding import generator

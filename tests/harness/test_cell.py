@@ -11,7 +11,8 @@ import torch
 from harness.catalogue import catalogue
 from harness.cell import run_in_child
 from harness.checkpoint_claim import claim, claimed, place
-from harness.plan import Cell, Selection, plan
+from harness.components import Cell
+from harness.plan import Selection, plan
 from harness.suite import Suite
 from solvers.checkpoint import Checkpoint
 

@@ -15,9 +15,10 @@ import harness.identity
 from harness import load
 from harness.catalogue import catalogue, import_target
 from harness.completion import Completion
+from harness.components import Cell
 from harness.measure import CATALOGUE
 from harness.outcome import Measurement, Outcome
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.store import Store
 from harness.store_formats import APPLICATION_ID, SCHEMA, SINCE_2, SINCE_3

@@ -12,8 +12,9 @@ import pytest
 
 from harness.catalogue import catalogue
 from harness.cell import run_in_child
+from harness.components import Cell
 from harness.errors import UsageError
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.schedule import Resources, dispatch
 from harness.suite import Suite
 from harness.supervise import Limits, check_data, supervise

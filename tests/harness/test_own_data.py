@@ -17,7 +17,8 @@ import torch
 
 from harness import load, measure, problem, solve
 from harness.catalogue import catalogue
-from harness.plan import Cell, Selection, plan
+from harness.components import Cell
+from harness.plan import Selection, plan
 from harness.suite import Suite
 from problems.data.data_folder import data_folder, data_in
 from problems.data.datasets import load as load_data

@@ -14,8 +14,9 @@ import pytest
 
 import solvers
 from harness.catalogue import catalogue
+from harness.components import Cell
 from harness.errors import UsageError
-from harness.plan import Cell, Selection, one_cell, plan
+from harness.plan import Selection, one_cell, plan
 from harness.suite import Suite
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from solvers.particles.euler_maruyama import EulerMaruyama
@@ -58,6 +59,23 @@ def test_a_plan_is_the_grid_of_problems_dimensions_seeds_and_solvers() -> None:
     ]  # fmt: skip
     assert [(cell.dim, cell.seed) for cell in cells[::6]] == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
     assert len(cells) == 36 == len({cell.key for cell in cells})
+
+
+FAN = {"use": "gaussian-mixture", "settings": {"instance": "fan2022"}}
+
+
+def test_a_suite_runs_in_no_dimension_that_it_does_not_name() -> None:
+    """A problem that is known in eight dimensions ran in all of them, whatever the suite said."""
+    assert {cell.dim for cell in planned(problems=[FAN])} == {2, 4, 8, 17, 24, 32, 64, 128}
+    assert {cell.dim for cell in planned(problems=[FAN], dims="4,8")} == {4, 8}
+    assert {cell.dim for cell in planned(problems=[FAN], dims="1:8")} == {2, 4, 8}
+    assert {cell.dim for cell in planned(problems=[FAN], dims=4)} == {4}
+    assert {cell.dim for cell in planned(Selection(dims="2"), problems=[FAN], dims="4,8")} == {2}
+    assert {cell.dim for cell in planned(problems=[{"use": "double-well"}], dims="4,8")} == {1}
+    mixed = planned(problems=[FAN, {"use": "ornstein-uhlenbeck"}], dims="4,5")
+    assert {(cell.problem.name, cell.dim) for cell in mixed} == {
+        ("gaussian-mixture", 4), ("ornstein-uhlenbeck", 4), ("ornstein-uhlenbeck", 5),
+    }  # fmt: skip
 
 
 def test_bounds_are_planned_whatever_is_selected() -> None:
@@ -208,6 +226,7 @@ def test_a_solver_is_kept_to_its_problems() -> None:
         ({"solvers": [{"use": "gaussian-jko", "settings": {"step_size": 0.2}}]}, "0.5 is not a multiple of step_size"),
         ({"solvers": [{"use": "euler-maruyama", "grid": {"particles": []}}]}, "the grid of particles is empty"),
         ({"problems": [{"use": "double-well", "dims": 2}]}, "double-well has no dimension 2 (there are: 1)"),
+        ({"problems": [FAN], "dims": "3,5"}, "gaussian-mixture has none of the suite's dims 3,5 (there are: 2, 4, 8,"),
         ({"problems": [{"use": "ornstein-uhlenbeck", "settings": {"inverse_temperature": 0.0}}]}, "got 0.0"),
         (
             {"solvers": [EM, {"use": "euler-maruyama", "settings": {"particles": 7}}]},

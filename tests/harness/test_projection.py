@@ -8,8 +8,8 @@ import torch
 from scipy.stats import gaussian_kde, norm
 
 from harness.cell import run_in_child
+from harness.components import Cell, Component, Evaluation
 from harness.places import NODES, PLACES
-from harness.plan import Cell, Component, Evaluation
 from harness.projection import POINTS, STORED, STORED_BOX, curve, principal_plane, projected
 from problems.barenblatt import ball
 from problems.laws import Density, Gaussian

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from harness import load
 from harness.catalogue import catalogue
+from harness.components import Cell
 from harness.course import Course
 from harness.outcome import Outcome
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.printed import KEPT, Printed
 from harness.progress import Log, outcome_lines, reason_line, say, watching
 from harness.request import Change

@@ -17,11 +17,12 @@ import harness.store
 from former_stores import take_back
 from harness import load
 from harness.catalogue import catalogue
+from harness.components import Cell
 from harness.editing import retire_edited
 from harness.errors import UsageError
 from harness.merge import merge
 from harness.outcome import Measurement, Outcome
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.store import Store
 from harness.store_formats import SCHEMA_VERSION

@@ -21,10 +21,11 @@ import pytest
 
 from harness import load, load_projections, load_traces
 from harness.catalogue import catalogue
+from harness.components import Cell
 from harness.editing import retire_edited
 from harness.errors import UsageError
 from harness.outcome import Measurement, Outcome, Projection
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.store import Store
 from harness.store_formats import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, SINCE_2, SINCE_3

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from harness.catalogue import catalogue
+from harness.components import Cell
 from harness.errors import UsageError
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.schedule import Resources, dispatch, grouped, shares
 from harness.suite import Suite
 from harness.supervise import Cancelled, Limits, check_device, supervise

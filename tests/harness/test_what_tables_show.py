@@ -16,10 +16,11 @@ from former_stores import take_back
 from harness import load
 from harness.catalogue import Catalogue, catalogue
 from harness.completion import Completion
+from harness.components import Cell
 from harness.data_checksum import DATA_UNKNOWN, content_checksum, data_checksum
 from harness.editing import retire_edited
 from harness.outcome import Measurement, Outcome
-from harness.plan import Cell, Selection, plan
+from harness.plan import Selection, plan
 from harness.provenance import provenance
 from harness.report.apart import told_apart
 from harness.report.summary import summarise
