@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from harness.measure import CATALOGUE
@@ -16,7 +17,7 @@ from harness.report.apart import apart, relabelled
 from harness.report.draws_and_steps_figures import plot_draws_and_steps
 from harness.report.energy_figures import draw_energies
 from harness.report.filtering import draw_filtering
-from harness.report.palette import GREY, colours, paper_style
+from harness.report.palette import GREY, colours, name_infinite, paper_style
 from harness.report.work_precision import draw_work_and_precision
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def draw(frame: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
         problem, problem_settings, metric = (str(part) for part in key)
         theirs = others[(others["problem_settings"] == problem_settings) & (others["metric"] == metric)]
         title = titles[problem, problem_settings]
+        if not finite(group).any():
+            continue
         for along in directions(group):
             with paper_style():
                 figure = panels(group, theirs, metric, along)
@@ -101,7 +104,10 @@ def panels(rows: pd.DataFrame, others: pd.DataFrame, metric: str, along: str) ->
         theirs = others if time is None else others[others["t"].round(9) == round(time, 9)]
         panel(axes, here, theirs, along, shown)
         axes.set(title="" if time is None else f"t = {time:g}", xlabel=ALONG[along], ylabel="")
-        scale(axes, rows, metric, along)
+        if finite(here).any():
+            scale(axes, rows[finite(rows)], metric, along)
+        else:
+            axes.set_xticks([])
     for axes in grid[len(times) :]:
         axes.set_visible(False)
     for axes in grid[::columns]:
@@ -112,10 +118,17 @@ def panels(rows: pd.DataFrame, others: pd.DataFrame, metric: str, along: str) ->
     return figure
 
 
+def finite(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return which medians have a place on an axis."""
+    return rows["median"].abs() < np.inf
+
+
 def panel(axes: Axes, rows: pd.DataFrame, others: pd.DataFrame, along: str, shown: dict[str, str]) -> None:
     """Draw the solvers of one problem and measure."""
     import seaborn
 
+    name_infinite(axes, rows.loc[~finite(rows), "label"])
+    rows = rows[finite(rows)]
     if along != "seconds":
         floors(axes, rows, along)
     markers = {label: MARKERS[place % len(MARKERS)] for place, label in enumerate(shown)}

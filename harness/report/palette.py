@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Paul Tol's bright and vibrant schemes, which stay apart for colour-blind readers, on white and on black.
 HUES = ("#4477AA", "#EE7733", "#228833", "#AA3377", "#009988", "#EE6677", "#33A0C8", "#B8A02E", "#8866CC", "#997744")
@@ -50,3 +53,10 @@ def paper_style() -> Iterator[None]:
         matplotlib.rc_context({"pdf.fonttype": 42}),
     ):
         yield
+
+
+def name_infinite(axes: Axes, labels: Iterable[str]) -> None:
+    """Name the solvers whose figures are infinite, which have no place on the axes."""
+    names = "\n".join(dict.fromkeys(labels))
+    if names:
+        axes.annotate(f"infinite:\n{names}", (0.02, 0.98), color=GREY, fontsize=7, xycoords="axes fraction", va="top")

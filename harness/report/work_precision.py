@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report import summary
-from harness.report.palette import GREY, colours, paper_style
+from harness.report.palette import GREY, colours, name_infinite, paper_style
 from harness.verdict.contest import Contest
 from harness.verdict.judge import Judged, judge
 from problems.arrays import Flags, Reals
@@ -160,12 +160,18 @@ def panels(rows: pd.DataFrame, metric: str, axis: str, frame: pd.DataFrame) -> F
 
 
 def panel(axes: Axes, rows: pd.DataFrame, shown: dict[str, str]) -> None:
-    """Draw the solvers of one problem and dimension: errors told from 0 on a log axis, the others in a band below."""
+    """Draw the solvers of one problem and dimension: errors told from 0 on a log axis, the others in a band below.
+
+    Those whose figure is infinite have no place on it, and are named.
+    """
     from matplotlib.ticker import NullFormatter
 
+    infinite = ~np.isfinite(rows["excess"])
+    name_infinite(axes, rows.loc[infinite, "label"])
+    rows = rows[~infinite]
     told = rows[rows["above"] & (rows["excess"] > 0)]
     least = float(told["excess"].min()) if len(told) else 1.0
-    most = float(told["excess"].replace(np.inf, np.nan).max()) if len(told) else 1.0
+    most = float(told["excess"].max()) if len(told) else 1.0
     foot = least / max(3.0, (most / least) ** 0.15)
     rows = rows.assign(y=rows["excess"].where(rows["above"] & (rows["excess"] > 0), foot))
     axes.set(xscale="log", yscale="log")

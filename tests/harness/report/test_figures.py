@@ -52,6 +52,22 @@ def test_floors_and_published_figures_are_there(drawn):
     assert not any(name.startswith("oracle") for name in names)
 
 
+def test_what_is_infinite_is_named_and_all_else_drawn(small, tmp_path):
+    """A figure that was infinite for every solver, or at one time, or in the gap to exact draws, ended the command."""
+    here = small[(small["problem"] == "ornstein-uhlenbeck") & (small["size"] == 2)].copy()
+    early = here["t"] == 0.5
+    here.loc[early & (here["solver"] != "oracle") & here["value"].notna(), "value"] = np.inf
+    assert figures.write_figures(here, tmp_path / "early")
+    figure = dict(figures.draw(here))["ornstein-uhlenbeck-instance-mokrov2021-symkl-published-vs-seconds"]
+    first, second = figure.axes
+    assert {text.get_text() for text in second.texts} == set()
+    (text,) = first.texts
+    assert set(text.get_text().splitlines()) == {"infinite:", *here.loc[np.isinf(here["value"]), "label"]}
+    here.loc[(here["solver"] != "oracle") & here["value"].notna(), "value"] = np.inf
+    assert not dict(figures.draw(here))
+    figures.write_figures(here, tmp_path / "both")
+
+
 def test_colours_tell_settings_apart():
     found = colours({"a n=1": "a", "a n=2": "a", "b": "b", "oracle": "oracle"})
     assert len(set(found.values())) == 4
