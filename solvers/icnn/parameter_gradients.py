@@ -17,7 +17,7 @@ from solvers.threads import Run
 # second-level cache. A constant, because the sums of the blocks' derivatives decide the last bits of the results.
 BLOCK_ENTRIES = 2**18
 LEAST_BLOCK, LARGEST_BLOCK = 128, 512
-PUSHED_AT_ONCE = 1024
+PUSHED_AT_ONCE = 512
 # What a GPU works on at a time: memory is the limit, and many small pieces would have it wait for the host.
 GPU_ENTRIES = 2**27
 
@@ -177,5 +177,5 @@ def pushed_with_density(
         mapped, hessian, _ = derivatives(folded, x[None])
         return mapped[0], log_dets(torch.linalg.cholesky_ex(hessian[0])[0])
 
-    found = run(push, pieces(weights, points, PUSHED_AT_ONCE // 2))
+    found = run(push, pieces(weights, points, PUSHED_AT_ONCE))
     return torch.cat([mapped for mapped, _ in found]), log_density - torch.cat([log_det for _, log_det in found])

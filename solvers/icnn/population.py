@@ -20,7 +20,7 @@ import torch
 from problems.energies import Entropy
 from problems.flow import GradientFlow
 from problems.laws import Density
-from solvers.icnn.parameter_gradients import pushed_with_density
+from solvers.icnn.parameter_gradients import pushed, pushed_with_density
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.units import Frame
 from solvers.networks.convex_network import Weights
@@ -43,7 +43,8 @@ class Population:
     """A population is the particles of one flow: ``pool`` (n, D) are trained on, ``fresh`` (m, D) no training sees.
 
     They are in the coordinates ``frame``; ``pool_density`` (n,) and ``fresh_density`` (m,) are their log-densities
-    there, 0 for a law without density and for an entropy alone, where nothing asks for them.
+    there, where they are ``carried``: they are 0 for an entropy alone, where nothing asks for them, and at first for a
+    law without density.
     """
 
     pool: torch.Tensor
@@ -51,6 +52,7 @@ class Population:
     pool_density: torch.Tensor
     fresh_density: torch.Tensor
     frame: Frame
+    carried: bool = True
 
     @classmethod
     def drawn_from(
@@ -79,6 +81,7 @@ class Population:
             density(draws),
             density(fresh),
             frame,
+            carried=not alone,
         )
 
     def sort(self) -> None:
@@ -124,9 +127,11 @@ class Population:
 
         def moved(points: torch.Tensor, density: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             if step is None:
+                if not self.carried:
+                    return pushed(weights, points, run), density
                 return pushed_with_density(weights, points, density, run)
             matrix, shift = step
-            log_det = float(torch.linalg.slogdet(matrix).logabsdet)
+            log_det = float(torch.linalg.slogdet(matrix).logabsdet) if self.carried else 0.0
             parts = run(lambda x: (x.double() @ matrix.to(x.device) + shift.to(x.device)).to(x), points.split(BLOCK))
             return torch.cat(parts), density - log_det
 
@@ -136,7 +141,8 @@ class Population:
         if not (math.isfinite(inner.length) and inner.length > 0):
             raise Diverged("the particles have gathered in a point")
         self.pool, self.fresh, self.frame = inner.inside(pool), inner.inside(fresh), self.frame.then(inner)
-        self.pool_density, self.fresh_density = pool_density + inner.log_volume, fresh_density + inner.log_volume
+        more = inner.log_volume if self.carried else 0.0
+        self.pool_density, self.fresh_density = pool_density + more, fresh_density + more
         return inner
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from problems.energies import PowerEntropy
+from problems.energies import Entropy, PowerEntropy
 from problems.flow import FreeEnergy, GradientFlow
 from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian
@@ -55,6 +57,24 @@ def test_densities_are_carried_along_an_affine_map():
     points, log_density = population.fresh_outside()
     torch.testing.assert_close(log_density, law.log_prob(points))
     torch.testing.assert_close(population.pool.mean(0), torch.zeros(2).double(), rtol=0, atol=1e-12)
+
+
+def test_under_an_entropy_alone_particles_are_moved_alike_and_carry_no_density():
+    """A density costs the Hessian of the network at every particle."""
+    population, flow = drawn()
+    alone = replace(flow, energy=FreeEnergy(Flat(2), Entropy(1.0)))
+    settings = ICNNJKO(pool_size=512, batch_size=64, dtype="float64")
+    light = Population.drawn_from(alone, settings, Preconditioner(), fixed_generator(3), CPU)
+    light.pool, light.fresh = population.pool.clone(), population.fresh.clone()
+    weights = Architecture(2, 4, 2, 1).identity(1.0, fixed_generator(1))
+    weights.output.fill_(0.1)
+    for each in (population, light):
+        each.move(weights, None, lambda function, items: list(map(function, items)))
+    assert torch.equal(light.pool, population.pool)
+    assert torch.equal(light.fresh, population.fresh)
+    assert population.pool_density.any()
+    assert not light.pool_density.any()
+    assert not light.fresh_density.any()
 
 
 def test_particles_that_gather_in_a_point_are_not_moved():
