@@ -112,7 +112,18 @@ class PlannedRun:
             return self.cells, self.cells
         with Store(self.request.store, reading=True) as store:
             asked = self._asked(store)
+            self._warn(asked)
             return asked.cells, asked.waiting
+
+    def _warn(self, asked: Asked) -> None:
+        """Say which cells are left as they are though their data or their plug-in's files may be others now."""
+        if asked.of_unknown and not self.request.unknown_data:
+            note(f"{len(asked.of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again")
+        for name, count in asked.stale.items():
+            note(
+                f"{name}: its files have changed since {count} of these cells ran, its version has not: "
+                f"raise that, or run them again with --rerun-changed-code"
+            )
 
     def run(self) -> Ran:
         """Run what the store lacks, with progress on standard error, and return how all of it then stands.
@@ -129,13 +140,7 @@ class PlannedRun:
             store.record_plan(suite, self.preset, asked.cells, self._again())
             if retired:
                 note(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`")
-            if asked.of_unknown and not self.request.unknown_data:
-                note(f"{len(asked.of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again")
-            for name, count in asked.stale.items():
-                note(
-                    f"{name}: its files have changed since {count} of these cells ran, its version has not: "
-                    f"raise that, or run them again with --rerun-changed-code"
-                )
+            self._warn(asked)
             try:
                 with watching(len(asked.cells), len(asked.waiting), len(asked.completing)) as progress:
                     counts = sweep(

@@ -100,6 +100,7 @@ def test_an_edited_helper_of_a_helper_is_named_until_its_cells_are_run_again(run
         assert CHANGED in said.err
         assert "0 of them ran now" in said.err
         assert values(tmp_path) == before
+    assert CHANGED in run("--dry-run").err
     said = run("--rerun-changed-code")
     assert "2 of them ran now" in said.err
     assert "changed" not in said.err
