@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import closing
@@ -59,8 +60,9 @@ CHANGED = "solver off: its files have changed since 2 of these cells ran, its ve
 
 
 @pytest.fixture
-def run(tmp_path: Path, command: Command) -> Command:
+def run(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Return `wgfbench run`, of a suite with a plug-in and a file beside it, which has run once."""
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a dry run plans in this process, where other tests' folders lie
     (tmp_path / "off.py").write_text(PLUGIN)
     offset(tmp_path, 0.5)
     (tmp_path / "t.toml").write_text(SUITE)
@@ -101,6 +103,7 @@ def test_an_edited_helper_of_a_helper_is_named_until_its_cells_are_run_again(run
         assert "0 of them ran now" in said.err
         assert values(tmp_path) == before
     assert CHANGED in run("--dry-run").err
+    sys.modules.pop("offset_beside")
     said = run("--rerun-changed-code")
     assert "2 of them ran now" in said.err
     assert "changed" not in said.err
