@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,7 +57,8 @@ class McKeanVlasov(ProblemFamily):
 
     The free energy is known exactly but for the entropy of several components.
 
-    Raises ``ValueError`` for values out of range, or that the others make useless.
+    Raises ``ValueError`` for values out of range, or that the others make useless, and ``build`` for times at which a
+    law without entropy has become a point.
     """
 
     name: ClassVar[str] = "mckean-vlasov"
@@ -105,9 +107,22 @@ class McKeanVlasov(ProblemFamily):
         energy = EllipticalEnergy(potential, internal, self.strength)
         beta = math.inf if internal is None else self.inverse_temperature
         truth = functools.partial(mckean_vlasov_marginal, initial, energy, beta)
+        if internal is None:
+            self._require_width(truth)
         known = internal is None or isinstance(initial, Gaussian)
         free_energy = (lambda t: energy.value(truth(t))) if known else None
         return Problem(flow, MEASURES, truth=truth, free_energy=free_energy)
+
+    def _require_width(self, truth: Callable[[float], Gaussian | GaussianMixture]) -> None:
+        """Raise ``ValueError`` where a time is so late that the law has no covariance of full rank in float64."""
+        for time in self.times:
+            try:
+                truth(time)
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.name}: times must be earlier with internal='none': the law only narrows, and at {time:g} "
+                    "it is a point, or flat, to all digits"
+                ) from error
 
     def _initial(self, means: torch.Tensor, generator: torch.Generator) -> Gaussian | GaussianMixture:
         components, dim = means.shape

@@ -33,6 +33,10 @@ GAUSS_NODES, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(400)
 # Ranks graded towards 0 and 1, where radii may have infinite slopes, and their weights.
 _PLACE = 0.5 * (1 + GAUSS_NODES)
 RANKS = _PLACE**3 * (10 - 15 * _PLACE + 6 * _PLACE**2)
+# What is left of r₀² far beyond relaxation, which no digit of r² shows.
+LEAST = 1e-300
+# log B E|X|²/D from which on, but for e^{-40} of the mass, radii are those of the shell.
+GATHERED = 80.0
 RANK_WEIGHTS = 0.5 * GAUSS_WEIGHTS * 30 * (_PLACE * (1 - _PLACE)) ** 2
 
 
@@ -51,7 +55,7 @@ class Charges(RadialLaw, Density):
 
     @property
     def _shrunk(self) -> tuple[float, float]:
-        return math.exp(-2 * self.time), -math.expm1(-2 * self.time)
+        return max(math.exp(-2 * self.time), LEAST), -math.expm1(-2 * self.time)
 
     def _initial_squares(self, ranks: torch.Tensor) -> torch.Tensor:
         if self.normal:
@@ -70,22 +74,20 @@ class Charges(RadialLaw, Density):
     def support_radius(self) -> float | None:
         return None if self.normal else float(self.radii(torch.ones(1, dtype=torch.float64)))
 
-    def _ranks(self, squares: torch.Tensor) -> torch.Tensor:
-        """Return 1 - M (n,) where r² is ``squares`` (n,): Newton's method in r₀², from where it is concave."""
+    def _began(self, squares: torch.Tensor) -> torch.Tensor:
+        """Return r₀² (n,) of the normal law where r² is ``squares`` (n,): Newton's method from where it is concave."""
         kept, gained = self._shrunk
         excess = squares - gained * self.charge
-        if not self.normal:
-            return 1 - excess / (gained + kept * self.size**2)
         scale = 2 * self.size**2
-        # gained (1 - e^{-q/scale}) + kept q = excess: increasing and concave, so that from q = 0 Newton's steps ascend.
-        q = torch.zeros_like(excess)
+        # gained (1 - e^{-q/scale}) + kept q = excess: increasing and concave, so that from below Newton's steps ascend.
+        q = ((excess - gained) / kept).clamp(min=0)
         for _ in range(200):
             rest = torch.exp(-q / scale)
             step = (excess - gained * (1 - rest) - kept * q) / (gained * rest / scale + kept)
             q = q + step
             if bool((step.abs() <= 1e-15 * (q.abs() + scale)).all()):
                 break
-        return torch.exp(-q / scale)
+        return q
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         kept, gained = self._shrunk
@@ -93,14 +95,14 @@ class Charges(RadialLaw, Density):
         inside = squares >= gained * self.charge
         if not self.normal:
             inside &= squares <= float(self.radii(torch.ones(1, dtype=torch.float64))) ** 2
-        if self.normal:
-            rest = self._ranks(squares.where(inside, squares.new_tensor(gained * self.charge + 0.0)))
-            # ρ = ρ₀ / (π gained ρ₀ + kept), ρ₀ = e^{-q/scale} / (π scale)
+        if self.normal and self.time == 0:
+            found = -squares / (2 * self.size**2) - math.log(2 * math.pi * self.size**2)
+        elif self.normal:
             scale = 2 * self.size**2
-            log_initial = rest.clamp(min=1e-300).log() - math.log(math.pi * scale)
-            found = log_initial - torch.log(math.pi * gained * log_initial.exp() + kept)
-            if self.time == 0:
-                found = -squares / scale - math.log(math.pi * scale)
+            began = self._began(squares.where(inside, squares.new_tensor(gained * self.charge + 0.0)))
+            # 1/ρ = π gained + kept/ρ₀, ρ₀ = e^{-q/scale} / (π scale)
+            thinned = began / scale + math.log(kept) + math.log(math.pi * scale)
+            found = -torch.logaddexp(thinned, torch.full_like(thinned, math.log(math.pi * gained)))
         else:
             found = torch.full_like(squares, -math.log(math.pi * (gained + kept * self.size**2)))
         return found.where(inside, torch.full_like(found, -torch.inf))
@@ -191,6 +193,11 @@ class Gathering(RadialLaw, Density):
         return found.where(inside, torch.full_like(found, -torch.inf))
 
 
+def log_expm1(x: float) -> float:
+    """Return log(eˣ - 1) of ``x`` ≥ 0."""
+    return x + math.log(-math.expm1(-x)) if x > 0 else -math.inf
+
+
 def initial_squares(dim: int, deviation: float) -> tuple[Reals, Reals]:
     """Return values and weights for averages over |X|², X of N(0, deviation² I): evenly spaced in the logarithm.
 
@@ -202,8 +209,10 @@ def initial_squares(dim: int, deviation: float) -> tuple[Reals, Reals]:
     return 2 * deviation**2 * half, np.exp(log_weights)
 
 
-def gathering(centre: torch.Tensor, deviation: float, time: float) -> Gathering:
+def gathering(centre: torch.Tensor, deviation: float, time: float) -> Gathering | Shell:
     """Return the law at ``time`` ≥ 0 from N(``centre`` (D,), ``deviation``² I).
+
+    It is the shell at rest once r² = A/B for all mass, to all digits: A/B has come to rest long before.
 
     Raises ``ArithmeticError`` where the two equations of A and B are not solved to the tolerance.
     """
@@ -218,8 +227,14 @@ def gathering(centre: torch.Tensor, deviation: float, time: float) -> Gathering:
         second = float(weights @ (gain * squares / (1 + bend * squares)))
         return [1 - (1 + 2 / dim) * second, 2 * gain / (1 + bend)]
 
-    found = solve_ivp(rates, (0.0, time), [0.0, 0.0], method="DOP853", rtol=1e-12, atol=1e-13)
+    def not_gathered(_: float, state: Reals) -> float:
+        return max(log_expm1(float(state[1])) + 2 * math.log(deviation) - GATHERED, -GATHERED)
+
+    not_gathered.terminal = True  # type: ignore[attr-defined]
+    found = solve_ivp(rates, (0.0, time), [0.0, 0.0], method="DOP853", rtol=1e-12, atol=1e-13, events=not_gathered)
     if not found.success:
         raise ArithmeticError(f"gathering: A and B at time {time:g}: {found.message}")
+    if found.status == 1:
+        return resting_shell(centre)
     grown, bent = found.y[:, -1]
     return Gathering(centre, deviation, math.exp(2 * grown), math.expm1(bent))

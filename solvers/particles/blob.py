@@ -37,7 +37,7 @@ from solvers.particles.blob_density import BlobDensity
 from solvers.particles.chebyshev_steps import ChebyshevSteps
 from solvers.particles.interaction_field import field_of, meeting
 from solvers.particles.near_sums import NearSums
-from solvers.particles.particle_pool import spread_draws
+from solvers.particles.particle_pool import places, spread_draws
 from solvers.particles.particle_spread import MASS, DrawnSpread, LatticeSpread, upper
 from solvers.particles.weighted_lattice import MOST_DIMENSIONS, weighted_lattice
 from solvers.solver import Cost, Diverged, Solution, Solver
@@ -68,7 +68,8 @@ class Blob(Solver):
     outgrow it, and draws in many dimensions are too far apart from the start. That is told by ``spacing_over_width``:
     the distance in widths within which nine tenths of the mass have the next particle, at the most over steps and axes
     of the lattice, and for draws that of a lattice whose particles would be as much of the density at their own places.
-    Above 2.75 particles miss what others should do to them, and the answer stays too narrow.
+    Above 2.75 particles miss what others should do to them, and the answer stays too narrow. Draws that are equal never
+    part, and count as one particle in this: a law of a few points, which an internal energy spreads, is refused.
 
     Steps are Runge-Kutta-Chebyshev's. Their local error is at most ``tolerance`` ε³/σ² (ε/σ ≤ ⅒ in this), and so, of
     order 2, they add up to a small part of the method's error ε²/σ. All is float64, on the CPU.
@@ -78,7 +79,9 @@ class Blob(Solver):
     ``energy_rise``, the most by which a step raised F_ε relative to its fall over all. Traces: ``time``, ``energy``
     F_ε and ``stages``, one for each step; F_ε rises or falls at once where ε is chosen anew.
 
-    Raises ``ValueError`` for settings out of range.
+    Raises ``ValueError`` for settings out of range. ``solve`` raises ``Diverged`` with the reason where the start or a
+    step has no sense, also where more than a tenth of the draws of a law without density lie where others do, at places
+    more than 2.75 widths apart, and there is an internal energy.
     """
 
     name: ClassVar[str] = "blob"
@@ -112,6 +115,7 @@ class Blob(Solver):
                 raise Diverged(
                     f"at step 0 {together} particles lie where others do, and the interaction is singular there"
                 )
+            own = weights if spacing else self._crowded(flow, points, width, run)
             first = width
             tolerance = self.tolerance * scale * min(width / scale, COARSEST) ** 3
             time, evaluations, widened, gap, rise, fall = 0.0, 0, 0, 0.0, 0.0, 0.0
@@ -131,7 +135,7 @@ class Blob(Solver):
                     if isinstance(spread, LatticeSpread):
                         gap = max(gap, spread.farthest(points) / width)
                     else:
-                        gap = max(gap, particles.gap(points))
+                        gap = max(gap, particles.gap(points, own))
                     growth = spread.growth(points)
                     if growth * first > spread.most * width:
                         break
@@ -171,6 +175,25 @@ class Blob(Solver):
             raise Diverged("at step 0 the draws of the initial law are not finite, or span no covariance of full rank")
         width = scale * self.particles ** (-1 / (flow.dim + 4)) / math.sqrt(2)
         return points, equal_weights(points), 0.0, width, DrawnSpread(points)
+
+    def _crowded(self, flow: GradientFlow, points: torch.Tensor, width: float, run: Run) -> torch.Tensor:
+        """Return the mass at the place of each of the draws ``points`` (n, D), shape (n,).
+
+        Raises ``Diverged`` where a law without density has its draws at few places that are too far apart.
+        """
+        weights = equal_weights(points)
+        place, counts = places(points)
+        shared, own = counts[place] > 1, counts[place] * weights
+        if flow.energy.internal is None or isinstance(flow.initial, Density) or not bool(shared.any()):
+            return own
+        gaps = BlobFlow(flow, weights, width, points.mean(0), run).gaps(points, own)
+        alone = int((shared & (gaps > (LIMITS["blob"]["spacing_over_width"].most or math.inf))).sum())
+        if alone > (1 - MASS) * len(points):
+            raise Diverged(
+                f"at step 0 {alone} of {len(points)} particles are equal to others and too far from the rest: "
+                "equal ones never part, and so the law would not spread"
+            )
+        return own
 
     def _answer(self, flow: GradientFlow, points: torch.Tensor, weights: torch.Tensor, width: float) -> Estimate:
         if flow.energy.internal is None:
@@ -230,16 +253,19 @@ class BlobFlow:
         assert isinstance(self._internal, Entropy)
         return 1 / (self._internal.inverse_temperature * density)
 
-    def gap(self, points: torch.Tensor) -> float:
+    def gaps(self, points: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """Return the spacing, in widths, of a lattice on which points are as much of the density at their own places.
 
-        That is as ``points`` (n, D) are, within which ``MASS`` of the mass is.
+        That is as each of ``points`` (n, D) is, shape (n,), with the mass ``own`` (n,) at its place.
         """
         self._see(points)
         assert self._latest is not None
-        own = upper(self._weights * self._peak / self._latest[1], self._weights, MASS)
-        spacing: float = math.sqrt(4 * math.pi) * own ** (1 / points.shape[1])
-        return spacing
+        spacings: torch.Tensor = (own * self._peak / self._latest[1]).pow(1 / points.shape[1])
+        return math.sqrt(4 * math.pi) * spacings
+
+    def gap(self, points: torch.Tensor, own: torch.Tensor) -> float:
+        """Return what ``gaps`` of ``points`` (n, D) and ``own`` (n,) are at most for ``MASS`` of the mass."""
+        return upper(self.gaps(points, own), self._weights, MASS)
 
     def _see(self, points: torch.Tensor) -> None:
         if self._latest is None or self._latest[0] is not points:

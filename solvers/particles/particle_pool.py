@@ -14,6 +14,8 @@ from solvers.solver import Diverged
 SMALLEST_UNIFORM = 2.0**-32
 # Draws for each point of a stratified sample.
 CANDIDATES = 16
+# Points closer to each other, in their standard deviation, are at one place: matching moves equal ones by rounding.
+SAME_PLACE = 1e-9
 
 
 def matched(points: torch.Tensor, mean: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -58,6 +60,14 @@ def spread_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:
     else:
         points = law.sample(n, generator)
     return matched(points[None], mean, factor[None])[0]
+
+
+def places(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which place each of the ``points`` (n, D) is at, (n,), and how many are at each place, (k,)."""
+    centred = points - points.mean(0)
+    unit = max(SAME_PLACE * float(centred.square().mean().sqrt()), 1e-300)
+    _, place, counts = torch.unique((centred / unit).round(), dim=0, return_inverse=True, return_counts=True)
+    return place, counts
 
 
 def stratified_draws(law: Law, n: int, generator: torch.Generator) -> torch.Tensor:

@@ -55,7 +55,8 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     With a ``density`` the answer has one, by the Jacobian of the maps, NaN where a map folds, and steps are judged by
     it: one that has gained nothing over its start, by three standard errors, after ``patience`` tenths of its
     iterations keeps the start, and no map is kept that does not gain. ``patience = 0`` takes every map as it comes out.
-    Without a density the answer consists of the particles of the pool.
+    Without a density the answer consists of the particles of the pool. The law must have one all the same where there
+    is an internal energy, known or not: continuous maps keep points points and curves curves, on which it is infinite.
 
     The published runs have map and dual of 64 units, depth 2, ``reference = "gaussian"``, ``sharpness = 1``,
     ``patience = 0``, ``decay = False``, ``dual_quadratic = False``, ``start = "previous"``, no density and, for
@@ -69,7 +70,8 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
     ``iterations`` and ``seconds`` of every step.
 
     Raises ``ValueError`` for settings out of range or that exclude each other. ``solve`` raises ``Diverged``, naming
-    the step, where the gradient of the potential or the training is not finite, or particles leave the box.
+    the step, where the gradient of the potential or the training is not finite, or particles leave the box, and at the
+    start where there is an internal energy and most of the pool lies at less than a thousand places.
     """
 
     name: ClassVar[str] = "primal-dual-jko"
@@ -93,7 +95,8 @@ class PrimalDualJKO(PrimalDualSettings, Solver):
         if self.density and not isinstance(flow.initial, Density):
             return (
                 f"the initial law must have a density, which {type(flow.initial).__name__} has not: "
-                "density = false and patience = 0 do without"
+                "density = false, patience = 0 and reference = 'gaussian' or 'box' do with draws of one that is not "
+                "known, but no step is judged, and points and curves stay points and curves"
             )
         internal = flow.energy.internal
         if isinstance(internal, PowerEntropy) and internal.exponent < 1:

@@ -47,6 +47,30 @@ def test_shells_come_to_rest(dim, radius):
     assert problem.free_energy(1.0) == pytest.approx(-(radius**2) / 4, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("deviation", [1e-3, 0.5, 5.0])
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_far_beyond_relaxation_shells_are_at_rest(dim, deviation):
+    rest = resting_shell(centre(dim))
+    for time in (400.0, 1e3, 1e5):
+        late = gathering(centre(dim), deviation, time)
+        assert isinstance(late, Shell)
+        assert late.radius == pytest.approx(rest.radius, rel=1e-14)
+    before = gathering(centre(dim), deviation, 60.0)
+    assert before.second_moment() == pytest.approx(rest.radius**2, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("charge", [0.0, 0.25])
+def test_late_charges_have_the_density_at_rest(charge):
+    rest = resting_charges(centre(2), charge)
+    x = torch.tensor([[0.3, 0.0], [0.9, 0.1], [1.3, 0.0], [0.0, 4.0]], dtype=torch.float64)
+    for time in (100.0, 345.0, 360.0, 1e3):
+        late = Charges(centre(2), 0.5, True, charge, time)
+        torch.testing.assert_close(late.log_prob(x).exp(), rest.log_prob(x).exp(), rtol=1e-13, atol=0)
+        assert late.free_energy() == pytest.approx(rest.free_energy(), rel=1e-12)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_particles_follow_the_shell(dim):
     """In one dimension by quantiles, else by draws, whose own moments the radii are compared with."""

@@ -139,3 +139,10 @@ def test_bad_settings(settings, message):
 def test_bad_sizes_and_seeds(dim, seed):
     with pytest.raises(ValueError, match="must be a whole number"):
         build(dim, seed)
+
+
+@pytest.mark.parametrize(("dim", "time"), [(1, 300.0), (3, 30.0)])
+def test_a_law_that_has_become_a_point_is_refused_by_its_time(dim, time):
+    with pytest.raises(ValueError, match=f"mckean-vlasov: times must be earlier .* at {time:g} it is a point, or flat"):
+        build(dim, times=(0.5, time), internal="none")
+    assert build(dim, times=(0.5, time)).truth(time).dim == dim

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import wofz
 
 from false_alarms import sigmas
 from problems.interactions import LogarithmicInteraction
@@ -14,6 +15,7 @@ from problems.laws import Gaussian
 from problems.references.log_gas import (
     FreeGaussian,
     Semicircle,
+    faddeeva_slope,
     gaussian_energy,
     log_gas_marginal,
     semicircle_energy,
@@ -100,6 +102,51 @@ def test_energy_falls_at_the_rate_of_the_velocity():
     assert log_gas_marginal(STANDARD, 1e-6).free_energy() == pytest.approx(gaussian_energy(1.0), abs=1e-6)
     assert semicircle_energy(2**0.5) == pytest.approx(0.375 + 0.25 * math.log(2), abs=1e-14)
     assert log_gas_marginal(STANDARD, 3.0).free_energy() == pytest.approx(semicircle_energy(2**0.5), abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [1e-6, 1e-8, 1e-10, 1e-100])
+def test_little_is_left_of_a_normal_law_far_on(share):
+    """Few cells are needed, since its own free cumulants beyond the first, (share/2)², ..., are no longer seen."""
+    law, semicircle = FreeGaussian(0.0, 0.5 * share, 0.5), Semicircle(0.0, math.sqrt(2 + 2 * share))
+    assert len(law._cells[0]) < 1100
+    x = torch.linspace(-1.4, 1.4, 101, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(law.log_prob(x), semicircle.log_prob(x), atol=1e-9, rtol=0)
+    levels = torch.tensor([0.01, 0.3, 0.5, 0.99], dtype=torch.float64)
+    quantiles = semicircle.marginal_quantiles(ONE, levels)
+    torch.testing.assert_close(law.marginal_quantiles(ONE, levels), quantiles, atol=1e-10, rtol=0)
+    assert law.free_energy() == pytest.approx(semicircle_energy(semicircle.radius), abs=1e-7)
+
+
+@pytest.mark.parametrize("time", [10.0, 20.0, 372.0, 400.0, 1e4])
+def test_at_late_times_the_law_is_a_semicircle(time):
+    for initial in (STANDARD, Semicircle(0.0, 1.0)):
+        law, spread = log_gas_marginal(initial, time), 0.25 if isinstance(initial, Semicircle) else 1.0
+        assert isinstance(law, Semicircle)
+        assert float(law.moments()[1]) == pytest.approx(0.5 + (spread - 0.5) * math.exp(-2 * time), rel=1e-15)
+    near = log_gas_marginal(Gaussian(torch.zeros(1, dtype=torch.float64), 1e-18 * STANDARD.covariance), 1e-6)
+    assert near.radius == pytest.approx(2e-3, rel=1e-6)
+    assert log_gas_marginal(Semicircle(0.0, 1e-9), 1e-17).radius == pytest.approx(math.sqrt(4e-17), rel=1e-1)
+
+
+def test_the_density_is_settled_next_to_the_edge():
+    """Where it is steep Newton's method takes more than one step."""
+    law = log_gas_marginal(STANDARD, 2.0)
+    u = np.linspace(0.6, 0.8, 2001)
+    x, log_density, _ = law._curve(u)
+    found = law.log_prob(torch.from_numpy(x)[:, None]).numpy()
+    np.testing.assert_allclose(found, log_density, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("size", [10.01, 30.0, 1e8])
+def test_the_slope_of_faddeevas_function_far_from_zero(size):
+    """Against w' = 2i/√π - 2ζw with w by its continued fraction, whose leading parts cancel by hand."""
+    zeta = size * np.exp(1j * np.linspace(1e-3, math.pi - 1e-3, 41))
+    tail = np.zeros_like(zeta)
+    for k in range(60, 1, -1):
+        tail = 0.5 * k / (zeta - tail)
+    # w = i/√π / (ζ - ½/(ζ - tail)), so that 1 - ζ/(ζ - c) = -c/(ζ - c) with c = ½/(ζ - tail)
+    c = 0.5 / (zeta - tail)
+    np.testing.assert_allclose(faddeeva_slope(zeta, wofz(zeta)), -2j / math.sqrt(math.pi) * c / (zeta - c), rtol=1e-12)
 
 
 def test_bad_input():

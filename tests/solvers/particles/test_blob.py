@@ -18,6 +18,7 @@ from problems.potentials import Flat, Quadratic
 from problems.problem import Problem
 from seeding import fixed_generator, generator
 from solvers.estimates import Particles
+from solvers.particles import blob
 from solvers.particles.blob import Blob, BlobFlow
 from solvers.particles.blob_density import BlobDensity
 from solvers.particles.particle_spread import DrawnSpread, LatticeSpread
@@ -320,6 +321,43 @@ def test_particles_that_meet_under_a_singular_interaction_are_divergence():
     law = Empirical(twice, twice.mean(0), twice.T.cov().reshape(1, 1))
     with pytest.raises(Diverged, match="at step 0 1 particles lie where others do"):
         solve(law, FreeEnergy(Flat(1), None, LogarithmicInteraction(1)), (0.1,), particles=5)
+
+
+def of_points(*points):
+    """The law of equal masses at ``points``, each a number or a tuple."""
+    draws = torch.tensor(points, dtype=torch.float64).reshape(len(points), -1)
+    return Empirical(draws, draws.mean(0), draws.T.cov(correction=0).reshape(draws.shape[1], -1))
+
+
+@pytest.mark.parametrize("internal", [Entropy(), PowerEntropy(2.0)])
+@pytest.mark.parametrize("points", [(-1.0, 1.0), ((-1.0, 1e4), (1.0, 1e4 - 0.3), (0.1, 1e4 + 1))])
+def test_equal_draws_of_a_law_that_should_spread_are_divergence(internal, points):
+    law = of_points(*points)
+    with pytest.raises(Diverged, match="at step 0 60 of 60 particles are equal to others and too far from the rest"):
+        solve(law, alone(law.dim, internal), (0.1,), particles=60)
+
+
+def test_equal_draws_are_no_fault_where_others_are_near_or_nothing_spreads():
+    pair = solve(of_points(-1.0, 1.0), FreeEnergy(Quadratic(eye(1), zeros(1)), None), (0.5,), particles=60)
+    at = pair.estimates[0].points[:, 0].abs()
+    torch.testing.assert_close(at, torch.full_like(at, math.exp(-0.5)), rtol=1e-4, atol=0)
+    grid = torch.special.ndtri((torch.arange(25, dtype=torch.float64) + 0.5) / 25).tolist()
+    solution = solve(of_points(*grid), FreeEnergy(Quadratic(eye(1), zeros(1)), Entropy()), (0.5,), particles=100)
+    assert 0.5 < solution.diagnostics["spacing_over_width"] < 2.75
+    assert float(solution.estimates[0].moments(generator())[1]) == pytest.approx(1, abs=0.15)
+
+
+class Rounded(Gaussian):
+    """A normal law in four dimensions whose draws have one digit."""
+
+    def sample(self, n, generator):
+        return super().sample(n, generator).round()
+
+
+def test_equal_draws_of_a_law_with_a_density_are_no_fault(monkeypatch):
+    monkeypatch.setattr(blob, "spread_draws", lambda law, n, generator: law.sample(n, generator))
+    solution = solve(Rounded(zeros(4), eye(4)), alone(4, Entropy()), (0.01,), particles=60)
+    assert solution.diagnostics["spacing_over_width"] > 0
 
 
 def test_collapse_names_the_step():

@@ -5,7 +5,7 @@ import torch
 
 from problems.laws import Gaussian
 from seeding import generator
-from solvers.particles.particle_pool import Batches, matched, spread_draws, stratified_batches
+from solvers.particles.particle_pool import Batches, matched, places, spread_draws, stratified_batches
 
 
 def covariance(points: torch.Tensor) -> torch.Tensor:
@@ -30,6 +30,15 @@ def test_matched_points_have_the_moments_asked_for():
     both = matched(torch.stack([points, flat]), mean, factor.expand(2, -1, -1))
     assert torch.equal(both[0], moved)
     assert both[1].isnan().all()
+
+
+def test_places_are_shared_by_what_rounding_alone_tells_apart():
+    points = torch.randn(5, 2, dtype=torch.float64, generator=generator()) + 100
+    which = torch.tensor([0, 3, 1, 3, 3, 2, 4, 0])
+    place, counts = places(points[which] + 1e-13 * torch.arange(8)[:, None])
+    assert torch.equal(place[:, None] == place, which[:, None] == which)
+    assert sorted(counts.tolist()) == [1, 1, 1, 2, 3]
+    assert places(torch.ones(4, 2, dtype=torch.float64))[1].tolist() == [4]
 
 
 def test_spread_draws_have_the_moments_of_the_law(mixture):

@@ -14,7 +14,7 @@ from problems.barenblatt import log_normaliser
 from problems.double_well import DoubleWellPotential
 from problems.flow import Entropy, FreeEnergy, GradientFlow, InternalEnergy, PowerEntropy
 from problems.interactions import Interaction, QuadraticInteraction, QuarticInteraction
-from problems.laws import Gaussian, GaussianMixture, Law
+from problems.laws import Empirical, Gaussian, GaussianMixture, Law
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.potentials import Flat, Potential, Quadratic
 from problems.problem import Problem
@@ -386,6 +386,27 @@ class Draws(Law):
         return torch.zeros(1, dtype=torch.float64), torch.eye(1, dtype=torch.float64)
 
 
+def test_a_law_of_few_points_is_not_spread():
+    """Maps keep points points; without an internal energy they are what is asked for."""
+    solver = replace(SMALL, density=False, reference="gaussian", patience=0, iterations=2)
+
+    def law(count: int) -> Empirical:
+        draws = torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None]
+        return Empirical(draws, draws.mean(0), draws.T.cov(correction=0).reshape(1, 1))
+
+    for internal in (Entropy(1.0), PowerEntropy(2.0)):
+        with pytest.raises(
+            Diverged, match=r"^at step 0 the 2048 particles lie at 2 places: the initial law has no den"
+        ):
+            solved(solver, flow_of(law(2), internal))
+    with pytest.raises(Diverged, match="lie at 500 places"):
+        solved(solver, flow_of(law(500), Entropy(1.0)))
+    assert len(solved(solver, flow_of(law(1500), Entropy(1.0))).estimates) == 1
+    (pair,) = solved(solver, flow_of(law(2), None, Quadratic(torch.eye(1).double(), torch.zeros(1).double()))).estimates
+    assert isinstance(pair, Particles)
+    assert len(pair.points.unique()) == 2
+
+
 def test_what_is_refused():
     gauss = Gaussian(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
     assert SMALL.refusal(flow_of(gauss, Entropy(1.0))) is None
@@ -394,6 +415,11 @@ def test_what_is_refused():
     )
     for solver, problem, reason in (
         (SMALL, flow_of(Draws(), Entropy(1.0)), "the initial law must have a density, which Draws has not"),
+        (
+            SMALL,
+            flow_of(Draws(), Entropy(1.0)),
+            "density = false, patience = 0 and reference = 'gaussian' or 'box' do with draws",
+        ),
         (SMALL, flow_of(gauss, PowerEntropy(0.8)), "the exponent must be above 1, got 0.8"),
         (replace(SMALL, batch_size=3), flow_of(gauss, None), "a batch of 3 particles does not span dimension 3"),
         (replace(SMALL, interaction="forward-backward"), flow_of(gauss, None), "there is no interaction"),
