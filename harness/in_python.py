@@ -114,7 +114,7 @@ def solve(
     began = time.perf_counter()
     found = made.solve(posed, stream("solver", identity), torch.device(where))
     seconds = time.perf_counter() - began
-    require_sound(found, posed.flow, made.name)
+    require_sound(found, posed, made.name)
     return Answer(
         **{each.name: getattr(found, each.name) for each in dataclasses.fields(Solution)},
         instance=instance,

@@ -41,7 +41,7 @@ def taken(
     names, targets = named(measures, plugin)
     evaluation = Evaluation(draws, tuple(names) if names else None, tuple(sorted(targets.items())))
     cell = cell_of(instance, solver, evaluation, "cpu")
-    require_sound(solution, instance.problem.flow, solver.name)
+    require_sound(solution, instance.problem, solver.name)
     with data_in(instance.folder):
         figures, _, unsuited = measure(cell, instance.problem, solution, sample_size)
         found = floors(instance, evaluation, sample_size)
