@@ -129,7 +129,7 @@ class PlannedRun:
             store.record_plan(suite, self.preset, asked.cells, self._again())
             if retired:
                 note(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`")
-            if asked.of_unknown and not self.request.unknown_data:
+            if any(each.key not in asked.again for each in asked.of_unknown):
                 note(f"{len(asked.of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again")
             for name, count in asked.stale.items():
                 note(
@@ -140,7 +140,7 @@ class PlannedRun:
                 with watching(len(asked.cells), len(asked.waiting), len(asked.completing)) as progress:
                     counts = sweep(
                         asked.waiting, store, suite, self.preset, self.resources, self.lacks, progress,
-                        asked.again, asked.course, self.arithmetic,
+                        asked.again, asked.course, self.arithmetic, anew=self.request.cell is not None,
                     )  # fmt: skip
             except KeyboardInterrupt:
                 note("stopped: what had finished is kept, and the same command goes on from there")
@@ -172,15 +172,18 @@ class PlannedRun:
     def _asked(self, store: Store) -> Asked:
         """Return which of the planned cells the store lacks in part or in whole."""
         request = self.request
-        cells, of_unknown = with_known_data(self.cells, store, self.lacks, request.unknown_data)
+        of_data_here = request.unknown_data or request.cell is not None
+        cells, of_unknown = with_known_data(self.cells, store, self.lacks, of_data_here)
         changed = of_changed_code(cells, store)
         again = {each.key: each for each in of_unknown} if request.unknown_data else {}
         if request.changed_code:
             again |= {each.key: each for of_one in changed.values() for each in of_one}
+        if request.cell is not None:
+            again |= {each.key: each for each in cells}
         course = Course.of(cells, store.statuses(), request.stop_hopeless, request.retry or bool(again))
         cells = [each for each in cells if not course.needless(each)]
         completing = [each for each in incomplete(cells, store, self.lacks) if each.key not in again]
-        waiting = pending(cells, store, request.retry or request.cell is not None) + completing
+        waiting = pending([each for each in cells if each.key not in again], store, request.retry) + completing
         there = {each.key for each in waiting}
         waiting += [each for key, each in again.items() if key not in there]
         there |= again.keys()
