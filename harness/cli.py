@@ -135,6 +135,7 @@ def run(
 
     planned = PlannedRun(request, known_by) if here else planned_by_server(request, known_by)
     if dry_run:
+        planned.warn()
         planned_table(*planned.waiting())
         return
     try:

@@ -78,7 +78,7 @@ class PlannedRun:
         request = self.request
         self.components = catalogue(request.plugin)
         measures = self.components.targets["measure"]
-        self.suites, self.preset = load_presets(request.suite, request.preset, measures)
+        self.suites, self.preset, self.faults = load_presets(request.suite, request.preset, measures)
         wanted = None if request.measures is None else list(request.measures)
         chosen = with_measures(self.suites[self.preset], wanted, measures)
         self.identity = identity_of(request.suite, chosen.id, chosen.title, chosen.description)
@@ -114,18 +114,24 @@ class PlannedRun:
             asked = self._asked(store)
             return asked.cells, asked.waiting
 
+    def warn(self) -> None:
+        """Say which presets of the suite, none of which is asked for, could not be planned, and why."""
+        for preset, fault in self.faults.items():
+            note(f"preset {preset!r} of this suite cannot be run: {fault}")
+
     def run(self) -> Ran:
         """Run what the store lacks, with progress on standard error, and return how all of it then stands.
 
         What has finished when a ``KeyboardInterrupt`` comes is kept.
         """
+        self.warn()
         made_from = None if self.origins is None else self.origins.with_code_here()
         digest = None if made_from is None else made_from.digest()
         with Store(self.request.store) as store:
             asked = self._asked(store)
             suite, kept = self.identity.key, {each.key for each in asked.cells}
             store.register(self.identity)
-            retired = retire_edited(store, suite, self.suites, self.components, self.folder, kept)
+            retired = retire_edited(store, suite, self.suites, self.components, self.folder, kept, self.faults)
             store.record_plan(suite, self.preset, asked.cells, self._again())
             if retired:
                 note(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`")
@@ -161,7 +167,7 @@ class PlannedRun:
         """Have the store keep that nothing is left to do, where that may be told without planning."""
         request = self.request
         tried_again = request.cell is not None or (request.retry and not ran.fine)
-        if self.asked is None or request.device != "cpu" or tried_again:
+        if self.asked is None or request.device != "cpu" or tried_again or self.faults:
             return
         lines = tuple(outcome_lines(ran.cells, ran.ended, Counter(), request.store))
         limits = self.resources.limits

@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -125,15 +125,23 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
     Raises ``UsageError`` for a suite or a preset that does not exist, TOML that does not parse, and keys or values
     that are not allowed.
     """
-    suites, preset = load_presets(name, preset, measures)
-    return suites[preset], preset
+    found = load_presets(name, preset, measures)
+    return found.suites[found.preset], found.preset
 
 
-def load_presets(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[dict[str, Suite], str]:
-    """Return a suite under each of its presets, or under the empty name if it has none, and the preset that is meant.
+class Presets(NamedTuple):
+    """A suite under each of its presets, or under the empty name if it has none, and the ``preset`` that is meant.
 
-    Raises ``UsageError`` as :func:`load_suite` does.
+    ``faults`` says of the other presets, by name, what is wrong with those that are not among ``suites`` for it.
     """
+
+    suites: dict[str, Suite]
+    preset: str
+    faults: dict[str, str]
+
+
+def load_presets(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> Presets:
+    """Return a suite under all of its presets; raises ``UsageError`` as :func:`load_suite` does."""
     table = read_suite(name)
     presets = table.pop("presets", {})
     if not (isinstance(presets, dict) and all(isinstance(replaced, dict) for replaced in presets.values())):
@@ -144,9 +152,26 @@ def load_presets(name: str, preset: str | None, measures: Collection[str] = CATA
         if not presets:
             raise UsageError(f"suite {name!r} has no presets, got {preset!r}")
         raise unknown(f"preset of suite {name!r}", preset, presets)
-    # Every preset is checked, not only the one asked for: a suite is right or it is not.
-    suites = {key: validated(name, table | replaced, measures) for key, replaced in (presets or {"": {}}).items()}
-    return suites, preset
+    # Every preset is checked, not only the one asked for, which alone has to be right for this run.
+    suites, faults = {}, {}
+    for key, replaced in (presets or {"": {}}).items():
+        try:
+            suites[key] = validated(name, table | replaced, measures)
+        except UsageError as error:
+            faults[key] = str(error)
+    if preset in faults:
+        raise UsageError(in_preset(name, preset, table, faults[preset], measures))
+    return Presets(suites, preset, faults)
+
+
+def in_preset(name: str, preset: str, table: dict[str, Any], fault: str, measures: Collection[str]) -> str:
+    """Return what is wrong under a preset, which is named unless the same is wrong without it."""
+    try:
+        validated(name, table, measures)
+    except UsageError as error:
+        if str(error) == fault:
+            return fault
+    return f"preset {preset!r}: {fault}"
 
 
 def with_measures(suite: Suite, measures: list[str] | None, known: Collection[str]) -> Suite:
