@@ -44,7 +44,7 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     as each solver's particles; without them no figure has its floor.
 
     Raises ``UsageError`` for unknown names, settings that are not allowed, dimensions that a problem does not have,
-    and steps that do not reach the times of a problem.
+    steps that do not reach the times of a problem, and what two labels would stand for.
     """
     with data_in(selection.data):
         return planned(suite, selection, components)
@@ -86,7 +86,12 @@ def planned(suite: Suite, selection: Selection, components: Catalogue) -> list[C
         ):
             for solver in line_ups[dim]:
                 cell = Cell(problem, solver, dim, seed, evaluation, selection.device, data)
-                cells.setdefault(cell.key, cell)
+                first = cells.setdefault(cell.key, cell).problem.label
+                if first != problem.label:
+                    raise UsageError(
+                        f"{first!r} and {problem.label!r} are one problem with the same settings, "
+                        f"and would be one row: leave one out"
+                    )
     if not cells:
         raise UsageError("the selection leaves nothing to run: no problem has one of these dimensions")
     return list(cells.values())

@@ -180,6 +180,19 @@ def test_labels_with_commas_are_selected() -> None:
     assert said.startswith("unknown solver 'few'")
 
 
+def test_a_problem_under_two_labels_is_refused() -> None:
+    fine, coarse = ({"use": "ornstein-uhlenbeck", "label": label} for label in ("fine", "coarse"))
+    said = "'fine' and 'coarse' are one problem with the same settings, and would be one row: leave one out"
+    assert refusal(problems=[fine, coarse]) == said
+    assert refusal(problems=[{**fine, "dims": "1:2"}, {**coarse, "dims": "2:3"}]) == said
+    assert refusal(problems=[fine, {**coarse, "settings": {"instance": "mokrov2021"}}]) == said
+    for other in ({"dims": "2"}, {"seeds": "3:3"}, {"settings": {"instance": "random"}}, {"label": "fine"}):
+        found = planned(
+            problems=[{**fine, "dims": "1", "seeds": "0:0"}, {**coarse, "dims": "1", "seeds": "0:0", **other}]
+        )
+        assert len({cell.problem.label for cell in found}) == (1 if "label" in other else 2)
+
+
 def test_labels_that_a_plan_prints_are_selected() -> None:
     grid = {"use": "euler-maruyama", "grid": {"particles": [50, 100], "order": [1, 2]}}
     given = {"use": "ornstein-uhlenbeck", "label": "a, b"}
