@@ -16,9 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
-from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
+from harness.parsing import no_setting, parse_bytes, parse_numbers, parse_seconds, parse_seeds
 from harness.suite_identity import shipped as shipped
 from harness.suite_identity import suite_path
+
+MEANT = {
+    "dims": 'a number or a text such as "2,6" or "1:12" is meant',
+    "seeds": 'a count or a text such as "0,3" or "5:9" is meant',
+}
+"""What is asked of the keys that may be numbers or texts."""
 
 
 class Entry(BaseModel):
@@ -87,6 +93,10 @@ class Suite(BaseModel):
         for measure in self.measures or ():
             if measure not in measures:
                 raise unknown("measure", measure, measures)
+        for entry in (*self.problems, *self.solvers):
+            for name, value in (entry.settings | entry.grid).items():
+                if (why := no_setting(value)) is not None:
+                    raise UsageError(f"{entry.use!r}: setting {name} = {value!r}: {why}")
         names = {problem.use for problem in self.problems}
         for solver in self.solvers:
             for name in solver.problems or ():
@@ -199,6 +209,10 @@ def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Su
             raise unknown(f"key of suite {name!r} at {place}:", key, model.model_fields) from error
         if first["type"] == "missing":
             raise UsageError(f"suite {name!r}: {place} is missing") from error
-        raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {first['msg']}") from error
+        *whole, last = first["loc"]
+        message = MEANT.get(str(whole[-1]), first["msg"]) if whole and last in ("str", "int") else first["msg"]
+        if message != first["msg"]:
+            place = ".".join(map(str, whole))
+        raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {message}") from error
     suite.check(measures)
     return suite
