@@ -5,27 +5,32 @@ Tensors of another shape would broadcast, or be cut to the shortest, and give fi
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
 
-from problems.flow import GradientFlow
 from problems.laws import Density, Law
+from problems.problem import Problem
 from solvers.estimates import DensityEstimate, Estimate, Exact, ParticleDensity, Particles
 from solvers.maps import PushedLaw, Pushforward
 from solvers.solver import Diverged, Solution
 
 FLOATS = (torch.float64, torch.float32)
+OURS = ("solvers.", "problems.")
+"""Where the classes live whose fields are all that there is to them."""
 LOOKED_AT = 2
 """Draws by which the form of a density is looked at."""
 
 
-def require_sound(solution: Solution, flow: GradientFlow, solver: str) -> None:
-    """Raise unless a solution of the ``solver`` can be measured as an answer to ``flow``.
+def require_sound(solution: Solution, problem: Problem, solver: str) -> None:
+    """Raise unless a solution of the ``solver`` can be measured as an answer to the ``problem``.
 
     Raises ``TypeError`` and ``ValueError``, in one line that says what was given and what is asked, for an answer of
     another form, and ``Diverged`` where one of its estimates is unusable.
     """
+    flow = problem.flow
     if not isinstance(solution, Solution):
         raise TypeError(f"{solver} must answer with a Solution, got {described(solution)}")
     times, estimates = tuple(solution.times), tuple(solution.estimates)
@@ -38,6 +43,46 @@ def require_sound(solution: Solution, flow: GradientFlow, solver: str) -> None:
         defect = estimate.defect()
         if defect is not None:
             raise Diverged(f"at t = {t:g}: {defect}")
+    if not problem.stationary:
+        fault = one_memory(times, estimates)
+        if fault is not None:
+            raise ValueError(f"{solver}: {fault}")
+
+
+def one_memory(times: Sequence[float], estimates: Sequence[Estimate]) -> str | None:
+    """Return in words which estimates of different times are the same numbers in memory, or ``None`` where none are.
+
+    A method that moves its particles in place and answers with them answers with those of the last time at all times.
+    One law, or estimate of a plug-in's own type, that is given more than once is meant so; stationary ones all are.
+    """
+    seen: dict[Hashable, tuple[float, Estimate]] = {}
+    for t, estimate in zip(times, estimates, strict=True):
+        own = held(estimate)
+        before, first = seen.setdefault(own, (t, estimate))
+        same_law = isinstance(estimate, Exact) and isinstance(first, Exact) and estimate.law is first.law
+        meant = same_law or own == id(estimate)
+        if before != t and not meant:
+            return (
+                f"the answers at t = {before:g} and t = {t:g} share their numbers in memory, so that both hold those "
+                f"written last: answer with a copy at each time, such as Particles(x.clone())"
+            )
+    return None
+
+
+def held(value: Any) -> Hashable:
+    """Return what tells a value from another one: of tensors where they lie, not what is written there.
+
+    Of particles these are points and weights, of what plug-ins define it is the object itself.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.data_ptr(), tuple(value.shape), value.stride()
+    if isinstance(value, Particles):
+        return held(value.points), held(value.log_weights)
+    if isinstance(value, tuple | list):
+        return tuple(map(held, value))
+    if dataclasses.is_dataclass(value) and type(value).__module__.startswith(OURS):
+        return type(value), *(held(getattr(value, each.name)) for each in dataclasses.fields(value))
+    return value if isinstance(value, int | float | str | None) else id(value)
 
 
 def require_form(estimate: Any, dim: int, where: str) -> None:
@@ -66,7 +111,7 @@ def require_form(estimate: Any, dim: int, where: str) -> None:
 def unknown_law(estimate: Estimate) -> Law | Estimate | None:
     """Return the law whose draws and density a plug-in, or its maps, may have in another form; ``None``: no such."""
     law = estimate.law if isinstance(estimate, Exact) else estimate
-    known = type(law).__module__.startswith(("solvers.", "problems."))
+    known = type(law).__module__.startswith(OURS)
     return None if known and not isinstance(law, Pushforward | PushedLaw) else law
 
 

@@ -26,6 +26,7 @@ import solvers.peers
 from harness.errors import UsageError, nearest, unknown
 from harness.former_names import parted, renamed
 from harness.measure import CATALOGUE
+from harness.parsing import no_setting
 
 Kind = Literal["problem", "solver", "measure"]
 BUILTIN: Mapping[Kind, Mapping[str, str]] = {
@@ -192,6 +193,8 @@ def make(kind: Kind, component: type[Any], settings: Mapping[str, Any]) -> Any:
             raise UsageError(
                 f"{kind} {component.name!r} has no setting {name!r}{nearest(name, fields)} (there are: {allowed})"
             )
+        if (why := no_setting(value)) is not None:
+            raise UsageError(f"{kind} {component.name!r}: setting {name} = {value!r}: {why}")
         if as_json(value) == as_json(fields[name]) is not None:
             continue  # a default needs no check, and checks are what a short cell would spend its time on
         try:

@@ -167,7 +167,7 @@ def evaluate(cell: Cell, problem: Problem, solution: Solution | Diverged, second
         raise solution
     solver: Solver = cell.solver.make()
     solved = time.perf_counter()
-    require_sound(solution, problem.flow, solver.name)
+    require_sound(solution, problem, solver.name)
     measurements, versions, unsuited = measure(cell, problem, solution, solver.sample_size)
     projections = tuple(project(cell, problem, solution))
     measured = time.perf_counter()

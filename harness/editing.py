@@ -19,17 +19,18 @@ def retire_edited(
     components: Catalogue,
     data: str | None,
     keys: Collection[str],
+    unread: Collection[str] = (),
 ) -> int:
     """Mark as replaced what the store holds of a suite and no preset of it plans any more; return how many rows.
 
     ``suites`` is the suite under each preset, as it is now. Kept are what it plans in whole, and the cells of ``keys``,
     which are planned now. A preset that has not changed since it was last run keeps all, what was asked for on the
-    command line included.
+    command line included, and so does one that is ``unread``, because it cannot be planned as it is now.
     """
     now = contents(suites)
     before = store.contents(suite)
     gone = 0
-    for preset in {*store.presets(suite), *now}:
+    for preset in {*store.presets(suite), *now} - {*unread}:
         content = now.get(preset)
         if content is not None and before.get(preset) == content:
             continue

@@ -114,7 +114,7 @@ def solve(
     began = time.perf_counter()
     found = made.solve(posed, stream("solver", identity), torch.device(where))
     seconds = time.perf_counter() - began
-    require_sound(found, posed.flow, made.name)
+    require_sound(found, posed, made.name)
     return Answer(
         **{each.name: getattr(found, each.name) for each in dataclasses.fields(Solution)},
         instance=instance,
@@ -133,8 +133,8 @@ def measure(
     same estimator says of exact draws, as many as the answer's particles, on the same ``draws`` evaluation draws a
     side; it is NaN where the truth is not known.
 
-    Raises ``UsageError`` for a measure that there is not or that does not suit the answer, ``Diverged`` where the
-    answer is to blame, and as `solve` does for one of another form.
+    Raises ``UsageError`` for a measure that there is not or that does not suit the answer, and where none does,
+    ``Diverged`` where the answer is to blame, and as `solve` does for one of another form.
     """
     if not isinstance(answer, Answer):
         raise UsageError(f"measure takes an answer that `solve` returns, got {type(answer).__name__}")

@@ -35,19 +35,22 @@ def taken(
 ) -> pd.DataFrame:
     """Return a row for each time and measure, of those named or else of all that suit, with ``COLUMNS``.
 
-    Raises ``UsageError`` for a measure that there is not, or that is named and does not suit, and as
-    :func:`harness.answer_form.require_sound` does.
+    Raises ``UsageError`` for a measure that there is not, or that is named and does not suit, where none suits, and
+    as :func:`harness.answer_form.require_sound` does.
     """
     names, targets = named(measures, plugin)
     evaluation = Evaluation(draws, tuple(names) if names else None, tuple(sorted(targets.items())))
     cell = cell_of(instance, solver, evaluation, "cpu")
-    require_sound(solution, instance.problem.flow, solver.name)
+    require_sound(solution, instance.problem, solver.name)
     with data_in(instance.folder):
-        figures, _, unsuited = measure(cell, instance.problem, solution, sample_size)
+        figures, taken_in, unsuited = measure(cell, instance.problem, solution, sample_size)
         found = floors(instance, evaluation, sample_size)
     for name in names:
         if name in unsuited:
             raise UsageError(f"{name} does not suit {solver.label}: {unsuited[name]}")
+    if not figures:
+        whys = "; ".join(f"{name}: {unsuited[name]}" for name in taken_in if name in unsuited)
+        raise UsageError(f"no measure suits {solver.label} on {instance.component.label} ({whys or 'it names none'})")
     rows = [
         (each.t, each.metric, each.value, each.standard_error, found.get((each.t, each.metric)), each.estimator)
         for each in figures

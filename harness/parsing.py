@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date, time
 from typing import Any
 
 from harness.errors import UsageError
@@ -59,6 +60,19 @@ def parse_bytes(what: str, text: str) -> int:
     if size < 1:
         raise UsageError(f"{what} must be a size > 0 such as 500M or 4G; got {text!r}")
     return size
+
+
+def no_setting(value: Any) -> str | None:
+    """Return in words why a value can be none of a setting, or of what is in it; ``None`` where it can."""
+    if isinstance(value, list | tuple):
+        return next((why for why in map(no_setting, value) if why is not None), None)
+    if isinstance(value, Mapping):
+        return no_setting([*value, *value.values()])
+    if value is None or isinstance(value, bool | int | float | str):
+        return None
+    kind = type(value).__name__
+    quoted = ", and a text in quotes" if isinstance(value, date | time) else ""
+    return f"a number, a text, true, false or a list of such is meant{quoted}; not a {kind}"
 
 
 def parse_change(text: str) -> tuple[str, str, Any]:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.catalogue import BUILTIN, Catalogue, Kind, all_settings, import_target, make, missing
+from harness.catalogue import BUILTIN, Catalogue
 from harness.components import Cell, Component, Evaluation
 from harness.data_checksum import data_checksum
 from harness.entries import changed, chosen
 from harness.errors import UsageError
+from harness.expansion import expand, labelled_apart
 from harness.parsing import parse_numbers, parse_seeds
 from harness.plugin_code import code_checksum
 from harness.request import Change
-from harness.suite import Entry, ProblemEntry, SolverEntry, Suite
+from harness.suite import ProblemEntry, SolverEntry, Suite
 from problems.data.data_folder import data_in
 
 
@@ -45,7 +44,7 @@ def plan(suite: Suite, selection: Selection, components: Catalogue) -> list[Cell
     as each solver's particles; without them no figure has its floor.
 
     Raises ``UsageError`` for unknown names, settings that are not allowed, dimensions that a problem does not have,
-    and steps that do not reach the times of a problem.
+    steps that do not reach the times of a problem, and what two labels would stand for.
     """
     with data_in(selection.data):
         return planned(suite, selection, components)
@@ -87,7 +86,12 @@ def planned(suite: Suite, selection: Selection, components: Catalogue) -> list[C
         ):
             for solver in line_ups[dim]:
                 cell = Cell(problem, solver, dim, seed, evaluation, selection.device, data)
-                cells.setdefault(cell.key, cell)
+                first = cells.setdefault(cell.key, cell).problem.label
+                if first != problem.label:
+                    raise UsageError(
+                        f"{first!r} and {problem.label!r} are one problem with the same settings, "
+                        f"and would be one row: leave one out"
+                    )
     if not cells:
         raise UsageError("the selection leaves nothing to run: no problem has one of these dimensions")
     return list(cells.values())
@@ -118,49 +122,6 @@ def one_cell(cells: Sequence[Cell], start: str) -> Cell:
 def first_given(*values: Any) -> Any:
     """Return the first value that is not ``None``."""
     return next(value for value in values if value is not None)
-
-
-def labelled_apart(
-    problems: Sequence[tuple[ProblemEntry, Component, Any]],
-) -> list[tuple[ProblemEntry, Component, Any]]:
-    """Return problems whose labels tell them apart: of those that share one, each says the settings that differ."""
-    shared: dict[str, list[dict[str, Any]]] = {}
-    for _, problem, _ in problems:
-        shared.setdefault(problem.label, []).append(json.loads(problem.settings))
-    found = []
-    for entry, problem, family in problems:
-        own, alike = json.loads(problem.settings), shared[problem.label]
-        differing = [name for name in own if any(other.get(name) != own[name] for other in alike)]
-        label = " ".join([problem.label, *(f"{name}={own[name]}" for name in differing)])
-        found.append((entry, dataclasses.replace(problem, label=label), family))
-    return found
-
-
-def expand(kind: Kind, entry: Entry, components: Catalogue) -> Iterator[tuple[Component, Any]]:
-    """Yield every combination of an entry's grid as a component and the object it describes (``None`` if missing).
-
-    Raises ``UsageError`` for an unknown name, an empty grid, and settings that are not allowed.
-    """
-    target = components.target(kind, entry.use)
-    code = None if BUILTIN[kind].get(entry.use) == target else code_checksum(target)
-    for name, choices in entry.grid.items():
-        if not choices:
-            raise UsageError(f"{kind} {entry.use!r}: the grid of {name} is empty")
-    for values in itertools.product(*entry.grid.values()):
-        varied = dict(zip(entry.grid, values, strict=True))
-        label = " ".join([entry.label or entry.use, *(f"{name}={value}" for name, value in varied.items())])
-        settings = entry.settings | varied
-        try:
-            component = import_target(target)
-        except ImportError as error:
-            text = json.dumps(settings, sort_keys=True)
-            yield Component(kind, entry.use, label, target, 0, text, missing=f"{entry.use} needs {error}"), None
-            continue
-        made = make(kind, component, settings)
-        text = json.dumps(all_settings(made), sort_keys=True)
-        absent = missing(component)
-        why = None if absent is None else f"{entry.use} needs {absent}"
-        yield Component(kind, entry.use, label, target, component.version, text, why, code), made
 
 
 def own_dims(entry: SolverEntry | ProblemEntry) -> tuple[int, ...] | None:

@@ -78,7 +78,7 @@ class PlannedRun:
         request = self.request
         self.components = catalogue(request.plugin)
         measures = self.components.targets["measure"]
-        self.suites, self.preset = load_presets(request.suite, request.preset, measures)
+        self.suites, self.preset, self.faults = load_presets(request.suite, request.preset, measures)
         wanted = None if request.measures is None else list(request.measures)
         chosen = with_measures(self.suites[self.preset], wanted, measures)
         self.identity = identity_of(request.suite, chosen.id, chosen.title, chosen.description)
@@ -112,12 +112,12 @@ class PlannedRun:
             return self.cells, self.cells
         with Store(self.request.store, reading=True) as store:
             asked = self._asked(store)
-            self._warn(asked)
+            self._warn_of_cells(asked)
             return asked.cells, asked.waiting
 
-    def _warn(self, asked: Asked) -> None:
+    def _warn_of_cells(self, asked: Asked) -> None:
         """Say which cells are left as they are though their data or their plug-in's files may be others now."""
-        if asked.of_unknown and not self.request.unknown_data:
+        if any(each.key not in asked.again for each in asked.of_unknown):
             note(f"{len(asked.of_unknown)} cells are of data unknown: --rerun-unknown-data runs them again")
         for name, count in asked.stale.items():
             note(
@@ -125,27 +125,33 @@ class PlannedRun:
                 f"raise that, or run them again with --rerun-changed-code"
             )
 
+    def warn_of_presets(self) -> None:
+        """Say which presets of the suite, none of which is asked for, could not be planned, and why."""
+        for preset, fault in self.faults.items():
+            note(f"preset {preset!r} of this suite cannot be run: {fault}")
+
     def run(self) -> Ran:
         """Run what the store lacks, with progress on standard error, and return how all of it then stands.
 
         What has finished when a ``KeyboardInterrupt`` comes is kept.
         """
+        self.warn_of_presets()
         made_from = None if self.origins is None else self.origins.with_code_here()
         digest = None if made_from is None else made_from.digest()
         with Store(self.request.store) as store:
             asked = self._asked(store)
             suite, kept = self.identity.key, {each.key for each in asked.cells}
             store.register(self.identity)
-            retired = retire_edited(store, suite, self.suites, self.components, self.folder, kept)
+            retired = retire_edited(store, suite, self.suites, self.components, self.folder, kept, self.faults)
             store.record_plan(suite, self.preset, asked.cells, self._again())
             if retired:
                 note(f"the suite has changed: {retired} rows of before are kept, `wgfbench show --all`")
-            self._warn(asked)
+            self._warn_of_cells(asked)
             try:
                 with watching(len(asked.cells), len(asked.waiting), len(asked.completing)) as progress:
                     counts = sweep(
                         asked.waiting, store, suite, self.preset, self.resources, self.lacks, progress,
-                        asked.again, asked.course, self.arithmetic,
+                        asked.again, asked.course, self.arithmetic, anew=self.request.cell is not None,
                     )  # fmt: skip
             except KeyboardInterrupt:
                 note("stopped: what had finished is kept, and the same command goes on from there")
@@ -166,7 +172,7 @@ class PlannedRun:
         """Have the store keep that nothing is left to do, where that may be told without planning."""
         request = self.request
         tried_again = request.cell is not None or (request.retry and not ran.fine)
-        if self.asked is None or request.device != "cpu" or tried_again:
+        if self.asked is None or request.device != "cpu" or tried_again or self.faults:
             return
         lines = tuple(outcome_lines(ran.cells, ran.ended, Counter(), request.store))
         limits = self.resources.limits
@@ -177,15 +183,18 @@ class PlannedRun:
     def _asked(self, store: Store) -> Asked:
         """Return which of the planned cells the store lacks in part or in whole."""
         request = self.request
-        cells, of_unknown = with_known_data(self.cells, store, self.lacks, request.unknown_data)
+        of_data_here = request.unknown_data or request.cell is not None
+        cells, of_unknown = with_known_data(self.cells, store, self.lacks, of_data_here)
         changed = of_changed_code(cells, store)
         again = {each.key: each for each in of_unknown} if request.unknown_data else {}
         if request.changed_code:
             again |= {each.key: each for of_one in changed.values() for each in of_one}
+        if request.cell is not None:
+            again |= {each.key: each for each in cells}
         course = Course.of(cells, store.statuses(), request.stop_hopeless, request.retry or bool(again))
         cells = [each for each in cells if not course.needless(each)]
         completing = [each for each in incomplete(cells, store, self.lacks) if each.key not in again]
-        waiting = pending(cells, store, request.retry or request.cell is not None) + completing
+        waiting = pending([each for each in cells if each.key not in again], store, request.retry) + completing
         there = {each.key for each in waiting}
         waiting += [each for key, each in again.items() if key not in there]
         there |= again.keys()

@@ -143,10 +143,11 @@ class Store(Plans):
                 row[0] for row in self.connection.execute("SELECT DISTINCT measures FROM cells WHERE status = 'ok'")
             ]
 
-    def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None) -> None:
+    def record(self, cell: Cell, outcome: Outcome, run: int, beside: int | None, *, anew: bool = False) -> None:
         """Keep how a cell ended, in one transaction.
 
-        One that is ok gives way to an ok with other or newer measures, and to any outcome of other code.
+        One that is ok gives way to an ok with other or newer measures, to any outcome of other code and, ``anew``, to
+        any at all.
         """
         row = asdict(outcome)
         measurements, projections, code = row.pop("measurements"), row.pop("projections"), row.pop("code")
@@ -167,7 +168,7 @@ class Store(Plans):
                 "WHERE status = 'ok' AND key = ?",
                 (cell.key,),
             ).fetchone()
-            if known is not None and not changed(known[2], code or cell.code):
+            if known is not None and not anew and not changed(known[2], code or cell.code):
                 surer = known[1] == DATA_UNKNOWN != row["data"]
                 if not (outcome.status == "ok" and (surer or renews(outcome, json.loads(known[0] or "{}")))):
                     return

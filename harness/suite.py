@@ -10,15 +10,21 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import UsageError, unknown
 from harness.measure import CATALOGUE
-from harness.parsing import parse_bytes, parse_numbers, parse_seconds, parse_seeds
+from harness.parsing import no_setting, parse_bytes, parse_numbers, parse_seconds, parse_seeds
 from harness.suite_identity import shipped as shipped
 from harness.suite_identity import suite_path
+
+MEANT = {
+    "dims": 'a number or a text such as "2,6" or "1:12" is meant',
+    "seeds": 'a count or a text such as "0,3" or "5:9" is meant',
+}
+"""What is asked of the keys that may be numbers or texts."""
 
 
 class Entry(BaseModel):
@@ -87,6 +93,10 @@ class Suite(BaseModel):
         for measure in self.measures or ():
             if measure not in measures:
                 raise unknown("measure", measure, measures)
+        for entry in (*self.problems, *self.solvers):
+            for name, value in (entry.settings | entry.grid).items():
+                if (why := no_setting(value)) is not None:
+                    raise UsageError(f"{entry.use!r}: setting {name} = {value!r}: {why}")
         names = {problem.use for problem in self.problems}
         for solver in self.solvers:
             for name in solver.problems or ():
@@ -125,15 +135,23 @@ def load_suite(name: str, preset: str | None, measures: Collection[str] = CATALO
     Raises ``UsageError`` for a suite or a preset that does not exist, TOML that does not parse, and keys or values
     that are not allowed.
     """
-    suites, preset = load_presets(name, preset, measures)
-    return suites[preset], preset
+    found = load_presets(name, preset, measures)
+    return found.suites[found.preset], found.preset
 
 
-def load_presets(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> tuple[dict[str, Suite], str]:
-    """Return a suite under each of its presets, or under the empty name if it has none, and the preset that is meant.
+class Presets(NamedTuple):
+    """A suite under each of its presets, or under the empty name if it has none, and the ``preset`` that is meant.
 
-    Raises ``UsageError`` as :func:`load_suite` does.
+    ``faults`` says of the other presets, by name, what is wrong with those that are not among ``suites`` for it.
     """
+
+    suites: dict[str, Suite]
+    preset: str
+    faults: dict[str, str]
+
+
+def load_presets(name: str, preset: str | None, measures: Collection[str] = CATALOGUE) -> Presets:
+    """Return a suite under all of its presets; raises ``UsageError`` as :func:`load_suite` does."""
     table = read_suite(name)
     presets = table.pop("presets", {})
     if not (isinstance(presets, dict) and all(isinstance(replaced, dict) for replaced in presets.values())):
@@ -144,9 +162,26 @@ def load_presets(name: str, preset: str | None, measures: Collection[str] = CATA
         if not presets:
             raise UsageError(f"suite {name!r} has no presets, got {preset!r}")
         raise unknown(f"preset of suite {name!r}", preset, presets)
-    # Every preset is checked, not only the one asked for: a suite is right or it is not.
-    suites = {key: validated(name, table | replaced, measures) for key, replaced in (presets or {"": {}}).items()}
-    return suites, preset
+    # Every preset is checked, not only the one asked for, which alone has to be right for this run.
+    suites, faults = {}, {}
+    for key, replaced in (presets or {"": {}}).items():
+        try:
+            suites[key] = validated(name, table | replaced, measures)
+        except UsageError as error:
+            faults[key] = str(error)
+    if preset in faults:
+        raise UsageError(in_preset(name, preset, table, faults[preset], measures))
+    return Presets(suites, preset, faults)
+
+
+def in_preset(name: str, preset: str, table: dict[str, Any], fault: str, measures: Collection[str]) -> str:
+    """Return what is wrong under a preset, which is named unless the same is wrong without it."""
+    try:
+        validated(name, table, measures)
+    except UsageError as error:
+        if str(error) == fault:
+            return fault
+    return f"preset {preset!r}: {fault}"
 
 
 def with_measures(suite: Suite, measures: list[str] | None, known: Collection[str]) -> Suite:
@@ -174,6 +209,10 @@ def validated(name: str, table: dict[str, Any], measures: Collection[str]) -> Su
             raise unknown(f"key of suite {name!r} at {place}:", key, model.model_fields) from error
         if first["type"] == "missing":
             raise UsageError(f"suite {name!r}: {place} is missing") from error
-        raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {first['msg']}") from error
+        *whole, last = first["loc"]
+        message = MEANT.get(str(whole[-1]), first["msg"]) if whole and last in ("str", "int") else first["msg"]
+        if message != first["msg"]:
+            place = ".".join(map(str, whole))
+        raise UsageError(f"suite {name!r}: {place} = {first['input']!r}: {message}") from error
     suite.check(measures)
     return suite

@@ -88,13 +88,16 @@ def sweep(
     again: Collection[str] = (),
     course: Course | None = None,
     arithmetic: str | None = None,
+    *,
+    anew: bool = False,
 ) -> Counter[str]:
     """Run cells, record each as it ends, and return how many ended with each status.
 
     Their ``arithmetic`` is that of this process where it is not given.
 
     A cell that another sweep on the same store has finished by then, with all that it ``lacks`` now, is left out,
-    unless its key is among those to run ``again``; so is what its ``course`` makes needless.
+    unless its key is among those to run ``again``; so is what its ``course`` makes needless. ``anew`` keeps how cells
+    end now, although they stand in the store as ok.
     """
     counts: Counter[str] = Counter()
     made = provenance(resources.limits.threads, computes=bool(cells), known=arithmetic)
@@ -123,7 +126,7 @@ def sweep(
     results = dispatch(cells, resources, finished, course)
     with closing(results):
         for cell, outcome, beside in results:
-            store.record(cell, outcome, run_of(cell, outcome), beside)
+            store.record(cell, outcome, run_of(cell, outcome), beside, anew=anew)
             lacks.learn(outcome.measures)
             counts[outcome.status] += 1
             progress(cell, outcome)

@@ -86,8 +86,9 @@ class Solver(ABC):
 
     **What solve must keep.** All randomness comes from ``generator``, a stream on the CPU; global seeds are neither
     read nor set, and the same settings, problem and generator give the same bits whatever the number of threads
-    (``solvers/threads.py`` helps). Points and log-densities come back as float64 on the CPU. ``Diverged`` says where a
-    method broke down; any other exception is a fault, and becomes a row with its traceback.
+    (``solvers/threads.py`` helps). Points and log-densities come back as float64 on the CPU. Each time's lie in memory
+    of their own: a method that moves its points in place answers with copies. ``Diverged`` says where a method broke
+    down; any other exception is a fault, and becomes a row with its traceback.
 
     **What you declare**, as class variables: what the method solves. It is asked to solve nothing else; by default
     that is the Fokker-Planck equation ∂ρ = ∇·(ρ∇V) + β⁻¹Δρ from any law in any dimension, without observations. What

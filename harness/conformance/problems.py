@@ -19,7 +19,12 @@ from harness.conformance.contract import (
     touched,
 )
 from harness.conformance.instances import Instance, ProblemTrial
-from harness.conformance.truths import truth_is_a_law, truth_obeys_the_equation, truth_starts_at_the_initial_law
+from harness.conformance.truths import (
+    stated_values_fit,
+    truth_is_a_law,
+    truth_obeys_the_equation,
+    truth_starts_at_the_initial_law,
+)
 from problems.potentials import Potential
 from problems.problem import Problem, ProblemFamily
 
@@ -263,4 +268,5 @@ CHECKS: Mapping[str, Callable[[ProblemTrial], str]] = {
     "truth is a law": truth_is_a_law,
     "truth starts at the initial law": truth_starts_at_the_initial_law,
     "truth obeys the equation": truth_obeys_the_equation,
+    "stated values": stated_values_fit,
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from harness.answer_form import one_memory
 from harness.catalogue import make
 from harness.conformance.contract import (
     Violation,
@@ -116,7 +117,10 @@ def leaves_the_problem(trial: SolverTrial) -> str:
 
 
 def answers_in_form(trial: SolverTrial) -> str:
-    """One usable estimate for each time, of the right dimension, drawing float64 points on the CPU."""
+    """One usable estimate for each time, of the right dimension, drawing float64 points on the CPU.
+
+    Those of different times have memory of their own.
+    """
     kinds: dict[str, None] = {}
     for exhibit, solution in trial.solutions():
         flow = exhibit.problem.flow
@@ -135,6 +139,9 @@ def answers_in_form(trial: SolverTrial) -> str:
         require(draws.device == CPU, f"{where}: draws are on {draws.device}, not on the CPU")
         require(not draws.requires_grad, f"{where}: draws carry gradients")
         require(bool(torch.isfinite(draws).all()), f"{where}: draws are not finite")
+    for exhibit, solution in trial.solutions():
+        fault = None if exhibit.problem.stationary else one_memory(solution.times, solution.estimates)
+        require(fault is None, f"{exhibit.title}: {fault}")
     return ", ".join(kinds)
 
 

@@ -9,10 +9,12 @@ import torch
 from harness.conformance.contract import generator, require
 from harness.conformance.densities import STANDARD_ERRORS, check_density, require_moments
 from harness.conformance.instances import ProblemTrial
+from harness.measure.energy_estimates import energy_of, size_of_terms
 from problems.flow import Entropy, GradientFlow
 from problems.laws import Density, Empirical, Law
 from problems.observations import same_time
 from problems.problem import Problem
+from solvers.estimates import Exact
 
 DRAWS = 20_000
 
@@ -98,6 +100,41 @@ def truth_obeys_the_equation(trial: ProblemTrial) -> str:
             )
         count += 1
     return f"{count} marginals move as the equation says" if count else "no truth"
+
+
+def stated_values_fit(trial: ProblemTrial) -> str:
+    """The free energy and the evidence that an instance states are those of its truth, where that has a density.
+
+    Both are expectations over its draws, held to five standard errors and a thousandth of their terms: F itself, and
+    log Z = E[-βV - log ρ] of the stationary law ρ, above which no other law comes. Other values raise ``Violation``.
+    """
+    count = 0
+    for where, instance, t, law in trial.truths():
+        problem, flow = instance.problem, instance.problem.flow
+        if problem.free_energy is not None and (isinstance(law, Density) or flow.energy.internal is None):
+            stated, found = problem.free_energy(t), energy_of(Exact(law), flow.energy, DRAWS, generator(5))
+            size = size_of_terms(law, flow.energy, DRAWS, generator(5)).value
+            room = STANDARD_ERRORS * found.standard_error + 1e-3 * size
+            require(
+                stated == found.value or abs(found.value - stated) <= room,
+                f"{where}: the free energy is stated as {stated:.6g}, the truth says {found.value:.6g} "
+                f"± {found.standard_error:.2g}",
+            )
+            count += 1
+        plain = isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
+        if problem.evidence is not None and isinstance(law, Density) and plain:
+            x = draws_from(law, 5)
+            terms = -flow.inverse_temperature * flow.potential.value(x) - law.log_prob(x)
+            stated, bound = problem.evidence.log_value, float(terms.mean())
+            error = math.hypot(float(terms.std()) / math.sqrt(len(x)), problem.evidence.standard_error)
+            room = STANDARD_ERRORS * error + 1e-3 * max(1.0, abs(bound))
+            require(
+                bound - stated <= room and (not problem.stationary or stated - bound <= room),
+                f"{where}: the log-evidence is stated as {stated:.6g}, the truth says {bound:.6g} ± {error:.2g}"
+                + ("" if problem.stationary else " or more"),
+            )
+            count += 1
+    return f"{count} values are those of the truth" if count else "no free energy or evidence to compare"
 
 
 def stated_rates(flow: GradientFlow, law: Law, centre: torch.Tensor) -> list[torch.Tensor]:

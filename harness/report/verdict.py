@@ -20,6 +20,8 @@ from harness.verdict.judge import Judged, judge, outcomes
 from harness.verdict.paired import LEVEL
 
 STATES = {"above": "above", "at": "at floor", "below": "BELOW", "": "", "none": "no answer"}
+BARE = "no floor"
+"""The state of a solver whose figure stands for its excess, because no exact draws are beside it."""
 MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
 """Signs of the measures that excesses are by."""
 
@@ -117,6 +119,8 @@ def legend(marks: dict[str, str], judged: Judged) -> str:
     what = (
         f"excess over as many exact draws ± standard error, by {by}" if marks else "nothing that decides was measured"
     )
+    if not judged.standings["floored"].all():
+        what += f"; with {BARE!r} the figure itself, since no exact draws are beside it"
     told = outcomes(judged.pairs, each_problem=True)
     told = told[told["outcome"].isin(["better", "worse"]) & ~told["metric"].isin(list(marks))]
     also = f" (also by {', '.join(told['metric'].unique())})" if len(told) else ""
@@ -137,7 +141,7 @@ def entry(row: dict[Any, Any], mark: str) -> Entry:
     error = "" if not known or not np.isfinite(row["error"]) else f" ± {significant(row['error'], 1)}"
     return Entry(
         excess=f"{significant(row['excess'], 2)}{error}{mark}" if known else "–",
-        state=STATES[row["state"]],
+        state=STATES[row["state"]] if row["floored"] else BARE,
         rank="" if pd.isna(row["rank"]) else str(int(row["rank"])),
         seconds="" if pd.isna(row["seconds"]) else f"{significant(row['seconds'], 2)} s",
         ok=counts(row),

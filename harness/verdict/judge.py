@@ -33,7 +33,8 @@ class Judged:
     """What is known of all solvers on all problems.
 
     ``standings`` has a row a solver and problem: its ``excess`` with its ``error``, by ``metric``; its ``state``,
-    "above", "at", "below" or, where too little is known, ""; its ``rank``, 1 + the number of solvers that are better
+    "above", "at", "below" or, where too little is known, ""; whether that excess is one, over exact draws, and not the
+    figure itself (``floored``); its ``rank``, 1 + the number of solvers that are better
     (NaN where no seeds are in common, or below its floor, where nothing speaks for it); whether it ``leads``, which
     asks for two seeds in common with each of the others and for no run still to come; ``answered`` of ``asked`` runs,
     those that were ``not_run`` by status, and median ``seconds``.
@@ -263,7 +264,7 @@ def standings(held: Sequence[Contest], states: pd.DataFrame, pairs: pd.DataFrame
             row |= {"seconds": float(np.median(seconds)) if len(seconds) else np.nan}
             table.append(row | standing(of_solver.get((place, label), [])))
     columns = ["contest", "label", "solver", "rank", "answered", "asked", "not_run", "comparable", "seconds"]
-    found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "state"])
+    found = pd.DataFrame(table, columns=[*columns, "metric", "excess", "error", "floored", "state"])
     leads = (found["rank"] == 1) & found["state"].isin(["above", "at"]) & found.pop("comparable").astype(bool)
     found["rank"] = found["rank"].where(found["state"] != "below")
     return found.assign(leads=leads)
@@ -284,10 +285,11 @@ def ranked(pairs: pd.DataFrame) -> dict[tuple[int, str], float]:
 def standing(rows: Sequence[dict[Any, Any]]) -> dict[str, Any]:
     """Return a solver's excess and state: by the first measure that tells it from its floor, else by the first."""
     if not rows:
-        return {"metric": None, "excess": np.nan, "error": np.nan, "state": "none"}
+        return {"metric": None, "excess": np.nan, "error": np.nan, "state": "none", "floored": True}
     told = [row for row in rows if row["told"]]
     above = [row for row in told if row["mean"] > 0]
     row = (above or told or rows)[0]
     known = row["floored"] and row["count"] > 1
     state = ("above" if above else "below" if told else "at") if known else ""
-    return {"metric": row["metric"], "excess": row["excess"], "error": row["error"], "state": state}
+    own = {name: row[name] for name in ("metric", "excess", "error", "floored")}
+    return own | {"state": state}

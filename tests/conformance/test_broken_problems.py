@@ -19,7 +19,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import Interaction, QuadraticInteraction
 from problems.laws import Gaussian, Law
 from problems.potentials import Quadratic
-from problems.problem import Prediction, Problem, ProblemFamily
+from problems.problem import Evidence, Prediction, Problem, ProblemFamily
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import require_counts
 
@@ -208,6 +208,8 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("truth obeys the equation", {"interaction": lambda self, dim: QuadraticInteraction(dim)}, "second moment changes"),
     ("truth obeys the equation", warped(lambda t: 1.05 * t), "changes at rate"),
     ("truth obeys the equation", changing(stationary=True), "changes at rate"),
+    ("stated values", changing(free_energy=lambda t: -123.0), "the free energy is stated as -123, the truth says"),
+    ("stated values", changing(evidence=Evidence(-77.0)), "the log-evidence is stated as -77, the truth says"),
     ("derivatives", in_small_units(**curved(OffGradient)), "the gradient differs from finite differences"),
     ("truth starts at the initial law", in_small_units(**warped(lambda t: t + 0.1)), "jumps by"),
     ("truth obeys the equation", in_small_units(**warped(lambda t: 1.05 * t)), "changes at rate"),

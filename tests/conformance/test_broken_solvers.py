@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import warnings
@@ -138,6 +139,13 @@ def fixed_answer(truth: Law, generator: torch.Generator, problem: Problem) -> Pa
     return Particles(points(truth, generator))
 
 
+def in_place(solution: Solution) -> Solution:
+    """Return the answer of a method that moves one tensor in place, and answers with it at every time."""
+    last = solution.estimates[-1]
+    assert isinstance(last, Particles)
+    return dataclasses.replace(solution, estimates=tuple(Particles(last.points) for _ in solution.times))
+
+
 BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("definition", {"__doc__": None}, "no docstring"),
     ("definition", {"version": 1.5}, "version must be"),
@@ -177,6 +185,7 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("answers in form", {"answer": answering(lambda t, g, p: Particles(points(t, g) * torch.nan))}, "not finite"),
     ("answers in form", {"answer": answering(lambda t, g, p: Particles(points(t, g).requires_grad_()))}, "gradients"),
     ("answers in form", {"answer": answering(lambda t, g, p: points(t, g))}, "Tensor is no Estimate"),
+    ("answers in form", {"solve": after(in_place)}, "t = 0.1 and t = 0.2 share their numbers in memory"),
     ("counts its particles", {"sample_size": 400}, "sample_size is 400, but the answer has 500"),
     ("counts its particles", {"answer": answering(lambda t, g, p: Exact(t))}, "the answer has no particles"),
     ("densities", {"answer": answering(lambda t, g, p: Off(p.flow.initial, factor=1.01))}, "integrates to 1.01"),

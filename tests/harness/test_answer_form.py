@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from harness import measure, problem, solve
+from harness.answer_form import one_memory
 from harness.cell import run_in_child
 from harness.components import Evaluation
 from harness.instance import cell_of, component_of
 from problems.laws import Gaussian
 from problems.problem import Problem
+from problems.references.grid_law import GridLaw
 from seeding import generator
-from solvers.estimates import DensityEstimate, Exact, Nodes, ParticleDensity, Particles
+from solvers.estimates import DensityEstimate, Estimate, Exact, GridDensity, Nodes, ParticleDensity, Particles
 from solvers.maps import InvertibleMap, pushed_law
 from solvers.solver import Solution, Solver
 
@@ -39,6 +41,18 @@ class Flat(DensityEstimate):
 
     def defect(self) -> str | None:
         return None
+
+
+class Stays(InvertibleMap):
+    """Moves nothing."""
+
+    def push(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, torch.zeros(len(x), dtype=torch.float64)
+
+    inverse = forward
 
 
 class Cut(InvertibleMap):
@@ -160,3 +174,67 @@ def test_answers_of_the_right_form_are_taken() -> None:
         assert (
             measure(dataclasses.replace(given, estimates=(estimate,)), "mean-error", draws=100)["value"].notna().all()
         )
+
+
+def on_a_grid(masses: torch.Tensor) -> GridDensity:
+    return GridDensity(GridLaw(-1.0, 1.0, masses))
+
+
+def of_weight(points: torch.Tensor, seed: int) -> Particles:
+    return Particles(points, torch.randn(len(points), generator=generator(seed), dtype=torch.float64))
+
+
+# Answers at two times that lie in the same memory, and such that only look so.
+X, MASSES, MEAN, ONE = points(50, 1), torch.full((4,), 0.25).double(), torch.zeros(1).double(), torch.eye(1).double()
+SHARED: dict[str, tuple[Estimate, Estimate]] = {
+    "points": (Particles(X), Particles(X)),
+    "a view of all": (Particles(X), Particles(X.view(50, 1))),
+    "numpy": (Particles(torch.from_numpy(X.numpy())), Particles(torch.from_numpy(X.numpy()))),
+    "a density at the points": (Particles(X), ParticleDensity(X, log_density=X[:, 0])),
+    "cells of a grid": (on_a_grid(MASSES), on_a_grid(MASSES)),
+    "moments of a Gaussian": (Exact(Gaussian(MEAN, ONE)), Exact(Gaussian(MEAN, ONE))),
+}
+APART: dict[str, tuple[Estimate, Estimate]] = {
+    "copies": (Particles(X), Particles(X.clone())),
+    "parts of one tensor": (Particles(X[:25]), Particles(X[25:])),
+    "other weights": (of_weight(X, 1), of_weight(X, 2)),
+    "another mean": (Exact(Gaussian(MEAN, ONE)), Exact(Gaussian(MEAN + 1, ONE))),
+    "one law that is meant": (Exact(law := standard(1)), Exact(law)),
+    "another number of maps": (pushed_law(law, (stays := Stays(),)), pushed_law(law, (stays, stays))),
+    "what a plug-in defines": (line := Flat(width=1), line),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twice(Solver):
+    """Answers at two times with a pair of estimates."""
+
+    name: ClassVar[str] = "twice"
+    pair: str = "points"
+
+    def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
+        return Solution(problem.flow.times, (SHARED | APART)[self.pair])
+
+
+@pytest.mark.parametrize("pair", SHARED)
+def test_estimates_that_share_their_memory_are_refused(pair: str) -> None:
+    posed = problem("ornstein-uhlenbeck", 1, times=[0.5, 2.0])
+    said = "twice: the answers at t = 0.5 and t = 2 share their numbers in memory, .* a copy at each time"
+    with pytest.raises(ValueError, match=said) as error:
+        solve(posed, Twice, pair=pair)
+    assert len(str(error.value).splitlines()) == 1
+    given = dataclasses.replace(solve(posed, "initial"), estimates=SHARED[pair])
+    with pytest.raises(ValueError, match="share their numbers in memory"):
+        measure(given, "mean-error", draws=100)
+    cell = cell_of(posed, component_of("solver", Twice, {"pair": pair}, ()), Evaluation(100), "cpu")
+    (outcome,) = run_in_child([cell])
+    assert outcome.status == "error"
+    # The stationary law is the same at all times.
+    posed = dataclasses.replace(posed, problem=dataclasses.replace(posed.problem, stationary=True))
+    assert solve(posed, Twice, pair=pair).times == (0.5, 2.0)
+
+
+@pytest.mark.parametrize("pair", APART)
+def test_estimates_that_share_parts_are_taken(pair: str) -> None:
+    first, second = APART[pair]
+    assert one_memory((0.5, 2.0), (first, second)) is None

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,29 @@ def test_an_ok_cell_gives_way_to_newer_measures_only(tmp_path: Path) -> None:
         unsuited = store.connection.execute("SELECT unsuited FROM cells").fetchone()[0]
     assert values == [1.0, 1.0, 1.0, 4.0, 4.0, 6.0]
     assert json.loads(unsuited) == {"pit": "no filter"}
+
+
+def test_a_cell_that_is_run_anew_is_kept_as_it_ends(tmp_path: Path) -> None:
+    cell = planned()[0]
+    with Store(tmp_path / "s.sqlite") as store:
+        run = store.begin("t", "", provenance(1))
+        for how in (outcome(1.0, elbo=1), outcome(2.0, elbo=1), outcome(0.0, "timeout")):
+            store.record(cell, how, run, None, anew=True)
+            found = store.connection.execute("SELECT status, value FROM cells LEFT JOIN measurements USING (key)")
+            assert found.fetchone() == (how.status, how.measurements[0].value if how.measurements else None)
+
+
+def test_one_cell_runs_again_although_it_is_ok(command: Callable[..., Any], plugin: Path, suite_file: Any) -> None:
+    options = (suite_file("shifted"), "--plugin", plugin, "--store", "s.sqlite")
+    assert command("run", *options).code == 0
+    before = load("s.sqlite").set_index("key")
+    key = before.index[before["label"] == "shifted"][0]
+    assert "1 of them ran now" in command("run", *options, "--cell", key[:12]).err
+    after = load("s.sqlite").set_index("key")
+    assert list(after.index) == list(before.index)
+    assert list(after.index[after["finished"] > before["finished"]].unique()) == [key]
+    assert list(after["value"]) == list(before["value"])
+    assert "1 cells to run" in command("run", *options, "--cell", key, "--dry-run").out.replace("1 of 1", "1")
 
 
 def test_a_plan_under_new_names_takes_the_place_of_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import pytest
 import harness.identity
 from harness.catalogue import all_settings, catalogue
 from harness.components import Cell, Component, Evaluation
+from harness.expansion import expand
 from harness.identity import SETTINGS, Former, former
-from harness.plan import expand
 from harness.suite import ProblemEntry, SolverEntry
 from solvers.bounds import Initial
 

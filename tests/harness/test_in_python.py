@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, KeysView
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FunctionType
 from typing import Any, ClassVar
@@ -208,6 +209,8 @@ def test_plugins_are_named_as_on_the_command_line(plugin: Path) -> None:
         (lambda: problem("double-well", seed=-1), "seed must be a whole number >= 0, got -1"),
         (lambda: problem("double-well", hight=1.0), "has no setting 'hight', did you mean 'height'?"),
         (lambda: problem("double-well", times="1"), "setting times = '1'"),
+        (lambda: problem("double-well", times={0.5}), "setting times = {0.5}: a number, a text, true, false or a list"),
+        (lambda: problem("double-well", height=timedelta(1)), "a list of such is meant; not a timedelta"),
         (lambda: problem(ChangCooper), "a problem is meant, by its name, its class or an object of it"),
         (lambda: problem("logistic-regression", folder="nowhere"), "'nowhere' is not a folder"),
         (lambda: solve("double-well", "chang-cooper"), "solve takes an instance that `problem` returns, got str"),
@@ -227,6 +230,8 @@ def test_plugins_are_named_as_on_the_command_line(plugin: Path) -> None:
         (lambda: measure(solve(problem("double-well"), "initial"), draws=1), "draws must be a whole number >= 2"),
         (lambda: measure(solve(problem("double-well"), "initial"), ["symkl"]), "a measure is meant, by its name, its"),
         (lambda: measure(solve(problem("double-well"), "initial"), None), "an object of it; got None"),
+        (lambda: measure(solve(problem("ornstein-uhlenbeck", 2), "euler-maruyama", particles=1)),
+         "no measure suits euler-maruyama on ornstein-uhlenbeck (symkl: "),
         (lambda: problem("nonlinear-filtering", seed=99), "the published instances are 0 to 14, got 99"),
         (lambda: problem("nonlinear-filtering", instance="given", observation_times=[1.0], values=[[None]]), "is NaN"),
         (lambda: problem("gaussian-mixture", instance="given", centres=[[0.0] * 3], truth="marginal"), "dimension 3"),

@@ -180,6 +180,53 @@ def test_labels_with_commas_are_selected() -> None:
     assert said.startswith("unknown solver 'few'")
 
 
+def test_a_problem_under_two_labels_is_refused() -> None:
+    fine, coarse = ({"use": "ornstein-uhlenbeck", "label": label} for label in ("fine", "coarse"))
+    said = "'fine' and 'coarse' are one problem with the same settings, and would be one row: leave one out"
+    assert refusal(problems=[fine, coarse]) == said
+    assert refusal(problems=[{**fine, "dims": "1:2"}, {**coarse, "dims": "2:3"}]) == said
+    assert refusal(problems=[fine, {**coarse, "settings": {"instance": "mokrov2021"}}]) == said
+    for other in ({"dims": "2"}, {"seeds": "3:3"}, {"settings": {"instance": "random"}}, {"label": "fine"}):
+        found = planned(
+            problems=[{**fine, "dims": "1", "seeds": "0:0"}, {**coarse, "dims": "1", "seeds": "0:0", **other}]
+        )
+        assert len({cell.problem.label for cell in found}) == (1 if "label" in other else 2)
+
+
+def test_labels_that_a_plan_prints_are_selected() -> None:
+    grid = {"use": "euler-maruyama", "grid": {"particles": [50, 100], "order": [1, 2]}}
+    given = {"use": "ornstein-uhlenbeck", "label": "a, b"}
+    drawn = {"use": "ornstein-uhlenbeck", "grid": {"instance": ["random", "mokrov2021"]}, "settings": {"times": [0.5]}}
+    suite: dict[str, Any] = {"solvers": [grid, {"use": "gaussian-jko"}], "problems": [given, drawn]}
+    everything = planned(**suite)
+    names = {cell.solver.label for cell in everything if cell.solver.name == "euler-maruyama"}
+    assert len(names) == 4
+    for label in names:
+        found = {cell.key for cell in planned(Selection(solvers=[label]), **suite) if cell.solver.name != "oracle"}
+        assert found == {cell.key for cell in everything if cell.solver.label in (label, "initial")} - {
+            cell.key for cell in everything if cell.solver.name == "oracle"
+        }
+    for label in {cell.problem.label for cell in everything}:
+        found = {cell.key for cell in planned(Selection(problems=[label]), **suite)}
+        assert found == {cell.key for cell in everything if cell.problem.label == label}
+    two = "euler-maruyama particles=50 order=1,gaussian-jko,euler-maruyama particles=100 order=2"
+    for asked in ([two], [two, two], [*two.split(",")]):
+        assert [label for label in labels(planned(Selection(solvers=asked), **suite)) if "oracle" not in label] == [
+            "initial", *(two.split(",")[place] for place in (0, 2, 1)),
+        ]  # fmt: skip
+    for asked in ([two, "euler-maruyama"], ["euler-maruyama", two]):
+        assert set(labels(planned(Selection(solvers=asked), **suite))) == set(labels(everything))
+    said = refusal(selection=Selection(solvers=["euler-maruyama particles=50 order=3"]), **suite)
+    assert "did you mean 'euler-maruyama particles=50 order=" in said
+
+
+def test_an_instance_of_a_label_that_has_none_such_joins_with_defaults() -> None:
+    labelled = {"use": "ornstein-uhlenbeck", "label": "ou", "settings": {"instance": "random"}}
+    for name in ("ou:mokrov2021", "ornstein-uhlenbeck:mokrov2021"):
+        (problem,) = {cell.problem for cell in planned(Selection(problems=[name]), problems=[labelled])}
+        assert (problem.name, problem.settings) == ("ornstein-uhlenbeck", planned()[0].problem.settings)
+
+
 def test_dimensions_that_entries_of_a_problem_name_are_for_these_alone():
     first = {"use": "ornstein-uhlenbeck", "dims": "1", "settings": {"times": [0.5]}}
     second = {"use": "ornstein-uhlenbeck", "dims": "2,3", "settings": {"times": [0.75]}}

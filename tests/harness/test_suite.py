@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.catalogue import catalogue
+from harness.editing import retire_edited
 from harness.errors import UsageError
 from harness.plan import Selection, plan
-from harness.suite import load_suite, shipped
+from harness.store import Store
+from harness.suite import load_presets, load_suite, shipped
 
 GOOD = """
 title = "good"
@@ -19,6 +22,15 @@ dims = "1:2"
 use = "ornstein-uhlenbeck"
 [[solvers]]
 use = "gaussian-jko"
+"""
+BAD_PAPER = "[presets.quick]\nseeds = 2\n[presets.paper]\nseeds = 'x'\n"
+OTHER = """
+[[solvers]]
+use = "svgd"
+problems = ["ornstein-uhlenbeck"]
+[presets.first]
+[presets.other]
+problems = [{ use = "double-well" }]
 """
 Write = Callable[[str], str]
 
@@ -91,7 +103,9 @@ def test_first_preset_is_taken_without_a_quick_one(write: Write) -> None:
         (GOOD + "grid = { step_size = 0.1 }\n", None, "grid.step_size = 0.1"),
         ("presets = 3\n" + GOOD, None, "presets must be tables such as [presets.quick], got 3"),
         (GOOD + "[presets]\nquick = 3\n", None, "presets must be tables such as [presets.quick]"),
-        (GOOD + "[presets.quick]\nseeds = 2\n[presets.paper]\nseeds = 'x'\n", "quick", "seeds must be numbers"),
+        (GOOD + BAD_PAPER, "paper", "preset 'paper': seeds must be numbers such as"),
+        (GOOD + "[presets.paper]\nsedes = 2\n", None, "preset 'paper': unknown key of suite"),
+        (GOOD + OTHER, "other", "preset 'other': unknown problem of solver 'svgd' 'ornstein-uhlenbeck'"),
         ("title = ", None, "is not TOML"),
     ],
 )
@@ -100,6 +114,31 @@ def test_what_is_wrong_is_one_line(write: Write, text: str, preset: str | None, 
         load_suite(write(text), preset)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_fault_of_the_whole_suite_is_not_one_of_its_presets(write: Write) -> None:
+    with pytest.raises(UsageError, match=r"^seeds must be a count"):
+        load_suite(write("seeds = 0\n" + GOOD + "[presets.paper]\ndims = '1'\n"), None)
+
+
+@pytest.mark.parametrize(("text", "preset"), [(GOOD + BAD_PAPER, "paper"), (GOOD + OTHER, "other")])
+def test_a_preset_with_a_fault_leaves_the_others_alone(
+    write: Write, text: str, preset: str, command: Callable[..., Any]
+) -> None:
+    path = write(text)
+    found = load_presets(path, None)
+    assert list(found.faults) == [preset] != list(found.suites) == [found.preset]
+    ran = command("run", path, "--store", "s.sqlite", "--solver", "gaussian-jko", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert f"preset {preset!r} of this suite cannot be run: " in ran.err
+    with Store(Path("s.sqlite")) as store:
+        # What it once ran stays its own.
+        for name in (preset, found.preset):
+            store.record_plan("t", name, plan(found.suites[found.preset], Selection(), catalogue()), "wgfbench run t")
+        keys = {cell.key for cell in plan(found.suites[found.preset], Selection(), catalogue())}
+        assert retire_edited(store, "t", found.suites, catalogue(), None, keys, found.faults) == 0
+        assert {*store.presets("t")} == {preset, found.preset}
+        assert retire_edited(store, "t", found.suites, catalogue(), None, ()) > 0
 
 
 def test_suite_that_cannot_be_read(tmp_path: Path) -> None:

@@ -123,6 +123,18 @@ def test_a_sweep_that_is_not_finished_says_so_and_sets_nothing_in_bold():
     assert not any(note.startswith("no exact draws") for note in notes)
 
 
+def test_a_figure_without_a_floor_is_no_excess_and_says_so():
+    """Exact draws for the particles of one solver are still to run: the other's floor, the exact law, is there."""
+    bare = sweep({"base": FAR}, np.nan)
+    found = verdict(pd.concat([bare, sweep({"exact": EXACT, "mine": FAR}, FLOOR)], ignore_index=True), "mine")
+    entries = {label: entry for label, (entry,) in found.rows}
+    assert [entries[label].state for label in ("base", "exact", "mine")] == ["no floor", "at floor", "above"]
+    assert "; with 'no floor' the figure itself, since no exact draws are beside it; # rank" in found.legend
+    assert "no floor" not in verdict(sweep({"exact": EXACT, "mine": FAR}, FLOOR)).legend
+    (one,) = [entry for _, (entry,) in verdict(sweep({"one": FAR[:1]}, FLOOR[:1])).rows]
+    assert one.state == ""
+
+
 def test_nothing_is_bold_beside_a_solver_of_one_seed():
     new = sweep({"new": EXACT[:1]}, FLOOR[:1])
     found = verdict(pd.concat([sweep({"base": FAR, "mine": NEAR}, FLOOR), new], ignore_index=True), "base")
