@@ -301,7 +301,7 @@ def test_the_command_line_replaces_settings_and_measures(command: Command, tmp_p
     assert set(frame["metric"]) == {"bures-w2", "symkl-gaussian"}
     rerun = frame.set_index("label").loc["shifted scale=3.0", "rerun"].iloc[0].split()
     assert rerun[rerun.index("--set") + 1] == "shifted.scale=3.0"
-    assert "1 of 1 cells are in the store already" in command(*rerun[1:]).err
+    assert "1 cells: 1 ok; 1 of them ran now" in command(*rerun[1:]).err
     assert command("run", *common).code == 0
     shown = command("show", "--store", "s.sqlite", "--measure", "bures-w2,symkl-gaussian", "--solver", "shifted").out
     assert "bures-w2 (lower" in shown
