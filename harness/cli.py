@@ -135,7 +135,6 @@ def run(
 
     planned = PlannedRun(request, known_by) if here else planned_by_server(request, known_by)
     if dry_run:
-        planned.warn_of_presets()
         planned_table(*planned.waiting())
         return
     try:

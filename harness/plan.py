@@ -205,13 +205,13 @@ def of_suite(suite: Suite, label: str, wanted: tuple[int, ...], own: tuple[int, 
     """
     if "dims" not in suite.model_fields_set:
         return own
-    meant = tuple(dim for dim in own if dim in wanted) or own
-    if len(own) > 1 and not set(meant) <= set(wanted):
+    named = tuple(dim for dim in own if dim in wanted)
+    if not named and len(own) > 1:
         raise UsageError(
             f"{label} has none of the suite's dims {suite.dims} (there are: {', '.join(map(str, own))}); a problem may "
             f"have dims of its own"
         )
-    return meant
+    return named or own
 
 
 def dimensions(

@@ -107,7 +107,8 @@ class PlannedRun:
         self.lacks = Completion(self.components)
 
     def waiting(self) -> tuple[list[Cell], list[Cell]]:
-        """Return the planned cells, and those of them that would run now."""
+        """Return the planned cells, and those of them that would run now; say what `run` would say of them."""
+        self._warn_of_presets()
         if not self.request.store.exists():
             return self.cells, self.cells
         with Store(self.request.store, reading=True) as store:
@@ -125,7 +126,7 @@ class PlannedRun:
                 f"raise that, or run them again with --rerun-changed-code"
             )
 
-    def warn_of_presets(self) -> None:
+    def _warn_of_presets(self) -> None:
         """Say which presets of the suite, none of which is asked for, could not be planned, and why."""
         for preset, fault in self.faults.items():
             note(f"preset {preset!r} of this suite cannot be run: {fault}")
@@ -135,7 +136,7 @@ class PlannedRun:
 
         What has finished when a ``KeyboardInterrupt`` comes is kept.
         """
-        self.warn_of_presets()
+        self._warn_of_presets()
         made_from = None if self.origins is None else self.origins.with_code_here()
         digest = None if made_from is None else made_from.digest()
         with Store(self.request.store) as store:

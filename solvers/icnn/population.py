@@ -131,7 +131,7 @@ class Population:
                     return pushed(weights, points, run), density
                 return pushed_with_density(weights, points, density, run)
             matrix, shift = step
-            log_det = float(torch.linalg.slogdet(matrix).logabsdet) if self.carried else 0.0
+            log_det = float(torch.linalg.slogdet(matrix).logabsdet)
             parts = run(lambda x: (x.double() @ matrix.to(x.device) + shift.to(x.device)).to(x), points.split(BLOCK))
             return torch.cat(parts), density - log_det
 
@@ -141,8 +141,8 @@ class Population:
         if not (math.isfinite(inner.length) and inner.length > 0):
             raise Diverged("the particles have gathered in a point")
         self.pool, self.fresh, self.frame = inner.inside(pool), inner.inside(fresh), self.frame.then(inner)
-        more = inner.log_volume if self.carried else 0.0
-        self.pool_density, self.fresh_density = pool_density + more, fresh_density + more
+        if self.carried:
+            self.pool_density, self.fresh_density = pool_density + inner.log_volume, fresh_density + inner.log_volume
         return inner
 
 
