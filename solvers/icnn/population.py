@@ -65,7 +65,7 @@ class Population:
         preconditioner: Preconditioner,
         generator: torch.Generator,
         device: torch.device,
-        scored: bool = False,
+        carry_scores: bool = False,
     ) -> Population:
         """Return particles of the initial law, in coordinates of those of ``preconditioner``, on ``device``."""
         dtype, alone = settings.torch_dtype, entropic(flow)
@@ -79,7 +79,7 @@ class Population:
                 return torch.zeros(len(points), device=device, dtype=dtype)
             return (flow.initial.log_prob(points) + frame.log_volume).to(device, dtype)
 
-        scores = flow.initial.score(draws) if scored and alone and isinstance(flow.initial, Density) else None
+        scores = score_of(flow, draws) if carry_scores else None
         if scores is not None:
             scores = (preconditioner.gradient_in(scores) * frame.length).to(device, dtype)
         return cls(
@@ -165,6 +165,16 @@ class Population:
 def entropic(flow: GradientFlow) -> bool:
     """Return whether the free energy is an entropy and a potential, under which densities need not be carried."""
     return isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
+
+
+def score_of(flow: GradientFlow, points: torch.Tensor) -> torch.Tensor | None:
+    """Return the score of the initial law at ``points`` (n, D), or ``None`` where steps do not go by it."""
+    return flow.initial.score(points) if entropic(flow) and isinstance(flow.initial, Density) else None
+
+
+def scored(flow: GradientFlow) -> bool:
+    """Return whether particles carry scores: under an entropy alone, from an initial law that has one everywhere."""
+    return score_of(flow, flow.initial.moments()[0][None]) is not None
 
 
 def _matched(density: torch.Tensor, mean: torch.Tensor, power: float, places: torch.Tensor) -> torch.Tensor:
