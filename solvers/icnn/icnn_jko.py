@@ -10,10 +10,11 @@ with ½ E W(T(x)-T(y)) (``solvers.icnn.step_objective``): particles carry log ρ
 them. ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
 2021). Under an entropy alone particles carry the score ∇ log ρ_k as well, where the initial law has one, and networks
 learn by the forces on them, which vanish at every particle where a step is done (``solvers.icnn.path_forces``): small
-batches do, and no noise of the particles adds up over steps. ``order=2`` replaces the step by an exponentially fitted one, a JKO step in a metric of its own and an
-extrapolation, which damps what is stiff (``solvers.icnn.fitted_weight``). What differs from the published method:
-derivatives in closed form, a quadratic skip connection to the output, which makes affine maps exact and the identity
-the start of training, and a pool of particles that every map is applied to once.
+batches do, and no noise of the particles adds up over steps. ``order=2`` replaces the step by an exponentially fitted
+one, a JKO step in a metric of its own and an extrapolation, which damps what is stiff (``solvers.icnn.fitted_weight``).
+What differs from the published method: derivatives in closed form, a quadratic skip connection to the output, which
+makes affine maps exact and the identity the start of training, and a pool of particles that every map is applied to
+once.
 """
 
 from __future__ import annotations

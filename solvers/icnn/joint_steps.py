@@ -43,7 +43,12 @@ class JointSteps:
         self.parameters = torch.cat(networks).to(device, settings.torch_dtype)
         gradients = gradients_on(self.parameters.device, run)
         self.trainer = Trainer(
-            self.architecture, self.parameters, settings.schedule, gradients, settings.cuda_graph, self.scored
+            self.architecture,
+            self.parameters,
+            settings.schedule,
+            gradients,
+            settings.cuda_graph,
+            self.scores is not None,
         )
 
     def _identity(self, state: FlowState) -> torch.Tensor:
@@ -52,9 +57,10 @@ class JointSteps:
         return torch.cat([part.flatten() for part in identity.parts()])
 
     @property
-    def scored(self) -> bool:
-        """Whether all flows' particles carry their scores, by which networks then learn."""
-        return all(state.particles.scores is not None for state in self.states)
+    def scores(self) -> list[torch.Tensor] | None:
+        """The scores (n, D) that the flows' particles carry, by which networks then learn; ``None`` where some have none."""
+        found = [state.particles.scores for state in self.states if state.particles.scores is not None]
+        return found if len(found) == len(self.states) else None
 
     @property
     def going(self) -> bool:
@@ -98,7 +104,7 @@ class JointSteps:
             learning,
             [state.batch_density for state in states],
             [state.pace(scheme, schedule) for state in states],
-            [state.particles.scores for state in states] if self.scored else None,
+            self.scores,
         )
         for network in going:
             states[network].accept(weights.of(network), objectives[network][0], trainings[network], run)

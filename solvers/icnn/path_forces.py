@@ -12,9 +12,9 @@ so that the objective of ``solvers.icnn.step_objective`` under an entropy has th
 In the mean over all points that is the same as with H̄ = -β⁻¹ M_θ⁻¹, but not at each: T̄ is the force on a particle and
 vanishes at *every* one of them where the step is optimal. No noise of batches is left there, nor any of the particles
 that a step is trained on, which maps would otherwise learn, one on top of the other; and it falls with the forces as
-the flow comes to rest. For the Kullback-Leibler divergence of a variational law this is the path gradient of Roeder, Wu,
-Duvenaud (*Sticking the landing*, NeurIPS 2017). It needs a law that is positive and smooth everywhere, no part of which
-by parts is lost at an edge. Particles carry their score from step to step as they are moved.
+the flow comes to rest. For the Kullback-Leibler divergence of a variational law this is the path gradient of Roeder,
+Wu, Duvenaud (*Sticking the landing*, NeurIPS 2017). It needs a law that is positive and smooth everywhere, no part of
+which by parts is lost at an edge. Particles carry their score from step to step as they are moved.
 """
 
 from __future__ import annotations

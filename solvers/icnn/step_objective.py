@@ -212,7 +212,7 @@ def along_of(
     hessian: torch.Tensor,
     fields: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return T̄ (S, n, D), and M_θ (S, n, D, D) as ``StepObjective.intermediate`` gives it, as ``derivatives_of`` has them."""
+    """Return T̄ (S, n, D) of ``derivatives_of``, and M_θ (S, n, D, D) as ``StepObjective.intermediate`` gives it."""
     scheme, weights = objectives[0], [own.weight for own in objectives if own.weight is not None]
     if weights:
         pairs = [own.intermediate(*at) for own, *at in zip(objectives, x, mapped, hessian, strict=True)]

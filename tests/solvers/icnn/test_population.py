@@ -81,7 +81,7 @@ def test_under_an_entropy_alone_particles_are_moved_alike_and_carry_no_density()
 
 @pytest.mark.parametrize("affine", [True, False])
 def test_scores_are_carried_with_the_coordinates(affine):
-    population, flow = drawn()
+    _, flow = drawn()
     alone = replace(flow, energy=FreeEnergy(Flat(2), Entropy(1.0)))
     settings = ICNNJKO(pool_size=512, batch_size=64, dtype="float64")
     law = Population.drawn_from(alone, settings, Preconditioner(), fixed_generator(3), CPU, carry_scores=True)
