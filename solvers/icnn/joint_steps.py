@@ -58,7 +58,7 @@ class JointSteps:
 
     @property
     def scores(self) -> list[torch.Tensor] | None:
-        """The scores (n, D) that the flows' particles carry, by which networks then learn; ``None`` where some have none."""
+        """The scores (n, D) that the flows' particles carry, by which networks learn; ``None`` if some have none."""
         found = [state.particles.scores for state in self.states if state.particles.scores is not None]
         return found if len(found) == len(self.states) else None
 
