@@ -68,14 +68,18 @@ def trainer(
     objective = StepObjective(to_device(problem.flow.potential, device, torch.float32), Entropy(1.0), STEP_SIZE, 1.0)
     parameters = parameters_of(architecture).repeat(networks).to(device)
     drawn = [spread_draws(problem.flow.initial, 32_768, stream("pool", own)) for own in range(networks)]
+    assert isinstance(problem.flow.initial, Density)
+    found = [problem.flow.initial.score(pool) for pool in drawn]
+    scores = [own.to(device, torch.float32) for own in found if own is not None]
     pools = [pool.to(device, torch.float32) for pool in drawn]
     generators = [stream("batches", own) for own in range(networks)]
 
     def iterate(iterations: int) -> None:
         with torch.no_grad(), workers() as run:
             schedule = Schedule(iterations, batch, 1e-4)
-            training = Trainer(architecture, parameters, schedule, gradients_on(device, run), recorded)
-            training.train(pools, lambda _: objective, generators, lambda _: torch.zeros(2), range(networks))
+            training = Trainer(architecture, parameters, schedule, gradients_on(device, run), recorded, scored=True)
+            going = range(networks)
+            training.train(pools, lambda _: objective, generators, lambda _: torch.zeros(2), going, scores=scores)
 
     return iterate
 

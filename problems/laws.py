@@ -58,6 +58,13 @@ class Density(Law):
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normalised log-density at ``x`` (n, D), shape (n,)."""
 
+    def score(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return ∇ log ρ at ``x`` (n, D), of the same shape.
+
+        ``None`` where it is not known, or ρ is not positive and smooth everywhere.
+        """
+        return None
+
     def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``n`` draws (n, D), float64, and the log-density at each, (n,)."""
         points = self.sample(n, generator).double()
@@ -110,6 +117,9 @@ class Gaussian(Density):
         log_normaliser = 0.5 * self.dim * math.log(2 * math.pi) + self.cholesky.diagonal().log().sum()
         log_density: torch.Tensor = -0.5 * (white * white).sum(0) - log_normaliser
         return log_density
+
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cholesky_solve((self.mean - x).T, self.cholesky).T
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.mean, self.covariance
@@ -187,6 +197,15 @@ class GaussianMixture(Density):
 
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return torch.logsumexp(self.component_log_prob(x), dim=1)
+
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        centred = self.means[:, None, :] - x
+        scores = centred @ self.precisions
+        log_terms = self.log_peaks[:, None] - 0.5 * (centred * scores).sum(2)
+        # A share of e⁻⁸⁰ adds nothing to the sum that the largest, at least 1/K, dominates; below it float32's exp is
+        # several times slower.
+        shares = torch.softmax((log_terms - log_terms.amax(0)).clamp(min=-80), dim=0)
+        return (shares[:, :, None] * scores).sum(0)
 
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         mean = self.weights @ self.means

@@ -98,11 +98,17 @@ class Pace(NamedTuple):
 class TrainingIteration:
     """A training iteration moves all networks at once by the batch that lies in ``points`` (S, B, D).
 
-    The points' log-densities, where objectives carry them, lie in ``log_density`` (S, B).
+    The points' log-densities, where objectives carry them, lie in ``log_density`` (S, B); their scores, if it is
+    ``scored``, in ``scores`` (S, B, D).
     """
 
     def __init__(
-        self, architecture: Architecture, parameters: torch.Tensor, schedule: Schedule, gradients: ParameterGradients
+        self,
+        architecture: Architecture,
+        parameters: torch.Tensor,
+        schedule: Schedule,
+        gradients: ParameterGradients,
+        scored: bool = False,
     ) -> None:
         self.architecture, self.schedule, self.gradients = architecture, schedule, gradients
         self.weights = architecture.weights(parameters)
@@ -113,6 +119,7 @@ class TrainingIteration:
         self.rates = parameters.new_tensor(schedule.rates())
         self.points = parameters.new_zeros(networks, schedule.batch_size, architecture.dim)
         self.log_density = parameters.new_zeros(networks, schedule.batch_size)
+        self.scores = torch.zeros_like(self.points) if scored else None
         self.shares = parameters.new_ones(networks, 1)
         self.shrinkages = parameters.new_full((networks, 1), schedule.shrinkage)
         self.places = torch.zeros(networks, dtype=torch.long, device=device)
@@ -135,7 +142,7 @@ class TrainingIteration:
 
     def __call__(self, objectives: Sequence[StepObjective], active: Sequence[int]) -> None:
         """Take a step of Adam, go one place on, and note in ``alive`` whose derivatives have not been finite."""
-        batch = Batch(self.architecture, self.weights, self.points, objectives, active, self.log_density)
+        batch = Batch(self.architecture, self.weights, self.points, objectives, active, self.log_density, self.scores)
         slope = self.gradients(batch).div_(self.schedule.batch_size)
         self.architecture.weights(slope).output.add_(self.shrinkages)
         self.alive &= torch.isfinite(slope.sum(1, keepdim=True))

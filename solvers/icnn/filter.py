@@ -86,7 +86,7 @@ class NetworkSteps(Propagation):
     ) -> None:
         assert isinstance(flow.initial, Density)
         self.initial, self.settings = flow.initial, settings
-        self.steps = JointSteps(settings, [flow], [generator], device, run)
+        self.steps = JointSteps(settings, [flow], [generator], device, run, scored=False)
         # Systematic draws of points in order are the more even ones.
         if flow.dim == 1:
             self.state.particles.sort()

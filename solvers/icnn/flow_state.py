@@ -117,15 +117,23 @@ class FlowState:
 
     @classmethod
     def drawn_from(
-        cls, flow: GradientFlow, settings: ICNNSettings, generator: torch.Generator, device: torch.device
+        cls,
+        flow: GradientFlow,
+        settings: ICNNSettings,
+        generator: torch.Generator,
+        device: torch.device,
+        scored: bool = True,
     ) -> FlowState:
-        """Return the state at time 0, with particles of the initial law; failed where no preconditioner is found."""
+        """Return the state at time 0, with particles of the initial law; failed where no preconditioner is found.
+
+        Particles carry scores only if they may be ``scored``: where they are replaced on the way theirs are not known.
+        """
         preconditioner, failure = Preconditioner(), None
         try:
             preconditioner = preconditioner_of(settings.preconditioner, flow)
         except Diverged as error:
             failure = str(error)
-        particles = Population.drawn_from(flow, settings, preconditioner, generator, device)
+        particles = Population.drawn_from(flow, settings, preconditioner, generator, device, scored)
         solve = settings.output_solve
         if solve is None:
             interaction = flow.energy.interaction
@@ -425,6 +433,7 @@ class FlowState:
         frames = [*self.frames, self.particles.frame]
         return {
             **{name: getattr(self.particles, name) for name in HELD},
+            "scores": self.particles.scores,
             "centres": torch.stack([frame.centre for frame in frames]),
             "lengths": [frame.length for frame in frames],
             "affine": self.affine,
@@ -439,6 +448,8 @@ class FlowState:
         """Go to where another one was when it gave this ``state``, with the networks of its steps so far."""
         for name in HELD:
             getattr(self.particles, name).copy_(state[name])
+        if self.particles.scores is not None:
+            self.particles.scores.copy_(state["scores"])
         frames = [Frame(centre, length) for centre, length in zip(state["centres"], state["lengths"], strict=True)]
         self.frames, self.particles.frame, self.affine = frames[:-1], frames[-1], list(state["affine"])
         if self.output_steps is not None:

@@ -8,10 +8,13 @@ The scheme ρ_{k+1} = argmin_ρ W₂²(ρ, ρ_k)/2h + ∫Vρ + β⁻¹∫ρ log 
 for other energies with U(ρ)/ρ at ρ = ρ_k(x)/det ∇T(x) in the place of β⁻¹ log ρ, or without it, and for interactions
 with ½ E W(T(x)-T(y)) (``solvers.icnn.step_objective``): particles carry log ρ_k along, and ∫ρᵐ is the mean of ρᵐ⁻¹ at
 them. ψ is an input-convex network trained on particles of ρ_k (Mokrov, Korotin, Li, Genevay, Solomon, Burnaev, NeurIPS
-2021). ``order=2`` replaces the step by an exponentially fitted one, a JKO step in a metric of its own and an
-extrapolation, which damps what is stiff (``solvers.icnn.fitted_weight``). What differs from the published method:
-derivatives in closed form, a quadratic skip connection to the output, which makes affine maps exact and the identity
-the start of training, and a pool of particles that every map is applied to once.
+2021). Under an entropy alone particles carry the score ∇ log ρ_k as well, where the initial law has one, and networks
+learn by the forces on them, which vanish at every particle where a step is done (``solvers.icnn.path_forces``): small
+batches do, and no noise of the particles adds up over steps. ``order=2`` replaces the step by an exponentially fitted
+one, a JKO step in a metric of its own and an extrapolation, which damps what is stiff (``solvers.icnn.fitted_weight``).
+What differs from the published method: derivatives in closed form, a quadratic skip connection to the output, which
+makes affine maps exact and the identity the start of training, and a pool of particles that every map is applied to
+once.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from solvers.icnn.chosen_steps import ChosenSteps
 from solvers.icnn.filter import NetworkSteps
 from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
-from solvers.icnn.population import entropic
+from solvers.icnn.population import entropic, scored
 from solvers.icnn.settings import ICNNSettings
 from solvers.maps import pushed_law
 from solvers.preconditioning.curvature import unsupported_preconditioner
@@ -109,7 +112,7 @@ class ICNNJKO(ICNNSettings, Solver):
     """
 
     name: ClassVar[str] = "icnn-jko"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
@@ -180,7 +183,8 @@ class ICNNJKO(ICNNSettings, Solver):
         Raises ``ForeignCheckpoint`` for the folder of another run, and ``ValueError`` for problems of several
         dimensions or times.
         """
-        if self.step_size == "auto" or any(problem.observations is not None for problem in problems):
+        unlike = len({scored(problem.flow) for problem in problems}) > 1
+        if unlike or self.step_size == "auto" or any(problem.observations is not None for problem in problems):
             return [self._alone(*one, device, None) for one in zip(problems, generators, strict=True)]
         if len(problems) > 1 and device.type == "cpu" and not batches_are_alike():
             warn_of_batches(self.name)

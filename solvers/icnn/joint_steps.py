@@ -31,22 +31,36 @@ class JointSteps:
         generators: Sequence[torch.Generator],
         device: torch.device,
         run: Run,
+        scored: bool = True,
     ) -> None:
         self.settings, self.run = settings, run
         self.architecture = settings.architecture(flows[0].dim)
         self.states: list[FlowState] = []
         networks = []
         for flow, generator in zip(flows, generators, strict=True):
-            self.states.append(FlowState.drawn_from(flow, settings, generator, device))
+            self.states.append(FlowState.drawn_from(flow, settings, generator, device, scored))
             networks.append(self._identity(self.states[-1]))
         self.parameters = torch.cat(networks).to(device, settings.torch_dtype)
         gradients = gradients_on(self.parameters.device, run)
-        self.trainer = Trainer(self.architecture, self.parameters, settings.schedule, gradients, settings.cuda_graph)
+        self.trainer = Trainer(
+            self.architecture,
+            self.parameters,
+            settings.schedule,
+            gradients,
+            settings.cuda_graph,
+            self.scores is not None,
+        )
 
     def _identity(self, state: FlowState) -> torch.Tensor:
         """Return the parameters (size,) of a network that starts as the identity, for particles of width 1."""
         identity = self.architecture.identity(1.0, state.generator, self.settings.sharpness)
         return torch.cat([part.flatten() for part in identity.parts()])
+
+    @property
+    def scores(self) -> list[torch.Tensor] | None:
+        """The scores (n, D) that the flows' particles carry, by which networks learn; ``None`` if some have none."""
+        found = [state.particles.scores for state in self.states if state.particles.scores is not None]
+        return found if len(found) == len(self.states) else None
 
     @property
     def going(self) -> bool:
@@ -90,6 +104,7 @@ class JointSteps:
             learning,
             [state.batch_density for state in states],
             [state.pace(scheme, schedule) for state in states],
+            self.scores,
         )
         for network in going:
             states[network].accept(weights.of(network), objectives[network][0], trainings[network], run)

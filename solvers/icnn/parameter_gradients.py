@@ -8,9 +8,11 @@ from functools import partial
 
 import torch
 
+from solvers.icnn.path_forces import forces_of, score_pushed
 from solvers.icnn.step_objective import StepObjective, derivatives_of, log_dets
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.networks.convex_network import Architecture, Weights
+from solvers.networks.path_derivatives import pullback_of_gradient, slope_of_hessian
 from solvers.threads import Run
 
 # Entries of a Jacobian (B, D, W) that one thread works on at a time: what it is made into then stays in a core's
@@ -32,7 +34,8 @@ def block_points(architecture: Architecture) -> int:
 class Batch:
     """A batch holds the points (S, B, D) and objectives of S networks of one architecture.
 
-    Only the ``active`` ones learn. ``log_density`` (S, B) is that of the points, for objectives that carry it.
+    Only the ``active`` ones learn. ``log_density`` (S, B) is that of the points, for objectives that carry it;
+    ``scores`` (S, B, D) are theirs, where networks learn by path forces (``solvers.icnn.path_forces``).
     """
 
     architecture: Architecture
@@ -41,6 +44,7 @@ class Batch:
     objectives: Sequence[StepObjective]
     active: Sequence[int]
     log_density: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
 
     @property
     def carried(self) -> torch.Tensor | None:
@@ -73,7 +77,8 @@ def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
         networks = folded.of([network for network, _ in blocks])
         points = torch.stack([batch.points[network, place] for network, place in blocks])
         objectives = [batch.objectives[network] for network, _ in blocks]
-        bar = networks.like(_folded_gradients(networks, points, objectives, of_blocks(log_density), of_blocks(fields)))
+        carried = [of_blocks(values) for values in (log_density, fields, batch.scores)]
+        bar = networks.like(_folded_gradients(networks, points, objectives, *carried))
         return torch.cat([part.flatten(1) for part in bar.parts()], dim=1)
 
     groups = []
@@ -93,14 +98,11 @@ def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
 def gradients_at_once(batch: Batch) -> torch.Tensor:
     """Return the derivatives (S, size) from all points in the same operations: the fastest way on a GPU."""
     folded = fold(batch.weights)
-    mapped, hessian, tape = derivatives(folded, batch.points)
     fields = None
     if batch.interacting:
-        pairs = zip(batch.objectives, batch.points, mapped, strict=True)
+        pairs = zip(batch.objectives, batch.points, gradient(folded, batch.points), strict=True)
         fields = torch.stack([own.field(own.intermediate_places(x, y)) for own, x, y in pairs])
-    bars = derivatives_of(batch.objectives, batch.points, mapped, hessian, batch.carried, fields)
-    slope = batch.points.new_zeros(folded.size)
-    pullback(folded, tape, *bars, folded.like(slope))
+    slope = _folded_gradients(folded, batch.points, batch.objectives, batch.carried, fields, batch.scores)
     return _unfolded(batch, folded.like(slope))
 
 
@@ -145,12 +147,17 @@ def _folded_gradients(
     objectives: Sequence[StepObjective],
     log_density: torch.Tensor | None,
     fields: torch.Tensor | None,
+    scores: torch.Tensor | None,
 ) -> torch.Tensor:
     """Return derivatives of S networks' objectives in the folded networks, summed over the points ``x`` (S, B, D)."""
     mapped, hessian, tape = derivatives(folded, x)
     slope = x.new_zeros(folded.size)
-    bars = derivatives_of(objectives, x, mapped, hessian, log_density, fields)
-    pullback(folded, tape, *bars, folded.like(slope))
+    if scores is None:
+        bars = derivatives_of(objectives, x, mapped, hessian, log_density, fields)
+        pullback(folded, tape, *bars, folded.like(slope))
+    else:
+        forces = forces_of(objectives, x, mapped, hessian, scores, partial(slope_of_hessian, folded, tape))
+        pullback_of_gradient(folded, tape, forces, folded.like(slope))
     return slope
 
 
@@ -179,3 +186,19 @@ def pushed_with_density(
 
     found = run(push, pieces(weights, points, PUSHED_AT_ONCE))
     return torch.cat([mapped for mapped, _ in found]), log_density - torch.cat([log_det for _, log_det in found])
+
+
+def pushed_with_score(
+    weights: Weights, points: torch.Tensor, scores: torch.Tensor, run: Run
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ∇ψ of one network at ``points`` (n, D), and what ``scores`` (n, D) become there, both (n, D)."""
+    folded = fold(weights)
+
+    def push(piece: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        x, own = piece
+        mapped, hessian, tape = derivatives(folded, x[None])
+        return mapped[0], score_pushed(own[None], hessian, partial(slope_of_hessian, folded, tape))[0]
+
+    parts = pieces(weights, points, PUSHED_AT_ONCE)
+    found = run(push, list(zip(parts, scores.split(len(parts[0])), strict=True)))
+    return torch.cat([mapped for mapped, _ in found]), torch.cat([own for _, own in found])

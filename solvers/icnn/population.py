@@ -5,7 +5,8 @@ The coordinates are chosen anew before every step, so that the particles have th
 
     log ρ_{k+1}(T_k(x)) = log ρ_k(x) - log det ∇T_k(x),
 
-and with it the energy ∫U(ρ) = E[U(ρ)/ρ] of a compact or heavy-tailed law that no kernel estimate would meet.
+and with it the energy ∫U(ρ) = E[U(ρ)/ρ] of a compact or heavy-tailed law that no kernel estimate would meet. Under an
+entropy alone it is their score that they carry (``solvers.icnn.path_forces``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from problems.energies import Entropy
 from problems.flow import GradientFlow
 from problems.laws import Density
-from solvers.icnn.parameter_gradients import pushed, pushed_with_density
+from solvers.icnn.parameter_gradients import pushed, pushed_with_density, pushed_with_score
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.units import Frame
 from solvers.networks.convex_network import Weights
@@ -44,7 +45,8 @@ class Population:
 
     They are in the coordinates ``frame``; ``pool_density`` (n,) and ``fresh_density`` (m,) are their log-densities
     there, where they are ``carried``: they are 0 for an entropy alone, where nothing asks for them, and at first for a
-    law without density.
+    law without density. ``scores`` (n, D) are those of ``pool``, in the same coordinates, where they are carried: under
+    an entropy alone, from an initial law that has any.
     """
 
     pool: torch.Tensor
@@ -53,6 +55,7 @@ class Population:
     fresh_density: torch.Tensor
     frame: Frame
     carried: bool = True
+    scores: torch.Tensor | None = None
 
     @classmethod
     def drawn_from(
@@ -62,6 +65,7 @@ class Population:
         preconditioner: Preconditioner,
         generator: torch.Generator,
         device: torch.device,
+        carry_scores: bool = False,
     ) -> Population:
         """Return particles of the initial law, in coordinates of those of ``preconditioner``, on ``device``."""
         dtype, alone = settings.torch_dtype, entropic(flow)
@@ -75,6 +79,9 @@ class Population:
                 return torch.zeros(len(points), device=device, dtype=dtype)
             return (flow.initial.log_prob(points) + frame.log_volume).to(device, dtype)
 
+        scores = score_of(flow, draws) if carry_scores else None
+        if scores is not None:
+            scores = (preconditioner.gradient_in(scores) * frame.length).to(device, dtype)
         return cls(
             frame.inside(pool).to(device, dtype),
             frame.inside(preconditioner.to_coordinates(fresh)).to(device, dtype),
@@ -82,6 +89,7 @@ class Population:
             density(fresh),
             frame,
             carried=not alone,
+            scores=scores,
         )
 
     def sort(self) -> None:
@@ -135,12 +143,20 @@ class Population:
             parts = run(lambda x: (x.double() @ matrix.to(x.device) + shift.to(x.device)).to(x), points.split(BLOCK))
             return torch.cat(parts), density - log_det
 
-        pool, pool_density = moved(self.pool, self.pool_density)
+        pool, pool_density, scores = self.pool, self.pool_density, self.scores
+        if scores is None:
+            pool, pool_density = moved(pool, pool_density)
+        elif step is None:
+            pool, scores = pushed_with_score(weights, pool, scores, run)
+        else:
+            pool, _ = moved(pool, pool_density)
+            scores = (scores.double() @ torch.linalg.inv(step[0]).to(scores.device)).to(scores)
         fresh, fresh_density = moved(self.fresh, self.fresh_density)
         inner = Frame.about(pool)
         if not (math.isfinite(inner.length) and inner.length > 0):
             raise Diverged("the particles have gathered in a point")
         self.pool, self.fresh, self.frame = inner.inside(pool), inner.inside(fresh), self.frame.then(inner)
+        self.scores = None if scores is None else scores * inner.length
         if self.carried:
             self.pool_density, self.fresh_density = pool_density + inner.log_volume, fresh_density + inner.log_volume
         return inner
@@ -149,6 +165,16 @@ class Population:
 def entropic(flow: GradientFlow) -> bool:
     """Return whether the free energy is an entropy and a potential, under which densities need not be carried."""
     return isinstance(flow.energy.internal, Entropy) and flow.energy.interaction is None
+
+
+def score_of(flow: GradientFlow, points: torch.Tensor) -> torch.Tensor | None:
+    """Return the score of the initial law at ``points`` (n, D), or ``None`` where steps do not go by it."""
+    return flow.initial.score(points) if entropic(flow) and isinstance(flow.initial, Density) else None
+
+
+def scored(flow: GradientFlow) -> bool:
+    """Return whether particles carry scores: under an entropy alone, from an initial law that has one everywhere."""
+    return score_of(flow, flow.initial.moments()[0][None]) is not None
 
 
 def _matched(density: torch.Tensor, mean: torch.Tensor, power: float, places: torch.Tensor) -> torch.Tensor:

@@ -181,6 +181,38 @@ def derivatives_of(
     (S, n, D) the gradients of the interactions where there are any. T̄ is NaN where ∇T is not positive definite, and
     not finite where ∇V is not. Potentials are asked one by one, all else is done at once.
     """
+    along, matrix = along_of(objectives, x, mapped, hessian, fields)
+    if all(own.internal is None for own in objectives):
+        return along, torch.zeros_like(hessian)
+    inverse, factor, there = inverse_of(matrix)
+    mapped_bar, hessian_bar = torch.where(there, along, torch.nan), inverse
+    betas = [own.internal.inverse_temperature for own in objectives if isinstance(own.internal, Entropy)]
+    if len(betas) == len(objectives):
+        for part, beta in zip([hessian_bar] if len(set(betas)) == 1 else hessian_bar, betas, strict=False):
+            part.div_(-beta)
+        return mapped_bar, hessian_bar
+    reached = -log_dets(factor).view(x.shape[:2])
+    weights = [own.weight for own in objectives if own.weight is not None]
+    if weights:
+        reached = reached - torch.stack([own.log_det for own in weights]).to(reached)[:, None]
+    if log_density is not None:
+        reached = reached + log_density
+    for part, own, at in zip(hessian_bar, objectives, reached, strict=True):
+        if isinstance(own.internal, Entropy):  # to the bits of a batch of entropies alone
+            part.div_(-own.internal.inverse_temperature)
+        else:
+            part.mul_(own.pressure(at).neg_()[:, None, None])
+    return mapped_bar, hessian_bar
+
+
+def along_of(
+    objectives: Sequence[StepObjective],
+    x: torch.Tensor,
+    mapped: torch.Tensor,
+    hessian: torch.Tensor,
+    fields: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return T̄ (S, n, D) of ``derivatives_of``, and M_θ (S, n, D, D) as ``StepObjective.intermediate`` gives it."""
     scheme, weights = objectives[0], [own.weight for own in objectives if own.weight is not None]
     if weights:
         pairs = [own.intermediate(*at) for own, *at in zip(objectives, x, mapped, hessian, strict=True)]
@@ -198,31 +230,19 @@ def derivatives_of(
         along = torch.stack([part / step for part, step in zip(moved, steps, strict=True)]).add_(slope)
     if weights:
         along = torch.stack([own.applied(part) for own, part in zip(weights, along, strict=True)])
-    if all(own.internal is None for own in objectives):
-        return along, torch.zeros_like(hessian)
+    return along, matrix
+
+
+def inverse_of(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the inverses of matrices (S, n, D, D), their Cholesky factors (S·n, D, D), and where there are any.
+
+    The last is (S, n, 1).
+    """
     factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
-    there = (failed == 0).view(*hessian.shape[:2], 1)
-    mapped_bar = torch.where(there, along, torch.nan)
     # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
-    identity = torch.eye(x.shape[2], dtype=x.dtype, device=x.device).expand_as(factor)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(factor)
     root = torch.linalg.solve_triangular(factor, identity, upper=False)
-    hessian_bar = (root.mT @ root).view_as(hessian)
-    betas = [own.internal.inverse_temperature for own in objectives if isinstance(own.internal, Entropy)]
-    if len(betas) == len(objectives):
-        for part, beta in zip([hessian_bar] if len(set(betas)) == 1 else hessian_bar, betas, strict=False):
-            part.div_(-beta)
-        return mapped_bar, hessian_bar
-    reached = -log_dets(factor).view(x.shape[:2])
-    if weights:
-        reached = reached - torch.stack([own.log_det for own in weights]).to(reached)[:, None]
-    if log_density is not None:
-        reached = reached + log_density
-    for part, own, at in zip(hessian_bar, objectives, reached, strict=True):
-        if isinstance(own.internal, Entropy):  # to the bits of a batch of entropies alone
-            part.div_(-own.internal.inverse_temperature)
-        else:
-            part.mul_(own.pressure(at).neg_()[:, None, None])
-    return mapped_bar, hessian_bar
+    return (root.mT @ root).view_as(matrix), factor, (failed == 0).view(*matrix.shape[:2], 1)
 
 
 def log_dets(factor: torch.Tensor) -> torch.Tensor:

@@ -82,7 +82,8 @@ BatchDensity = Callable[[torch.Tensor], torch.Tensor]
 class Trainer:
     """A trainer minimises the objectives of JKO steps over the ``parameters`` of S networks, all at once, in place.
 
-    On a GPU an iteration is recorded as a CUDA graph and replayed, unless ``recorded`` is false.
+    On a GPU an iteration is recorded as a CUDA graph and replayed, unless ``recorded`` is false. If they are
+    ``scored``, networks learn by path forces.
     """
 
     def __init__(
@@ -92,9 +93,10 @@ class Trainer:
         schedule: Schedule,
         gradients: ParameterGradients,
         recorded: bool = True,
+        scored: bool = False,
     ) -> None:
         self.schedule = schedule
-        self.iteration = TrainingIteration(architecture, parameters, schedule, gradients)
+        self.iteration = TrainingIteration(architecture, parameters, schedule, gradients, scored)
         on_cpu = parameters.device.type == "cpu"
         self.advance = RecordedIteration(self.iteration) if recorded and not on_cpu else self.iteration
         self.patience = 1 if on_cpu else ITERATIONS_BETWEEN_CHECKS
@@ -108,17 +110,19 @@ class Trainer:
         going: Sequence[int],
         densities: Sequence[BatchDensity | None] | None = None,
         paces: Sequence[Pace] | None = None,
+        scores: Sequence[torch.Tensor] | None = None,
     ) -> list[Training]:
         """Train the networks ``going`` for one step, each on its pool (n, D).
 
         ``densities`` gives the log-densities of some of a pool's particles where the objective carries them; ``paces``
-        how each network learns, all by the schedule if there are none.
+        how each network learns, all by the schedule if there are none; ``scores`` (n, D) those of the pools, where
+        networks learn by path forces.
 
         Weights stay >= 0 where the networks need it after every iteration. A network whose derivatives are not finite
         stops with the reason; the others go on, and none of them notices.
         """
         descent, end = self.iteration, self.schedule.iterations
-        batches = Batches(pools, self.schedule.batch_size, generators)
+        batches = Batches(pools, self.schedule.batch_size, generators, moved=scores is None)
         carried = [] if densities is None else [(each, own) for each, own in enumerate(densities) if own is not None]
         runs = [Training(self.schedule, partial(judge, network)) for network in range(len(pools))]
         for network in set(range(len(pools))).difference(going):
@@ -135,6 +139,10 @@ class Trainer:
             for network, density in carried:
                 if network in active:
                     descent.log_density[network] = density(batches.places[network])
+            if scores is not None:
+                assert descent.scores is not None
+                for network in active:
+                    descent.scores[network] = scores[network][batches.places[network]]
             current.update((network, objectives(network)) for network in active)
             self.advance([current.setdefault(each, current[active[0]]) for each in range(len(pools))], active)
             if iteration % self.patience == 0 or any(runs[network].place == end - 1 for network in active):

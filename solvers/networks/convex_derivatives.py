@@ -130,7 +130,7 @@ def derivatives(folded: Folded, x: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     jacobians: list[torch.Tensor] = []
     hidden_jacobians: list[torch.Tensor] = []
     for layer, coefficients in enumerate(folded.features):
-        jacobian = torch.bmm(points, _by_coordinate(coefficients, dim))
+        jacobian = torch.bmm(points, by_coordinate(coefficients, dim))
         if layer:
             hidden_jacobian = jacobians[-1] * slopes[layer - 1][:, :, None]
             hidden_jacobians.append(hidden_jacobian)
@@ -188,7 +188,7 @@ def pullback(folded: Folded, tape: Tape, gradient_bar: torch.Tensor, hessian_bar
     for layer in range(last, -1, -1):
         activation_bar, jacobian_bar = activation_bars[layer], jacobian_bars[layer].flatten(2)
         total.features[layer].baddbmm_(tape.features.mT, activation_bar)
-        _by_coordinate(total.features[layer], dim).baddbmm_(points.mT, jacobian_bar)
+        by_coordinate(total.features[layer], dim).baddbmm_(points.mT, jacobian_bar)
         if layer:
             coupling = folded.couplings[layer - 1]
             rows = jacobian_bar.view(networks, batch * dim, -1)
@@ -208,7 +208,7 @@ def _coefficients(forms: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     return torch.cat([table, forms[:, :, -1], bias[:, :, None]], dim=2).mT.contiguous()
 
 
-def _by_coordinate(coefficients: torch.Tensor, dim: int) -> torch.Tensor:
+def by_coordinate(coefficients: torch.Tensor, dim: int) -> torch.Tensor:
     """View the rows T and w of Θ as the matrix (S, D+1, D·W) that takes (x, 1) to all ∇q_j(x)."""
     return coefficients[:, :-1].view(len(coefficients), dim + 1, -1)
 

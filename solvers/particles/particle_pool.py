@@ -117,14 +117,14 @@ def stratified_batches(pool: torch.Tensor, size: int, generator: torch.Generator
 
 
 def even_batches(
-    pool: torch.Tensor, size: int, generator: torch.Generator
+    pool: torch.Tensor, size: int, generator: torch.Generator, moved: bool = True
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches (size, D) of the pool (n, D) for ever, in random order, none twice before the pool is used up.
 
     With each comes which of the pool's points they are, (size,).
 
-    They are moved to have the pool's mean and covariance, which takes most of the noise off the derivatives: all
-    batches of one pass at once.
+    If they are to be ``moved``, they get the pool's mean and covariance, which takes most of the noise off the
+    derivatives: all batches of one pass at once.
     """
     mean = pool.mean(0, keepdim=True)
     centred = pool - mean
@@ -132,17 +132,23 @@ def even_batches(
     count = len(pool) // size
     while True:
         order = torch.randperm(len(pool), generator=generator)[: count * size].to(pool.device)
+        if not moved:
+            yield from ((pool[own], own) for own in order.split(size))
+            continue
         yield from zip(matched(pool[order].view(count, size, -1), mean, factor[None]), order.split(size), strict=True)
 
 
 class Batches:
     """Batches of ``size`` particles are drawn from several pools (n, D), each with its own generator.
 
-    ``places`` holds which of the pool's points each latest batch consists of, (size,).
+    ``places`` holds which of the pool's points each latest batch consists of, (size,). They are ``moved`` as in
+    ``even_batches``.
     """
 
-    def __init__(self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator]) -> None:
-        self.streams = [even_batches(pool, size, source) for pool, source in zip(pools, generators, strict=True)]
+    def __init__(
+        self, pools: Sequence[torch.Tensor], size: int, generators: Sequence[torch.Generator], moved: bool = True
+    ) -> None:
+        self.streams = [even_batches(pool, size, source, moved) for pool, source in zip(pools, generators, strict=True)]
         self.latest = [pool[:size] for pool in pools]
         self.places = [torch.arange(size, device=pool.device) for pool in pools]
 

@@ -72,6 +72,13 @@ def test_mixture_far_in_the_tails_keeps_its_log_density():
     assert math.isfinite(float(law.log_prob(x)))
 
 
+@pytest.mark.parametrize("law", [Gaussian(MEAN, COVARIANCE), mixture()], ids=["gaussian", "mixture"])
+def test_the_score_is_the_slope_of_the_log_density(law):
+    x = (3 * torch.randn(50, law.dim, dtype=torch.float64, generator=generator(60))).requires_grad_()
+    (slope,) = torch.autograd.grad(law.log_prob(x).sum(), x)
+    torch.testing.assert_close(law.score(x.detach()), slope, rtol=1e-10, atol=1e-12)
+
+
 def test_mixture_moments_by_quadrature():
     law = mixture()
     first = torch.linspace(-9, 9, 361, dtype=torch.float64)

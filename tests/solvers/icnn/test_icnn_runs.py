@@ -98,7 +98,7 @@ def test_a_checkpoint_has_the_form_that_its_version_gives_it(tmp_path):
     assert set(found["state"]) == {"seconds", "courses"}
     (flow,) = found["state"]["courses"]
     assert set(flow) == {
-        *("pool", "fresh", "pool_density", "fresh_density", "centres", "lengths", "affine", "nodes"),
+        *("pool", "fresh", "pool_density", "fresh_density", "scores", "centres", "lengths", "affine", "nodes"),
         *("generator", "traces", "failure", "evaluations"),
     }
     assert set(flow["traces"]) == {"seconds", "iterations", "last_gain", "fresh_gap", "stationarity"}

@@ -12,9 +12,11 @@ from problems.flow import FreeEnergy, GradientFlow
 from problems.interactions import QuadraticInteraction
 from problems.laws import Gaussian
 from problems.potentials import Flat
+from problems.uniform import Uniform
 from seeding import fixed_generator
+from solvers.icnn.affine_start import start_at
 from solvers.icnn.icnn_jko import ICNNJKO
-from solvers.icnn.population import Population, entropic
+from solvers.icnn.population import Population, entropic, scored
 from solvers.networks.convex_network import Architecture
 from solvers.preconditioning.curvature import Preconditioner
 from solvers.solver import Diverged
@@ -75,6 +77,32 @@ def test_under_an_entropy_alone_particles_are_moved_alike_and_carry_no_density()
     assert population.pool_density.any()
     assert not light.pool_density.any()
     assert not light.fresh_density.any()
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_scores_are_carried_with_the_coordinates(affine):
+    _, flow = drawn()
+    alone = replace(flow, energy=FreeEnergy(Flat(2), Entropy(1.0)))
+    settings = ICNNJKO(pool_size=512, batch_size=64, dtype="float64")
+    law = Population.drawn_from(alone, settings, Preconditioner(), fixed_generator(3), CPU, carry_scores=True)
+    assert scored(alone)
+    torch.testing.assert_close(law.scores, law.frame.length * alone.initial.score(law.outside()[0]))
+    # A network that is x ↦ Sx + b has no curvature to add.
+    matrix, shift = torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double(), torch.tensor([1.0, 3.0]).double()
+    weights, frame = Architecture(2, 4, 2, 1).identity(1.0, fixed_generator(1)), law.frame
+    start_at(weights, matrix, shift)
+    law.move(weights, (matrix, shift) if affine else None, lambda function, items: list(map(function, items)))
+    moved_law = Gaussian(
+        frame.centre + matrix @ (MEAN - frame.centre) + frame.length * shift, matrix @ COVARIANCE @ matrix.T
+    )
+    torch.testing.assert_close(law.scores, law.frame.length * moved_law.score(law.outside()[0]))
+
+
+def test_laws_without_a_score_and_other_energies_carry_none():
+    _, flow = drawn()
+    assert not scored(flow)
+    square = Uniform(torch.zeros(2).double(), torch.ones(2).double())
+    assert not scored(GradientFlow(square, FreeEnergy(Flat(2), Entropy(1.0)), (1.0,)))
 
 
 def test_particles_that_gather_in_a_point_are_not_moved():

@@ -41,6 +41,25 @@ def test_networks_are_convex_after_every_iteration(mixture, depth):
     assert clipped > 0, "the constraint must have been active for this to say anything"
 
 
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_law_at_rest_is_left_alone_by_scores_whatever_batches_are_drawn(mixture, scored):
+    architecture, objective = (
+        Architecture(2, 12, 2, 2),
+        StepObjective(MixturePotential(mixture), Entropy(1.0), 0.2, 1.0),
+    )
+    identity = torch.cat([part.flatten() for part in architecture.identity(2.0, generator(24)).parts()])
+    parameters, pool = identity.clone(), mixture.sample(512, generator(25))
+    with torch.no_grad(), workers() as run:
+        trainer = Trainer(
+            architecture, parameters, Schedule(20, 64, 0.02), partial(gradients_in_blocks, run), scored=scored
+        )
+        scores = [mixture.score(pool)] if scored else None
+        trainer.train([pool], lambda _: objective, [generator(26)], lambda _: torch.zeros(2), [0], scores=scores)
+    moved = float((parameters - identity).abs().max())
+    # By Jacobians every batch has noise, which is learnt.
+    assert moved < 1e-12 if scored else moved > 1e-3
+
+
 def test_shrinkage_takes_away_output_weights_that_nothing_holds_and_nothing_else(mixture):
     architecture, objective = Architecture(2, 6, 2, 2), StepObjective(MixturePotential(mixture), Entropy(1.0), 0.1, 1.0)
     pool = spread_draws(Gaussian(*mixture.moments()), 64, generator(21))

@@ -1,0 +1,64 @@
+"""The forces of a JKO step by the scores that particles carry: its gradient without noise where the step is done.
+
+The derivative of E[-log det M_θ] in T along a field v is a mean of divergences under the law ρ_θ of the points x_θ, and
+by parts a mean against its score,
+
+    -E tr(M_θ⁻¹ θ∇v) = θ E_{ρ_θ}[ s_θ·v ],    s_θ(x_θ(x)) = M_θ⁻¹ [ s_k(x) - ∇ log det M_θ(x) ],    s = ∇ log ρ,
+
+so that the objective of ``solvers.icnn.step_objective`` under an entropy has the derivatives
+
+    T̄ = (T(x)-x)/h + ∇V(x_θ) + β⁻¹ s_θ(x_θ),    H̄ = 0.
+
+In the mean over all points that is the same as with H̄ = -β⁻¹ M_θ⁻¹, but not at each: T̄ is the force on a particle and
+vanishes at *every* one of them where the step is optimal. No noise of batches is left there, nor any of the particles
+that a step is trained on, which maps would otherwise learn, one on top of the other; and it falls with the forces as
+the flow comes to rest. For the Kullback-Leibler divergence of a variational law this is the path gradient of Roeder,
+Wu, Duvenaud (*Sticking the landing*, NeurIPS 2017). It needs a law that is positive and smooth everywhere, no part of
+which by parts is lost at an edge. Particles carry their score from step to step as they are moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from problems.energies import Entropy
+from solvers.icnn.step_objective import StepObjective, along_of, inverse_of
+
+SlopeOfHessian = Callable[[torch.Tensor], torch.Tensor]
+"""Gives the gradient in x of ⟨B, ∇T(x)⟩, (S, n, D), for symmetric matrices B (S, n, D, D) that are constants."""
+
+
+def forces_of(
+    objectives: Sequence[StepObjective],
+    x: torch.Tensor,
+    mapped: torch.Tensor,
+    hessian: torch.Tensor,
+    scores: torch.Tensor,
+    slope: SlopeOfHessian,
+) -> torch.Tensor:
+    """Return T̄ (S, n, D) of S objectives under entropies, of one θ, or Θ each, at their own ``x`` (S, n, D).
+
+    ``mapped`` is T(x), ``hessian`` ∇T(x) and ``scores`` (S, n, D) the score of ρ_k. NaN where ∇T is not positive
+    definite.
+    """
+    along, matrix = along_of(objectives, x, mapped, hessian)
+    inverse, _, there = inverse_of(matrix)
+    # ∇ log det M_θ; of a fitted step ``matrix`` is Θ⁻¹M_Θ, whose determinant has the same slope.
+    spread = slope(inverse).mul_(1.0 if objectives[0].weight is not None else objectives[0].implicitness)
+    # Θ s_Θ = (Θ⁻¹M_Θ)⁻¹ [ s_k - ∇ log det ], as T̄ of a fitted step has Θ before all forces.
+    found = torch.matmul(inverse, (scores - spread)[..., None])[..., 0]
+    for part, own in zip(found, objectives, strict=True):
+        assert isinstance(own.internal, Entropy)
+        part.div_(own.internal.inverse_temperature)
+    return torch.where(there, found.add_(along), torch.nan)
+
+
+def score_pushed(scores: torch.Tensor, hessian: torch.Tensor, slope: SlopeOfHessian) -> torch.Tensor:
+    """Return the score (S, n, D) of the law that maps make of one with ``scores`` (S, n, D), at the points' images.
+
+    ``hessian`` (S, n, D, D) is ∇T, symmetric and positive definite.
+    """
+    inverse, _, _ = inverse_of(hessian)
+    return torch.matmul(inverse, (scores - slope(inverse))[..., None])[..., 0]
