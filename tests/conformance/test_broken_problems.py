@@ -265,7 +265,11 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("truth is a law", true_as(Single), "draws are torch.float32"),
     ("truth starts at the initial law", warped(lambda t: t + 0.1), "jumps"),
     ("truth starts at the initial law", changing(stationary=True), "jumps"),
-    ("truth obeys the equation", {"interaction": lambda self, dim: QuadraticInteraction(dim)}, "second moment matrix changes"),
+    (
+        "truth obeys the equation",
+        {"interaction": lambda self, dim: QuadraticInteraction(dim)},
+        "second moment matrix changes",
+    ),
     ("truth obeys the equation", warped(lambda t: 1.05 * t), "changes at rate"),
     ("truth obeys the equation", changing(stationary=True), "changes at rate"),
     ("truth obeys the equation", {"truth": turning}, "D=2 at t = 1: the second moment matrix changes at rate"),
