@@ -82,8 +82,8 @@ def counts_by_weight(measure: Measure, subjects: Iterator[Subject], measured: Me
         tried += 1
         require(
             abs(second.value - first.value) <= HALF * gap,
-            f"gives {first.value:.3g} for particles, and {second.value:.3g} with others beside them that have no weight "
-            f"(log_weights): it must count particles by weight, or be unsuited for weighted ones",
+            f"gives {first.value:.3g} for particles, and {second.value:.3g} with others beside them that have no "
+            f"weight (log_weights): it must count particles by weight, or be unsuited for weighted ones",
         )
         if tried == TOLD // 2:
             break

@@ -198,8 +198,8 @@ def feature_count(name: str) -> int:
     if "label" not in columns or len(columns) < 2:
         meant = [column for column in columns if column != "label" and column.strip().lower() == "label"]
         raise ValueError(
-            f"data {name!r}: {path} must have a header with the column 'label' and one for each feature, commas between; "
-            f"it has {', '.join(map(repr, columns[:10])) or 'none'}{f': call {meant[0]!r} label' if meant else ''}"
+            f"data {name!r}: {path} must have a header with the column 'label' and one for each feature, commas "
+            f"between; it has {', '.join(map(repr, columns[:10])) or 'none'}{f': call {meant[0]!r} label' if meant else ''}"
         )
     return len(columns) - 1
 
@@ -210,8 +210,8 @@ def _header(name: str, path: Path) -> list[str]:
         columns = next(csv.reader(file), [])
     if len(columns) > 1 and "" in columns:
         raise ValueError(
-            f"data {name!r}: column {columns.index('') + 1} of {path} has no name, as where pandas writes the numbers of "
-            f"rows (index=False leaves them out): give it one if it is a feature"
+            f"data {name!r}: column {columns.index('') + 1} of {path} has no name, as where pandas writes the numbers "
+            f"of rows (index=False leaves them out): give it one if it is a feature"
         )
     return columns
 

@@ -7,7 +7,6 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
