@@ -199,7 +199,8 @@ def feature_count(name: str) -> int:
         meant = [column for column in columns if column != "label" and column.strip().lower() == "label"]
         raise ValueError(
             f"data {name!r}: {path} must have a header with the column 'label' and one for each feature, commas "
-            f"between; it has {', '.join(map(repr, columns[:10])) or 'none'}{f': call {meant[0]!r} label' if meant else ''}"
+            f"between; it has {', '.join(map(repr, columns[:10])) or 'none'}"
+            f"{f': call {meant[0]!r} label' if meant else ''}"
         )
     return len(columns) - 1
 
