@@ -56,15 +56,17 @@ def on_cluster(
         )
         for future in ended:
             group = by_key[future.key]
+            if future.status not in ("finished", "error"):  # nobody says any more how it ended
+                raise CancelledError
             try:
                 outcomes = future.result()
             except KilledWorker as error:
                 times = error.allowed_failures + 1
                 died = Outcome("crashed", f"its worker died {times} times while it ran: of its memory, or killed by it")
                 outcomes = [died] * len(group)
-            except CancelledError:
-                raise
             except Exception as error:  # whatever a cell does is its outcome: this is of the worker
+                if future.status != "error":
+                    raise CancelledError from error
                 said = " ".join(str(error).split())
                 raise UsageError(f"a dask worker cannot run cells: {type(error).__name__}: {said}") from error
             yield from zip(group, outcomes, [None] * len(group), strict=True)
