@@ -97,6 +97,7 @@ def build(cell: Cell) -> Problem | Outcome:
     """
     family: ProblemFamily = cell.problem.make()
     solver: Solver = cell.solver.make()
+    check_versions(cell, family, solver)
     check_data(cell, family)
     problem = family.build(cell.dim, cell.seed, stream("problem", cell.problem_stream, cell.dim, cell.seed))
     reason = solver.refusal(problem)
@@ -104,6 +105,20 @@ def build(cell: Cell) -> Problem | Outcome:
         problem = with_sure_truth(problem)
         reason = solver.refusal(problem)
     return problem if reason is None else Outcome("skipped", reason)
+
+
+def check_versions(cell: Cell, family: ProblemFamily, solver: Solver) -> None:
+    """Raise ``ValueError`` where a component is of another version here than where the cell was planned.
+
+    Its figures would stand under those of the planned one: on a machine of a cluster with other code, or after a
+    plug-in was edited.
+    """
+    for planned, made in ((cell.problem, family), (cell.solver, solver)):
+        if made.version != planned.version:
+            raise ValueError(
+                f"{planned.kind} {planned.name!r} is version {made.version} here and was planned as version "
+                f"{planned.version}: plan again, with the same code everywhere"
+            )
 
 
 def check_data(cell: Cell, family: ProblemFamily) -> None:

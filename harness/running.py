@@ -102,7 +102,9 @@ class PlannedRun:
         )
         # A process with one thread gains nothing from several seeds; fair seconds are those of a seed alone.
         together = not request.timing and (threads > 1 or on_gpu)
-        backend = check_backend(request.backend, in_order=request.stop_hopeless)
+        backend = check_backend(
+            request.backend, request.scheduler, request.jobs, request.timing, in_order=request.stop_hopeless
+        )
         self.resources = Resources(limits, jobs, together, backend, request.scheduler)
         self.lacks = Completion(self.components)
 

@@ -1,38 +1,43 @@
-"""The schedule of a sweep: joblib dispatches cells to threads that supervise children, here or on a cluster."""
+"""The schedule of a sweep: joblib dispatches cells to threads that supervise children here, or a cluster takes them."""
 
 from __future__ import annotations
 
-import json
-import logging
-import multiprocessing
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast, get_args
 
 from harness.catalogue import import_target
 from harness.components import Cell
 from harness.course import Course
-from harness.errors import ClusterLost, UsageError, unknown
+from harness.errors import UsageError, unknown
 from harness.outcome import Outcome
 from harness.supervise import POLL_SECONDS, Cancelled, Limits, supervise
 
-CLOSING = 2
-"""Seconds that a cluster is given to take its leave."""
 Backend = Literal["local", "dask"]
 
 
-def check_backend(name: str, in_order: bool = False) -> Backend:
-    """Return the backend of this name; raises ``UsageError`` where there is none, or none that keeps an order."""
+def check_backend(
+    name: str, scheduler: str | None = None, jobs: int | None = None, timing: bool = False, in_order: bool = False
+) -> Backend:
+    """Return the backend of this name.
+
+    Raises ``UsageError`` where there is none, and for what it cannot do: elsewhere cells have no order and no number
+    that run at once, and here there is no scheduler.
+    """
     if name not in get_args(Backend):
         raise unknown("backend", name, get_args(Backend))
-    if in_order and name != "local":
-        raise UsageError(f"--stop-hopeless needs --backend local, got {name!r}: a cluster has no order of seeds")
+    if name == "local" and scheduler is not None:
+        raise UsageError(f"--scheduler needs --backend dask, got {scheduler!r} without: cells would run here")
+    for asked, option, why in (
+        (in_order, "--stop-hopeless", "a cluster has no order of seeds"),
+        (timing, "--timing", "on a cluster cells run beside each other"),
+        (jobs is not None, f"-j {jobs}", "a worker runs as many cells at once as it has threads, `--nthreads`"),
+    ):
+        if asked and name != "local":
+            raise UsageError(f"{option} needs --backend local, got {name!r}: {why}")
     return cast(Backend, name)
 
 
@@ -98,8 +103,8 @@ def dispatch(
     component is missing ends without a process. The ``course`` of the sweep may leave out floors that nothing stands
     on, and end hopeless cells untried, where cells run on this machine. Closing the iterator kills what still runs.
 
-    Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached, and ``ClusterLost`` for one that
-    is lost while cells run there.
+    Raises ``UsageError`` for a dask scheduler that is not given or cannot be reached or has no workers that run cells,
+    and ``ClusterLost`` for one that is lost while cells run there.
     """
     for cell in cells:
         missing = cell.problem.missing or cell.solver.missing
@@ -140,28 +145,28 @@ def dispatch(
             beside = [occupancy.leave(cell.key) - len(left) + 1 for cell in left]
         return list(zip(left, outcomes, beside, strict=False))
 
-    if resources.backend == "local" and len(groups) < 2:
+    if resources.backend == "dask":
+        from harness.cluster import on_cluster
+
+        yield from on_cluster(groups, resources.limits, resources.scheduler)
+        return
+    if len(groups) < 2:
         for group in groups:
             yield from here(group)
         return
     from joblib import Parallel, delayed  # with NumPy, of which many a command that is not here yet has no need
 
-    with dispatching(resources.backend, resources.scheduler):
-        if resources.backend == "local":
-            parallel = Parallel(n_jobs=resources.jobs, backend="threading", return_as="generator_unordered")
-            results = parallel(delayed(here)(group) for group in groups)
-        else:
-            parallel = Parallel(n_jobs=-1, return_as="generator_unordered")
-            results = parallel(delayed(there)(group, resources.limits) for group in groups)
-        try:
-            for ended in results:
-                yield from ended
-        finally:
-            stop.set()
-            with warnings.catch_warnings():
-                # joblib warns of the tasks that are cancelled here on purpose.
-                warnings.simplefilter("ignore", UserWarning)
-                results.close()
+    parallel = Parallel(n_jobs=resources.jobs, backend="threading", return_as="generator_unordered")
+    results = parallel(delayed(here)(group) for group in groups)
+    try:
+        for ended in results:
+            yield from ended
+    finally:
+        stop.set()
+        with warnings.catch_warnings():
+            # joblib warns of the tasks that are cancelled here on purpose.
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
 
 
 def grouped(cells: Sequence[Cell], seeds_together: bool) -> list[list[Cell]]:
@@ -172,71 +177,3 @@ def grouped(cells: Sequence[Cell], seeds_together: bool) -> list[list[Cell]]:
         shared = (cell.problem.identity, cell.solver.identity, str(cell.dim), cell.evaluation.identity, cell.device)
         groups.setdefault(shared if batched else (cell.key,), []).append(cell)
     return list(groups.values())
-
-
-def there(group: Sequence[Cell], limits: Limits) -> list[tuple[Cell, Outcome, int | None]]:
-    """Run cells on a worker of a cluster; how many run beside them is not known there."""
-    # dask marks its workers as daemons, which may have no children lest they be orphaned; ours end by themselves.
-    multiprocessing.current_process().daemon = False
-    return [(cell, outcome, None) for cell, outcome in zip(group, supervise(group, limits), strict=True)]
-
-
-@contextmanager
-def dispatching(backend: Backend, scheduler: str | None) -> Iterator[None]:
-    """Have joblib dispatch to threads here, or to the workers of the dask scheduler at an address.
-
-    What dask says of a connection that breaks is left to the error: it is no news of a cell. Raises ``UsageError``
-    without that address, without dask, and where no scheduler answers, and ``ClusterLost`` where one is lost.
-    """
-    if backend == "local":
-        yield
-        return
-    if scheduler is None:
-        raise UsageError("--backend dask needs --scheduler ADDRESS, such as tcp://10.0.0.1:8786")
-    from joblib import parallel_config
-
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise UsageError("--backend dask needs the extra: pip install 'wgfbench[dask]'") from error
-    with silent("distributed", "tornado.application"):
-        try:
-            client = Client(address_of(scheduler), timeout="10s")
-        except (OSError, ValueError) as error:
-            raise UsageError(f"no dask scheduler answers at {scheduler!r}: {error}") from error
-        try:
-            with parallel_config(backend="dask"):
-                yield
-        except (CancelledError, OSError) as error:
-            if client.status == "running" and not isinstance(error, CancelledError):
-                raise
-            raise ClusterLost(
-                f"the dask scheduler at {scheduler!r} was lost: what had finished is kept, and the same command "
-                "goes on from there"
-            ) from error
-        finally:
-            client.close(timeout=CLOSING)
-
-
-def address_of(scheduler: str) -> str:
-    """Return the address that a scheduler's file holds, or an address as it is.
-
-    Raises ``ValueError`` for another file.
-    """
-    if not scheduler.endswith(".json"):
-        return scheduler
-    return str(json.loads(Path(scheduler).read_text())["address"])
-
-
-@contextmanager
-def silent(*packages: str) -> Iterator[None]:
-    """Let the loggers of packages say nothing for a while."""
-    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(packages)]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

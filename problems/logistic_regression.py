@@ -17,9 +17,13 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -105,7 +109,9 @@ class LogisticRegression(ProblemFamily):
         Data from anywhere else are pinned, and so are the references that come with the project.
         """
         found = in_folder(self.data, folder)
-        made = () if folder is None else sorted((folder / OWN_REFERENCES).glob(f"{self.reference_stem('*')}.*"))
+        made = (
+            () if folder is None else sorted((folder / OWN_REFERENCES).glob(self._stem(escape(self.data), "*") + ".*"))
+        )
         return (*(() if found is None else (found,)), *made)
 
     def build(self, dim: int, seed: int, generator: torch.Generator) -> Problem:
@@ -143,14 +149,17 @@ class LogisticRegression(ProblemFamily):
         """Return the log-likelihood of the held-out part."""
         return LogisticLikelihood(self._signed(split.held_out_features, split.held_out_labels))
 
-    def reference_stem(self, seed: int | str) -> str:
+    def reference_stem(self, seed: int) -> str:
         """Return the file name, without its suffix, of the reference for these settings."""
+        return self._stem(self.data, seed)
+
+    def _stem(self, data: str, seed: int | str) -> str:
         choices = ("_intercept" if self.intercept else "") + ("_zero" if self.constant_features == "zero" else "")
-        return f"{self.data}_gamma-{self.prior_shape:g}-{self.prior_rate:g}{choices}_seed-{seed}"
+        return f"{data}_gamma-{brief(self.prior_shape)}-{brief(self.prior_rate)}{choices}_seed-{seed}"
 
     def reference_command(self, seed: int) -> str:
         """Return the command that makes the reference for these settings."""
-        command = f"wgfbench reference {self.data} --seeds {seed}:{seed}"
+        command = f"wgfbench reference {shlex.quote(self.data)} --seeds {seed}:{seed}"
         if in_folder(self.data, data_folder()) is not None:
             command += f" --data {shlex.quote(str(data_folder()))}"
         if (self.prior_shape, self.prior_rate) != (1.0, 100.0):
@@ -182,21 +191,29 @@ class LogisticRegression(ProblemFamily):
         remedy = f"make it by: {self.reference_command(seed)}"
         if place is None:
             return None, f"no reference yet for these settings and seed {seed}; {remedy}"
-        summary_file = place / f"{stem}.json"
-        summary = json.loads(summary_file.read_text())
-        posed = {**summary["problem"], "checksum": summary["checksum"]}
-        if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
-            return None, f"the reference {stem} was made for other data or settings; {remedy}"
-        order = summary["moments_exist_below"]
-        evidence = Evidence(**summary["evidence"]) if "evidence" in summary else None
-        law = _draws_and_moments(place / f"{stem}.npz")
-        return SampledPosterior(law, order is not None and order <= 4, evidence), ""
+        try:
+            summary = json.loads((place / f"{stem}.json").read_text())
+            posed = {**summary["problem"], "checksum": summary["checksum"]}
+            if posed != {**self.reference_settings(), "seed": seed, "checksum": checksum}:
+                return None, f"the reference {stem} was made for other data or settings; {remedy}"
+            return _sampled(place / f"{stem}.npz", summary), ""
+        except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as error:
+            return None, f"the reference {stem} in {place} is damaged ({type(error).__name__}: {error}); {remedy}"
 
 
-def _draws_and_moments(file: Path) -> Empirical:
+def brief(number: float) -> str:
+    """Return a number in as few digits as tell it from others."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)
+
+
+def _sampled(file: Path, summary: Mapping[str, Any]) -> SampledPosterior:
+    """Return the posterior of a file of draws and moments and of its summary; raises what the two do not hold."""
     with np.load(file) as arrays:
-        return Empirical(
+        law = Empirical(
             draws=torch.from_numpy(arrays["draws"].astype(np.float64)),
             mean=torch.from_numpy(arrays["mean"]),
             covariance=torch.from_numpy(arrays["covariance"]),
         )
+    order = summary["moments_exist_below"]
+    evidence = Evidence(**summary["evidence"]) if "evidence" in summary else None
+    return SampledPosterior(law, order is not None and order <= 4, evidence)

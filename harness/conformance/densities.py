@@ -1,26 +1,34 @@
-"""Checks that draws and a density are of one law: mass and moments on a grid, in one and two dimensions."""
+"""Checks that draws and a density are of one law.
+
+In one and two dimensions mass and moments are those on a grid; in more the mass is that by bridge sampling, between the
+draws and those of a Gaussian of their moments.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from harness.conformance.contract import require
+from harness.conformance.contract import generator, require
 from problems.linear_algebra import weighted_moments
+from problems.posterior.bridge_sampling import log_normaliser
 
 # Midpoints of a whitened grid: a density smooth on the scale of a tenth of a standard deviation is integrated to
 # rounding, one with an edge, such as Barenblatt's, to about a thousandth.
 NODES = {1: 4000, 2: 200}
 MASS_TOLERANCE = 2e-3
 STANDARD_ERRORS = 5.0
+LEAST_DRAWS = 800
+"""Draws by which a mass is estimated, in more dimensions than a grid has."""
 
 
 def check_density(log_prob: Callable[[torch.Tensor], torch.Tensor], draws: torch.Tensor, where: str) -> None:
     """Raise ``Violation`` unless ``draws`` (n, D), independent, could come from the density.
 
-    The log-density must be finite at the draws, of shape (n,). For D ≤ 2 it must also integrate to one, and its first
-    two moments must agree with those of the draws within five standard errors.
+    The log-density must be finite at the draws, of shape (n,), and integrate to one. For D ≤ 2 its first two moments
+    must also agree with those of the draws within five standard errors.
     """
     at_draws = log_prob(draws)
     require(
@@ -36,6 +44,16 @@ def check_density(log_prob: Callable[[torch.Tensor], torch.Tensor], draws: torch
         shares = (masses / total).numpy()
         moments = weighted_moments(shares, grid.numpy())
         require_moments(draws, *moments, where=f"{where}, draws against the density")
+    elif len(draws) >= max(LEAST_DRAWS, 10 * draws.shape[1]):
+        try:
+            found = log_normaliser(log_prob, draws, generator(6))
+        except ArithmeticError:  # far from any Gaussian
+            return
+        require(
+            abs(found.log_value) <= MASS_TOLERANCE + STANDARD_ERRORS * found.standard_error,
+            f"{where}: the density integrates to {math.exp(found.log_value):.6g}, not 1, by bridge sampling with a "
+            f"relative error of {found.standard_error:.2g}",
+        )
 
 
 def integrate(

@@ -22,6 +22,7 @@ from harness.conformance.instances import Instance, ProblemTrial
 from harness.conformance.truths import (
     stated_values_fit,
     truth_is_a_law,
+    truth_is_at_rest,
     truth_obeys_the_equation,
     truth_starts_at_the_initial_law,
 )
@@ -268,5 +269,6 @@ CHECKS: Mapping[str, Callable[[ProblemTrial], str]] = {
     "truth is a law": truth_is_a_law,
     "truth starts at the initial law": truth_starts_at_the_initial_law,
     "truth obeys the equation": truth_obeys_the_equation,
+    "truth is at rest": truth_is_at_rest,
     "stated values": stated_values_fit,
 }

@@ -1,6 +1,6 @@
 """The check that an answer is nearer to the true law than to those of a rival: another noise, drift, sign or time.
 
-On a flow whose laws have closed forms, each draw x of the answer at the last time has the log-likelihood ratio
+On a flow whose laws have closed forms, each draw x of the answer at a time has the log-likelihood ratio
 
     ℓ(x) = log N(x; m', C') - log N(x; m, C)
 
@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ from problems.potentials import Quadratic
 from problems.problem import Problem
 from problems.references.elliptical_flow import unit_radius_time
 from solvers.estimates import Estimate, Particles
-from solvers.solver import Solver
+from solvers.solver import Solution, Solver
 
 DRAWS = 4096
 FALSE_ALARM = 4e-11  # 6.5 standard errors of many draws: means of squares have wider tails than normal ones
@@ -63,11 +63,12 @@ Mean = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A problem with what its law would be at the last time under each error, by moments (D,) and (D, D)."""
+    """A problem with what its law would be at a ``time`` under each error, by moments (D,) and (D, D)."""
 
     title: str
     problem: Problem
     rivals: Mapping[str, Moments]
+    time: float = TIMES[-1]
 
 
 def diffusion(dim: int) -> Probe:
@@ -115,6 +116,19 @@ def errors_of(law: Callable[..., Law]) -> dict[str, Moments]:
     return {name: each.moments() for name, each in laws.items()}
 
 
+def earlier(probe: Probe) -> list[Probe]:
+    """Return the same flow at its first time, at which the law may be that of another time; none of a law at rest."""
+    if probe.problem.stationary:
+        return []
+    assert probe.problem.truth is not None
+    laws = {
+        "the initial law": probe.problem.flow.initial,
+        f"the true law at t = {TIMES[-1]:g}, the last time,": probe.problem.truth(TIMES[-1]),
+    }
+    rivals = {name: each.moments() for name, each in laws.items()}
+    return [replace(probe, rivals=rivals, time=TIMES[0])]
+
+
 def stationary(dim: int) -> Probe:
     """Return the search for the stationary law N(0, I) of V = ½|x|² and β = 1, from near by, and its rivals."""
     middle, identity = torch.zeros(dim, dtype=torch.float64), torch.eye(dim, dtype=torch.float64)
@@ -142,30 +156,41 @@ def entered(solver: Solver) -> list[Probe]:
 
 
 def nearer_to_the_truth(trial: SolverTrial) -> str:
-    """The answer at the last time is nearer to the truth than to what wrong noise, drift, sign or time would give."""
+    """The answer at each time is nearer to the truth than to what wrong noise, drift, sign or time would give."""
     if trial.component.name == BOUND:
         return "the bound itself"
     found = entered(trial.solver)
     for probe in found:
-        nearer = nearest_rival(trial.solver, probe)
-        require(nearer is None, f"{probe.title}: at t = {TIMES[-1]:g} the answer is {nearer}")
+        solved = cache(partial(solution, trial.solver, probe.problem))
+        for each in (probe, *earlier(probe)):
+            nearer = nearest_rival(trial.solver, each, solved)
+            require(nearer is None, f"{each.title}: at t = {each.time:g} the answer is {nearer}")
     titles = " and ".join(probe.title for probe in found)
     return f"nearer to the truth than to any error: {titles}" if found else "no flow whose rivals are known is solved"
 
 
-def nearest_rival(solver: Solver, probe: Probe) -> str | None:
-    """Return which rival the answer is nearer to than to the truth, and by how much, or ``None``."""
+def solution(solver: Solver, problem: Problem, seed: int) -> Solution:
+    """Return the answer of a solver from a seed."""
+    return solver.solve(problem, generator(seed), CPU)
+
+
+def nearest_rival(solver: Solver, probe: Probe, solved: Callable[[int], Solution] | None = None) -> str | None:
+    """Return which rival the answer is nearer to than to the truth, and by how much, or ``None``.
+
+    ``solved`` gives the answer from a seed, where it is known; else it is worked out.
+    """
     answers: list[Ratios] = []
     for seed in range(1, MOST_SOLVES + 1):
-        answer = solver.solve(probe.problem, generator(seed), CPU).estimates[-1]
+        found = solution(solver, probe.problem, seed) if solved is None else solved(seed)
+        answer = found.estimates[TIMES.index(probe.time)]
         answers.append(log_likelihood_ratios(answer, probe))
-        found = {name: pool([each.means[name] for each in answers]) for name in probe.rivals}
-        if all(mean <= 0 for mean, _ in found.values()):
+        figures = {name: pool([each.means[name] for each in answers]) for name in probe.rivals}
+        if all(mean <= 0 for mean, _ in figures.values()):
             return None
         if sum(each.draws for each in answers) < LEAST_DRAWS:
             continue
         clearly = -float(stdtrit(sum(each.groups - 1 for each in answers), FALSE_ALARM))
-        nearer = {name: figure for name, figure in found.items() if figure[0] > clearly * figure[1]}
+        nearer = {name: figure for name, figure in figures.items() if figure[0] > clearly * figure[1]}
         if nearer:
             name, (mean, error) = max(nearer.items(), key=lambda item: item[1][0])
             return f"nearer to {name} than to the true one, by {mean:.3g} ± {error:.2g} of log-likelihood a draw"
@@ -189,7 +214,7 @@ def log_likelihood_ratios(answer: Estimate, probe: Probe) -> Ratios:
         weights = answer.normalised_log_weights.exp().numpy()
         draws = min(len(x.unique(dim=0)), answer.effective_sample_size)
     assert probe.problem.truth is not None
-    true = log_score(x, probe.problem.truth(TIMES[-1]).moments())
+    true = log_score(x, probe.problem.truth(probe.time).moments())
     means = {}
     for name, moments in probe.rivals.items():
         ratio = (log_score(x, moments) - true).numpy()

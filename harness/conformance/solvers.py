@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -24,8 +24,10 @@ from harness.conformance.densities import check_density
 from harness.conformance.energies import keeps_to_its_declaration
 from harness.conformance.equivariance import answers_alike
 from harness.conformance.gallery import distance_to_truth
-from harness.conformance.rivals import nearer_to_the_truth
+from harness.conformance.rivals import diffusion, nearer_to_the_truth
 from harness.conformance.runs import BOUND, CPU, SolverTrial, bits
+from harness.conformance.summaries import check_estimate
+from problems.problem import Problem
 from solvers.estimates import Estimate, Nodes, Particles
 from solvers.solver import Solution, Solver
 
@@ -157,14 +159,38 @@ def counts_its_particles(trial: SolverTrial) -> str:
 
 
 def densities_are_densities(trial: SolverTrial) -> str:
-    """A density is finite at its own draws; in one and two dimensions it integrates to 1 and has their moments."""
-    checked = 0
-    for where, _, _, estimate in trial.estimates():
+    """A density is finite at its own draws and integrates to 1; in one and two dimensions it has their moments.
+
+    So do the moments and quantiles that an answer states, and the log-density that comes with its draws. Where the
+    gallery has densities on the line and in the plane alone, a flow in three dimensions is solved as well.
+    """
+    checked, dims = 0, set()
+    for where, _, _, estimate in (*trial.estimates(), *in_three_dimensions(trial)):
+        draws = estimate.sample(DRAWS, generator(3))
+        if not isinstance(estimate, Particles) and not repeated(draws):
+            check_estimate(estimate, draws, where)
         density = estimate.density
         if density is not None:
-            check_density(density.log_prob, estimate.sample(DRAWS, generator(3)), where)
+            check_density(density.log_prob, draws, where)
             checked += 1
-    return f"{checked} densities" if checked else "no densities"
+            dims.add(estimate.dim)
+    return f"{checked} densities, D = {', '.join(map(str, sorted(dims)))}" if checked else "no densities"
+
+
+def repeated(draws: torch.Tensor) -> bool:
+    """Return whether some of the draws (n, D) are the same, as are those by weight: they are not independent."""
+    return len(draws.unique(dim=0)) < len(draws)
+
+
+def in_three_dimensions(trial: SolverTrial) -> Iterator[tuple[str, Problem, float, Estimate]]:
+    """Yield answers to a flow in three dimensions, if the solver has densities in no more than two of the gallery."""
+    dims = {estimate.dim for _, _, _, estimate in trial.estimates() if estimate.density is not None}
+    probe = diffusion(3)
+    if not dims or max(dims) > 2 or trial.solver.refusal(probe.problem) is not None:
+        return
+    solution = trial.solver.solve(probe.problem, generator(1), CPU)
+    for t, estimate in zip(solution.times, solution.estimates, strict=True):
+        yield f"{probe.title} at t = {t:g}", probe.problem, t, estimate
 
 
 def repeats(trial: SolverTrial) -> str:

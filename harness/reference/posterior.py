@@ -14,11 +14,12 @@ import json
 import math
 import platform
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -170,15 +171,35 @@ def add_evidence(family: LogisticRegression, seed: int, folder: Path) -> dict[st
         raise ArithmeticError(f"seed {seed}: {path} is not there or was made for other data")
     with np.load(folder / f"{stem}.npz") as arrays:
         summary["evidence"] = evidence(family, split, arrays["draws"], seed)
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    put(path, lambda file: file.write(text_of(summary)))
     return dict(summary["evidence"])
 
 
 def write(folder: Path, stem: str, arrays: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Write both files of one reference; the summary comes last, so that it never describes a missing file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / f"{stem}.npz", **arrays)
-    (folder / f"{stem}.json").write_text(json.dumps(summary, indent=2) + "\n")
+    """Write both files of one reference; the summary comes last, so that it never describes a missing file.
+
+    Either is whole or as it was before, whenever this ends.
+    """
+    text = text_of(summary)
+    put(folder / f"{stem}.npz", lambda file: np.savez_compressed(file, **arrays))
+    put(folder / f"{stem}.json", lambda file: file.write(text))
+
+
+def text_of(summary: Mapping[str, Any]) -> bytes:
+    """Return a summary as it is written."""
+    return f"{json.dumps(summary, indent=2)}\n".encode()
+
+
+def put(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Write a file in its folder, which is made where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            fill(file)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def make(family: LogisticRegression, seed: int, sampling: Sampling, folder: Path) -> dict[str, Any]:

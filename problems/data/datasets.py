@@ -165,6 +165,7 @@ def load(name: str, folder: Path | None = None) -> Classification:
     if folder is not None and not folder.is_dir():
         raise ValueError(f"data: {str(folder)!r} is not a folder")
     if name == BUNDLED:
+        _none_beside(name, folder)
         return _breast_cancer(name)
     path = in_folder(name, folder)
     if path is not None:
@@ -185,18 +186,44 @@ def feature_count(name: str) -> int:
     Raises ``ValueError`` for a name that is none, and a file without a header.
     """
     if name in SHAPES:
+        _none_beside(name, data_folder())
         return SHAPES[name][1]
     path = in_folder(name, data_folder())
     if path is None:
         raise ValueError(unknown_data(name))
     try:
-        with gzip.open(path, "rt", encoding="utf-8-sig") as file:
-            columns = next(csv.reader(file), [])
+        columns = _header(name, path)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ValueError(f"data {name!r}: {path} is not a gzip table of numbers ({error})") from error
     if "label" not in columns or len(columns) < 2:
-        raise ValueError(f"data {name!r}: {path} must have a header with the column 'label' and one for each feature")
+        meant = [column for column in columns if column != "label" and column.strip().lower() == "label"]
+        raise ValueError(
+            f"data {name!r}: {path} must have a header with the column 'label' and one for each feature, commas "
+            f"between; it has {', '.join(map(repr, columns[:10])) or 'none'}"
+            f"{f': call {meant[0]!r} label' if meant else ''}"
+        )
     return len(columns) - 1
+
+
+def _header(name: str, path: Path) -> list[str]:
+    """Return the names of a table's columns; raises ``ValueError`` where one has none."""
+    with gzip.open(path, "rt", encoding="utf-8-sig") as file:
+        columns = next(csv.reader(file), [])
+    if len(columns) > 1 and "" in columns:
+        raise ValueError(
+            f"data {name!r}: column {columns.index('') + 1} of {path} has no name, as where pandas writes the numbers "
+            f"of rows (index=False leaves them out): give it one if it is a feature"
+        )
+    return columns
+
+
+def _none_beside(name: str, folder: Path | None) -> None:
+    """Raise ``ValueError`` where a folder has a file by the name of the data set that is taken from nowhere else."""
+    if name == BUNDLED and folder is not None and (folder / f"{name}.csv.gz").is_file():
+        raise ValueError(
+            f"data {name!r} comes with scikit-learn, and {folder / f'{name}.csv.gz'} would not be read: give that file "
+            f"another name"
+        )
 
 
 def unknown_data(name: str, folder: Path | None = None) -> str:
@@ -264,9 +291,7 @@ def _read(name: str, path: Path) -> Classification:
         raise ValueError(f"data {name!r}: rows of {path} have more values than its header has names")
     if "label" not in table.columns:
         raise ValueError(f"data {name!r}: {path} has no column 'label'")
-    with gzip.open(path, "rt", encoding="utf-8-sig") as file:
-        twice = next(csv.reader(file)).count("label") > 1
-    if twice:
+    if _header(name, path).count("label") > 1:
         raise ValueError(f"data {name!r}: {path} has several columns 'label', of which one alone can be the label")
     labels = table.pop("label").to_numpy()
     features = table.to_numpy()
@@ -278,6 +303,9 @@ def _read(name: str, path: Path) -> Classification:
             f"data {name!r}: features hold {unusable.sum()} value(s) that are not finite: in row {row + 1} column "
             f"{table.columns[place]!r} of {path} is {'missing' if np.isnan(value) else value}"
         )
+    if np.isnan(labels).any():
+        row = np.isnan(labels).argmax() + 1
+        raise ValueError(f"data {name!r}: labels must be -1 and +1, but in row {row} of {path} the label is missing")
     classes = np.unique(labels)
     if len(labels) > 1 and classes.tolist() != [-1.0, 1.0]:
         raise ValueError(

@@ -43,6 +43,8 @@ from solvers.limits import STEPS, Limit
 from solvers.solver import step_counts
 
 MOST_KERNEL_DIMENSIONS = 3
+TOO_NARROW = 1e-6
+"""Of the variance that a step adds: polynomials of what starts narrower lose it, and give the law at rest for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,13 @@ class DualJKO(DualSettings, Filter):
         return {"small units": reason, "large units": reason, **turned}
 
     def unsupported(self, problem: Problem) -> str | None:
+        variance = float(problem.flow.initial.moments()[1].diagonal().mean())
+        noise = 2 * self.step_size / problem.flow.inverse_temperature
+        if self.in_own_units and variance < TOO_NARROW * noise:
+            return (
+                f"the initial law is too narrow: its variance {variance:.3g} is nothing beside 2 step_size/β = "
+                f"{noise:.3g} that a step adds; lower step_size"
+            )
         flow = problem.flow
         if self.basis == "gaussian":
             if flow.dim > MOST_KERNEL_DIMENSIONS:

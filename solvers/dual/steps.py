@@ -43,6 +43,8 @@ PUBLISHED_STOPPING = Stopping(tolerance=1e-5, iterations=15_000, least_fall=2.22
 TABLE_BLOCKS = 2
 # Share of an estimate's mass outside the region it was fitted on from which it means nothing.
 LARGEST_OUTSIDE = 0.5
+NARROWEST = 1e-3
+"""Of the variance that a step's noise adds: a law that starts narrower sets no unit, in which steps would vanish."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,8 @@ class DualPropagation(Propagation):
         # The unit of squared length that the dual potentials and the penalty are in.
         self.unit = 1.0
         if settings.in_own_units:
-            self.unit = float(flow.initial.moments()[1].diagonal().mean())
+            noise = 2 * settings.step_size / flow.inverse_temperature
+            self.unit = max(float(flow.initial.moments()[1].diagonal().mean()), NARROWEST * noise)
 
     def start(self) -> Estimate:
         return Exact(self.flow.initial)

@@ -79,6 +79,15 @@ class ChangCooper(Filter):
         if self.step_size is not None:
             step_counts(times, self.step_size)
 
+    def unsupported(self, problem: Problem) -> str | None:
+        """Return why there is no domain of its own choice, where none is given; ``None`` where there is one."""
+        if self.domain is None:
+            try:
+                effective_domain(problem.flow)
+            except ValueError as error:
+                return f"{error}: domain = [lower, upper] gives one"
+        return None
+
     def solve(self, problem: Problem, generator: torch.Generator, device: torch.device) -> Solution:
         """Return the density on the grid at each time; nothing is random, and all of it runs on the CPU.
 

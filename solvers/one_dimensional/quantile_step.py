@@ -110,7 +110,8 @@ def newton_direction(gradient: Reals, diagonal: Reals, beside: Reals, objective:
 
     ``gradient`` g and ``diagonal`` are (n,), ``beside`` is (n - 1,), as from ``derivatives``.
 
-    Rows and columns are scaled by the square roots of the masses, which span thirty orders of magnitude.
+    Rows and columns are scaled by the square roots of the masses, which span thirty orders of magnitude. Raises
+    ``Diverged`` where there is no such direction, in the floating-point numbers that there are.
     """
     scale = 1 / np.sqrt(objective.around)
     bands = np.zeros((2, len(diagonal)))
@@ -121,7 +122,10 @@ def newton_direction(gradient: Reals, diagonal: Reals, beside: Reals, objective:
     except LinAlgError:
         stiffness = np.concatenate([[0.0], -beside, [0.0]])
         bands[1] = (stiffness[1:] + stiffness[:-1]) * scale * scale + 1 / objective.step_size
+    try:
         return np.asarray(-scale * solveh_banded(bands, scale * gradient, check_finite=False))
+    except LinAlgError as error:
+        raise Diverged("found no direction of descent, as from a law that is too narrow for the step") from error
 
 
 def longest(values: Reals, direction: Reals) -> float:

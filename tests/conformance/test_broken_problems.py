@@ -17,8 +17,8 @@ from harness.conformance.motions import Motion, MovedPotential
 from harness.conformance.problems import CHECKS
 from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import Interaction, QuadraticInteraction
-from problems.laws import Gaussian, Law
-from problems.potentials import Quadratic
+from problems.laws import Gaussian, GaussianMixture, Law
+from problems.potentials import MixturePotential, Quadratic
 from problems.problem import Evidence, Prediction, Problem, ProblemFamily
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
 from problems.validation import require_counts
@@ -109,6 +109,36 @@ class MovedDensity(Gaussian):
         return super().log_prob(x - 0.05)
 
 
+class OffAbove(Gaussian):
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().log_prob(x) + 0.05 * max(0, self.dim - 2)
+
+
+class Tilted(Gaussian):
+    """Says that its quantiles along directions are those of another law."""
+
+    def marginal_quantiles(self, directions: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        deviations = (directions @ self.covariance * directions).sum(1).sqrt()
+        return (directions @ self.mean)[:, None] + 1.1 * deviations[:, None] * torch.special.ndtri(levels)
+
+
+class Ringed(Gaussian):
+    def radial_quantiles(self, levels: torch.Tensor) -> torch.Tensor:
+        return levels
+
+
+class Bounded(Gaussian):
+    @property
+    def support_radius(self) -> float:
+        return 1.0
+
+
+class Told(Gaussian):
+    def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.sample(n, generator)
+        return x, self.log_prob(x) + 1e-3
+
+
 class Single(Gaussian):
     def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
         return super().sample(n, generator).float()
@@ -134,6 +164,31 @@ def true_as(kind: type[Gaussian]) -> dict[str, Any]:
         return kind(law.mean, law.covariance)
 
     return {"truth": truth}
+
+
+def turning(self: Sound, initial: Gaussian, t: float) -> Law:
+    """Return a law whose coordinates come to depend on each other, with the moments of each as they should be."""
+    law = Sound.truth(self, initial, t)
+    assert isinstance(law, Gaussian)
+    apart = torch.eye(law.dim, dtype=torch.float64) < 0.5
+    return Gaussian(law.mean, law.covariance + 0.05 * t * apart)
+
+
+def weighed(stated: tuple[float, float]) -> dict[str, Any]:
+    """Return the search for the law at rest of two clusters of weights ¼ and ¾, and what is ``stated`` of these."""
+
+    def build(self: Sound, dim: int, seed: int, generator: torch.Generator) -> Problem:
+        means = torch.tensor([[-6.0], [6.0]], dtype=torch.float64).repeat(1, dim)
+        shapes = torch.eye(dim, dtype=torch.float64).repeat(2, 1, 1)
+        mixture, said = (
+            GaussianMixture(torch.tensor(weights, dtype=torch.float64), means, shapes)
+            for weights in ((0.25, 0.75), stated)
+        )
+        posed = Sound.build(self, dim, seed, generator)
+        flow = dataclasses.replace(posed.flow, energy=FreeEnergy(MixturePotential(mixture, 1.0), Entropy(1.0)))
+        return dataclasses.replace(posed, flow=flow, truth=lambda t: said, stationary=True)
+
+    return {"build": build}
 
 
 def warped(clock: Any) -> dict[str, Any]:
@@ -202,12 +257,23 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("truth is a law", true_as(OffCovariance), "the covariance is off"),
     ("truth is a law", true_as(OffDensity), "integrates to 1.01"),
     ("truth is a law", true_as(MovedDensity), "draws against the density: the mean is off"),
+    ("truth is a law", true_as(OffAbove), "D=3 at t = 1: the density integrates to 1.05"),
+    ("truth is a law", true_as(Tilted), "marginal_quantiles: 0.05 of the law is said to lie below"),
+    ("truth is a law", true_as(Ringed), "radial_quantiles: "),
+    ("truth is a law", true_as(Bounded), "support_radius is 1, but draws are"),
+    ("truth is a law", true_as(Told), "sample_with_log_prob differs from log_prob at its own draws, by 0.001"),
     ("truth is a law", true_as(Single), "draws are torch.float32"),
     ("truth starts at the initial law", warped(lambda t: t + 0.1), "jumps"),
     ("truth starts at the initial law", changing(stationary=True), "jumps"),
-    ("truth obeys the equation", {"interaction": lambda self, dim: QuadraticInteraction(dim)}, "second moment changes"),
+    (
+        "truth obeys the equation",
+        {"interaction": lambda self, dim: QuadraticInteraction(dim)},
+        "second moment matrix changes",
+    ),
     ("truth obeys the equation", warped(lambda t: 1.05 * t), "changes at rate"),
     ("truth obeys the equation", changing(stationary=True), "changes at rate"),
+    ("truth obeys the equation", {"truth": turning}, "D=2 at t = 1: the second moment matrix changes at rate"),
+    ("truth is at rest", weighed((0.5, 0.5)), "the law at rest is exp(-βV), but the logarithm"),
     ("stated values", changing(free_energy=lambda t: -123.0), "the free energy is stated as -123, the truth says"),
     ("stated values", changing(evidence=Evidence(-77.0)), "the log-evidence is stated as -77, the truth says"),
     ("derivatives", in_small_units(**curved(OffGradient)), "the gradient differs from finite differences"),
@@ -228,6 +294,11 @@ def test_breach_is_found(check: str, members: dict[str, Any], said: str) -> None
     found = verdict(check, CHECKS[check], ProblemTrial(broken(**members)))
     assert not found.passed
     assert said in found.detail
+
+
+def test_a_law_at_rest_passes() -> None:
+    found = [verdict(check, CHECKS[check], ProblemTrial(broken(**weighed((0.25, 0.75))))) for check in CHECKS]
+    assert [each.detail for each in found if not each.passed and each.check.startswith("truth")] == []
 
 
 def test_every_check_can_fail() -> None:

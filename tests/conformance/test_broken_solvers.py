@@ -89,6 +89,28 @@ class Off(DensityEstimate):
         return None
 
 
+class OffMoments(Off):
+    def moments(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, covariance = self.law.moments()
+        return mean, 1.2 * covariance
+
+
+class OffQuantiles(Off):
+    def quantiles(self, levels: Sequence[float], generator: torch.Generator) -> list[float]:
+        return [value + 0.3 for value in Exact(self.law).quantiles(levels, generator)]
+
+
+class OffCumulative(Off):
+    def cumulative(self, place: float, generator: torch.Generator) -> float:
+        return 1 - Exact(self.law).cumulative(place, generator)
+
+
+class OffBeside(Off):
+    def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.sample(n, generator)
+        return x, self.log_prob(x) - 0.1
+
+
 def broken(**members: Any) -> type[Solver]:
     body = {"name": "broken", "__doc__": "Broken.", "__module__": __name__} | members
     made: type[Solver] = dataclass(frozen=True, kw_only=True)(type("Broken", (Sound,), body))
@@ -191,6 +213,23 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("densities", {"answer": answering(lambda t, g, p: Off(p.flow.initial, factor=1.01))}, "integrates to 1.01"),
     ("densities", {"answer": answering(lambda t, g, p: Off(p.flow.initial, shift=0.1))}, "standard errors"),
     (
+        "densities",
+        {"answer": answering(lambda t, g, p: Off(t, factor=1.05 if t.dim > 2 else 1.0))},
+        "an Ornstein-Uhlenbeck flow D=3 at t = 0.1: the density integrates to 1.05",
+    ),
+    ("densities", {"answer": answering(lambda t, g, p: OffMoments(p.flow.initial))}, "moments: the covariance is off"),
+    ("densities", {"answer": answering(lambda t, g, p: OffQuantiles(p.flow.initial))}, "quantiles: 0.05 of the law"),
+    (
+        "densities",
+        {"answer": answering(lambda t, g, p: OffCumulative(p.flow.initial))},
+        "cumulative: 0.9496 of the law",
+    ),
+    (
+        "densities",
+        {"answer": answering(lambda t, g, p: OffBeside(p.flow.initial))},
+        "sample_with_log_prob differs from log_prob at its own draws, by 0.1",
+    ),
+    (
         "repeats to the bit",
         {"answer": answering(lambda t, g, p: Particles(points(t, g) + 1e-15 * next(counter)))},
         "a second run gives other numbers",
@@ -231,6 +270,11 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
         "nearer to the truth than to errors",
         {"answer": answering(lambda t, g, p: Particles(points(p.truth(p.flow.times[0]), g)))},
         "the answer is nearer to the true law at t = 0.1, the first time, than to the true one, by ",
+    ),
+    (
+        "nearer to the truth than to errors",
+        {"answer": answering(lambda t, g, p: Particles(points(p.truth(p.flow.times[-1]), g)))},
+        "at t = 0.1 the answer is nearer to the true law at t = 0.2, the last time, than to the true one, by ",
     ),
     ("answers alike", {"answer": answering(lambda t, g, p: Particles(points(t, g) + 0.3))}, "standard errors apart"),
     (

@@ -106,6 +106,16 @@ WRONG = {
         "(estimates[0],) * len(estimates)",
         "an Ornstein-Uhlenbeck flow D=2: at t = 0.2 the answer is nearer to the true law at t = 0.1, the first time,",
     ),
+    "last time": (
+        "tuple(estimates)",
+        "(estimates[-1],) * len(estimates)",
+        "an Ornstein-Uhlenbeck flow D=2: at t = 0.1 the answer is nearer to the true law at t = 0.2, the last time,",
+    ),
+    "initial law": (
+        "tuple(estimates)",
+        "(Particles(flow.initial.sample(self.particles, generator)), *estimates[1:])",
+        "an Ornstein-Uhlenbeck flow D=2: at t = 0.1 the answer is nearer to the initial law than to the true one",
+    ),
 }
 
 

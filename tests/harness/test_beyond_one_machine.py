@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -186,13 +185,3 @@ def test_a_scheduler_that_is_lost_is_one_line(tmp_path: Path, plugin: Path) -> N
     ]
     statuses = load(tmp_path / "s.sqlite")["status"]
     assert set(statuses) == {"ok", "planned"}
-
-
-def test_a_scheduler_s_file_must_be_one(tmp_path: Path) -> None:
-    from harness.schedule import address_of
-
-    (tmp_path / "s.json").write_text(json.dumps({"address": "tcp://10.0.0.1:8786"}))
-    assert address_of(str(tmp_path / "s.json")) == address_of("tcp://10.0.0.1:8786") == "tcp://10.0.0.1:8786"
-    (tmp_path / "torn.json").write_text("{")
-    with pytest.raises(ValueError, match="Expecting property name"):
-        address_of(str(tmp_path / "torn.json"))

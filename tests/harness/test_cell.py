@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,14 @@ def test_what_an_interrupted_process_kept_is_there_for_the_next(tmp_path: Path) 
     with claimed(folder) as own:
         assert own is not None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["problem", "solver"])
+def test_a_component_of_another_version_than_planned_gives_no_figures(kind: str) -> None:
+    """As on a node of a cluster whose code is older: its figures would stand under another version's key."""
+    cell = trained()
+    (outcome,) = run_in_child([replace(cell, **{kind: replace(getattr(cell, kind), version=99)})])
+    assert outcome.status == "error"
+    assert outcome.reason is not None
+    assert f"{kind} {getattr(cell, kind).name!r} is version" in outcome.reason
+    assert "and was planned as version 99: plan again" in outcome.reason

@@ -115,6 +115,13 @@ def test_a_name_that_is_taken(written: Callable[..., Path]) -> None:
         ("import torch; x = subject.estimate.sample(draws, generator).double(); "
          "y = subject.truth.sample(draws, generator).double(); "
          "return Figure(float(torch.cdist(x, y).min(1).values.mean()), 1.0, 'x')", "knows the floor", "two_sides"),
+        ("x = subject.estimate.sample(draws, generator).double().norm(dim=1); n = len(x); "
+         "return Figure(float(x.mean()), float(x.std() / n**0.5 / 2**0.5), 'x')", "states its error", "and states 0."),
+        ("apart = subject.estimate.moments(generator)[0] - subject.truth.moments()[0]; "
+         "return Figure(-float(apart.norm()), 0.0, 'x')", "knows better", "where lower is better, as higher_is_better"),
+        ("x = getattr(subject.estimate, 'points', subject.truth.moments()[0][None]); "
+         "return Figure(float((x.double().mean(0) - subject.truth.moments()[0]).norm()), 0.0, 'x')",
+         "counts weights", "it must count particles by weight"),
     ],
 )  # fmt: skip
 def test_what_breaks_the_contract(written: Callable[..., Path], body: str, check: str, detail: str) -> None:

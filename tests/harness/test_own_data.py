@@ -173,6 +173,11 @@ def test_what_is_no_problem_is_refused(command: Command, folder: Path, name: str
         ("height,label\n1,1\ntall,-1\n", "column 'height' has 'tall' in row 2"),
         ("height,label\n1,yes\n2,no\n", "column 'label' has 'yes' in row 1"),
         ("height,class\n1,1\n2,-1\n", "must have a header with the column 'label' and one for each feature"),
+        ("height,Label\n1,1\n2,-1\n", "it has 'height', 'Label': call 'Label' label"),
+        ("height;label\n1;1\n2;-1\n", "commas between; it has 'height;label'"),
+        (",height,label\n0,1,1\n1,2,-1\n", "column 1 of"),
+        (",height,label\n0,1,1\n1,2,-1\n", "has no name, as where pandas writes the numbers of rows"),
+        ("height,label\n1,1\n2\n3,-1\n", "bad.csv.gz the label is missing"),
         ("label\n1\n-1\n", "must have a header with the column 'label' and one for each feature"),
         ("height,label\n" + "3,1\n3,-1\n" * 5, "never vary and cannot be standardised: 'height'"),
     ],
@@ -190,6 +195,18 @@ def test_bad_data_are_said_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         build()
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_file_that_would_not_be_read_is_refused(command: Command, folder: Path) -> None:
+    """Its figures would be those of other data."""
+    shutil.copy(folder / "mine.csv.gz", folder / "breast-cancer.csv.gz")
+    printed = command("run", "own.toml", "--data", folder, "--problem", "logistic-regression:breast-cancer")
+    assert printed.code == 2
+    assert "data 'breast-cancer' comes with scikit-learn, and" in printed.err
+    assert "breast-cancer.csv.gz would not be read: give that file another name" in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    with pytest.raises(ValueError, match="would not be read"):
+        load_data("breast-cancer", folder)
 
 
 @pytest.mark.parametrize("elsewhere", [None, "elsewhere"])

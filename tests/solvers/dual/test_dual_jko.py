@@ -245,3 +245,26 @@ def test_initial_law_is_left_as_it_is():
     propagation = DualPropagation(DualJKO(), problem.flow, generator())
     assert isinstance(propagation.start(), Exact)
     assert propagation.start().law is problem.flow.initial
+
+
+def narrow(width):
+    start = Gaussian(torch.tensor([-0.5]).double(), torch.tensor([[width**2]]).double())
+    return one_dimensional(initial=start)
+
+
+def test_a_law_that_starts_far_narrower_than_a_step_s_noise():
+    """The unit of its own variance would leave no distance in the step, and the answer would be the law at rest."""
+    problem = narrow(1e-3)
+    solution = DualJKO(samples=4000).solve(problem, generator(), CPU)
+    assert solution.diagnostics["unconverged_steps"] == 0
+    mean, covariance = solution.estimates[0].moments(generator(1))
+    true_mean, true_covariance = exact_step(problem).moments()
+    assert abs(float(mean - true_mean)) < 0.1 * math.sqrt(float(true_covariance))
+    assert float(covariance) == pytest.approx(float(true_covariance), rel=0.1)
+
+
+def test_a_law_too_narrow_for_a_step_is_refused():
+    reason = DualJKO().refusal(narrow(1e-4))
+    assert reason is not None
+    assert "the initial law is too narrow: its variance 1e-08 is nothing beside 2 step_size/β = 0.2" in reason
+    assert DualJKO(step_size=1e-3).refusal(narrow(1e-4)) is None

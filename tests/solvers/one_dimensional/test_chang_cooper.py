@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from problems.flow import Entropy, FreeEnergy, GradientFlow
 from problems.interactions import QuadraticInteraction
 from problems.laws import Empirical, Gaussian
 from problems.observations import GaussianNoise, LinearObservation, Observations
-from problems.potentials import Quadratic
+from problems.potentials import Potential, Quadratic
 from problems.problem import Problem
 from problems.references.grid_law import symmetric_divergence
 from seeding import generator
@@ -251,3 +252,27 @@ def test_what_it_does_not_solve():
     assert "no interaction" in solver.refusal(ornstein_uhlenbeck(interaction=attraction))
     assert "must have a density" in solver.refusal(flow_problem(points))
     assert solver.refusal(ornstein_uhlenbeck()) is None
+
+
+class Slope(Potential):
+    """V = x, in which a law runs away."""
+
+    dim = 1
+
+    def value(self, x):
+        return x[:, 0]
+
+
+def test_a_potential_that_does_not_confine_is_refused_unless_a_domain_is_given():
+    problem = ornstein_uhlenbeck()
+    flow = replace(problem.flow, energy=FreeEnergy(Slope(), Entropy(1.0)))
+    running = replace(problem, flow=flow)
+    refused = ChangCooper().refusal(running)
+    assert refused is not None
+    assert "the potential does not confine" in refused
+    assert refused.endswith("domain = [lower, upper] gives one")
+    assert ChangCooper(domain=(-20.0, 10.0)).refusal(running) is None
+    assert ChangCooper().refusal(problem) is None
+    found = solve(running, domain=(-20.0, 10.0), cells=800).estimates[-1].law.moments()
+    assert float(found[0]) == pytest.approx(1.5 - 2.0, abs=1e-3)
+    assert float(found[1]) == pytest.approx(0.3 + 4.0, rel=1e-3)

@@ -217,3 +217,12 @@ def test_what_it_does_not_do():
     for bad in (0, 31, 3.5, True):
         with pytest.raises(ValueError, match="nodes must be a whole number >= 32"):
             QuantileJKO(nodes=bad)
+
+
+def test_a_law_too_narrow_for_floating_point_numbers_is_said():
+    start = Gaussian(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 1e-16, dtype=torch.float64))
+    family = DoubleWell(times=(0.2,))
+    problem = family.build(1, 0, generator())
+    narrow = replace(problem, flow=replace(problem.flow, initial=start))
+    with pytest.raises(Diverged, match="found no direction of descent, as from a law that is too narrow"):
+        solve(QuantileJKO(), narrow)
