@@ -17,13 +17,15 @@ DIRECTIONS = 3
 ROUNDING = 2e-3
 # Of log-densities that come with draws, and are worked out in another way than at given points.
 LOG_ROUNDING = 1e-6
+# Of a score, beside its largest value and one over the width of the law.
+SLOPE_TOLERANCE = 1e-3
 
 
 def check_law(law: Law, draws: torch.Tensor, where: str) -> None:
     """Raise ``Violation`` unless what a law states fits its ``draws`` (n, D), independent.
 
-    That is its quantiles along directions and of the distance from its mean, the radius of its support, and the
-    log-density that comes with draws.
+    That is its quantiles along directions and of the distance from its mean, the radius of its support, the log-density
+    that comes with draws, and its score.
     """
     dim = draws.shape[1]
     directions = torch.randn(DIRECTIONS, dim, generator=generator(6), dtype=torch.float64)
@@ -43,6 +45,7 @@ def check_law(law: Law, draws: torch.Tensor, where: str) -> None:
         require(far <= radius * (1 + 1e-9), f"{where}: support_radius is {radius:.6g}, but draws are {far:.6g} away")
     if isinstance(law, Density):
         check_log_prob_of_draws(law, where)
+        check_score(law, draws, where)
 
 
 def check_estimate(estimate: Estimate, draws: torch.Tensor, where: str) -> None:
@@ -79,6 +82,41 @@ def check_log_prob_of_draws(density: Density | DensityEstimate, where: str) -> N
     gap = float((density.log_prob(points) - stated).abs().max())
     room = LOG_ROUNDING * max(1.0, float(stated.abs().max()))
     require(gap <= room, f"{where}: sample_with_log_prob differs from log_prob at its own draws, by {gap:.3g}")
+
+
+def check_score(law: Density, draws: torch.Tensor, where: str) -> None:
+    """Raise ``Violation`` unless the score that a law may give is the slope of its log-density, everywhere.
+
+    ``draws`` (n, D) are independent. Of a law that is positive and smooth everywhere E[s·(x-m)] is -D; an edge or a
+    jump would take from it, which slopes at single points do not see.
+    """
+    points = draws[:256]
+    found = law.score(points)
+    if found is None:
+        return
+    require(
+        found.shape == points.shape,
+        f"{where}: the score at points {tuple(points.shape)} has shape {tuple(found.shape)}",
+    )
+    width = 1e-6 * float(draws.std(0).max())
+    for axis in range(draws.shape[1]):
+        shift = torch.zeros(draws.shape[1], dtype=torch.float64)
+        shift[axis] = width
+        slope = (law.log_prob(points + shift) - law.log_prob(points - shift)) / (2 * width)
+        gap, size = float((found[:, axis] - slope).abs().max()), float(found.abs().max())
+        require(
+            gap <= SLOPE_TOLERANCE * max(size, 1e-6 / width),
+            f"{where}: the score differs from finite differences of log_prob, by {gap:.3g}; it is up to {size:.3g}",
+        )
+    whole = law.score(draws)
+    assert whole is not None
+    along = (whole * (draws - law.moments()[0])).sum(1)
+    mean, error = float(along.mean()), float(along.std()) / math.sqrt(len(along))
+    require(
+        abs(mean + draws.shape[1]) <= STANDARD_ERRORS * error + ROUNDING,
+        f"{where}: E[score·(x - mean)] is {mean:.4g}, not minus the dimension: the density has edges or jumps; "
+        "its score must be None",
+    )
 
 
 def require_quantiles(values: torch.Tensor, quantiles: torch.Tensor, where: str) -> None:

@@ -21,6 +21,7 @@ from problems.laws import Gaussian, GaussianMixture, Law
 from problems.potentials import MixturePotential, Quadratic
 from problems.problem import Evidence, Prediction, Problem, ProblemFamily
 from problems.references.quadratic_flow import ornstein_uhlenbeck_marginal
+from problems.uniform import Uniform
 from problems.validation import require_counts
 
 
@@ -133,6 +134,18 @@ class Bounded(Gaussian):
         return 1.0
 
 
+class OffScore(Gaussian):
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.01 * super().score(x)
+
+
+class Edged(Uniform):
+    """Says that a box, whose density is flat and has edges, has the score 0."""
+
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
 class Told(Gaussian):
     def sample_with_log_prob(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.sample(n, generator)
@@ -164,6 +177,10 @@ def true_as(kind: type[Gaussian]) -> dict[str, Any]:
         return kind(law.mean, law.covariance)
 
     return {"truth": truth}
+
+
+def edged(self: Sound, initial: Gaussian, t: float) -> Law:
+    return Edged(initial.mean, torch.ones_like(initial.mean))
 
 
 def turning(self: Sound, initial: Gaussian, t: float) -> Law:
@@ -261,6 +278,8 @@ BREACHES: list[tuple[str, dict[str, Any], str]] = [
     ("truth is a law", true_as(Tilted), "marginal_quantiles: 0.05 of the law is said to lie below"),
     ("truth is a law", true_as(Ringed), "radial_quantiles: "),
     ("truth is a law", true_as(Bounded), "support_radius is 1, but draws are"),
+    ("truth is a law", true_as(OffScore), "the score differs from finite differences of log_prob, by"),
+    ("truth is a law", {"truth": edged}, "not minus the dimension: the density has edges or jumps"),
     ("truth is a law", true_as(Told), "sample_with_log_prob differs from log_prob at its own draws, by 0.001"),
     ("truth is a law", true_as(Single), "draws are torch.float32"),
     ("truth starts at the initial law", warped(lambda t: t + 0.1), "jumps"),
