@@ -118,6 +118,10 @@ class MovedLaw(Density):
     def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return self.base.log_prob(self.motion.back(x)) - self.dim * math.log(self.motion.length)
 
+    def score(self, x: torch.Tensor) -> torch.Tensor | None:
+        found = self.base.score(self.motion.back(x))
+        return None if found is None else found @ self.motion.turn.T / self.motion.length
+
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         mean, covariance = self.base.moments()
         turn = self.motion.turn
