@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import repeat
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,9 +23,8 @@ from problems.devices import to_device
 from problems.energies import PowerEntropy
 from problems.flow import GradientFlow
 from problems.laws import Density
-from problems.potentials import FiniteSum, Potential
 from solvers.icnn.affine_start import start_at
-from solvers.icnn.affine_step import AVERAGED, best_affine_step
+from solvers.icnn.affine_step import best_affine_step
 from solvers.icnn.candidates import put_units, searched
 from solvers.icnn.descent import Pace, Schedule
 from solvers.icnn.examination import (
@@ -40,16 +38,15 @@ from solvers.icnn.examination import (
     slopes_of_units,
     values_of,
 )
-from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.free_energy import free_energy
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat, set_flat
 from solvers.icnn.pairs import sums_over_pairs
-from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.population import EXAMINED, HELD, Population, entropic
 from solvers.icnn.positive_map import PositiveMap
 from solvers.icnn.ridges import lay_ridges
 from solvers.icnn.settings import ICNNSettings
 from solvers.icnn.step_objective import StepObjective, StepScheme
+from solvers.icnn.step_objectives import StepObjectives
 from solvers.icnn.training import BatchDensity, Training
 from solvers.icnn.units import Frame, FramedMap, Units
 from solvers.maps import InvertibleMap
@@ -61,8 +58,6 @@ from solvers.threads import Run
 
 # Fresh particles by which a training is judged on its way.
 JUDGED = 4096
-# A sum over cases is looked at through so many times as many of them as a training iteration sees.
-EXAMINED_MINIBATCHES = 20
 
 TRACES = ("seconds", "iterations", "last_gain", "fresh_gap", "stationarity")
 ENERGY_TRACES = ("free_energy", "free_energy_error")
@@ -90,18 +85,15 @@ class FlowState:
     """A flow state holds the particles of one flow, its maps so far, the traces of its steps, and why it failed if so.
 
     ``particles`` are in coordinates of their own of those of ``preconditioner``, while ``maps`` are of points x.
-    ``potential`` and ``placed_preconditioner`` are float64 on the device of training. ``frames`` are those of the maps
-    so far, and ``affine`` their S and b where they are affine. ``failure`` says why no step is taken any more,
-    ``evaluations`` how often ∇V was asked for.
+    ``energies`` are what their steps minimise. ``frames`` are those of the maps so far, and ``affine`` their S and b
+    where they are affine. ``failure`` says why no step is taken any more, ``evaluations`` how often ∇V was asked for.
     """
 
     flow: GradientFlow
     preconditioner: Preconditioner
-    potential: Potential
-    placed_preconditioner: Preconditioner
+    energies: StepObjectives
     generator: torch.Generator
     particles: Population
-    minibatch: int | None = None
     sharpness: float = 1.0
     failure: str | None = None
     units: Units | None = None
@@ -146,11 +138,14 @@ class FlowState:
         return cls(
             flow,
             preconditioner,
-            to_device(flow.potential, device, torch.float64),
-            to_device(preconditioner, device, torch.float64),
+            StepObjectives(
+                flow,
+                to_device(flow.potential, device, torch.float64),
+                to_device(preconditioner, device, torch.float64),
+                settings.minibatch,
+            ),
             generator,
             particles,
-            settings.minibatch,
             settings.sharpness,
             failure,
             output_steps=output_steps,
@@ -200,58 +195,24 @@ class FlowState:
         self.failure = self.particles.flatness()
         if self.failure is not None:
             return
-        potential = self._in_preconditioner(self.potential)
         try:
-            own = self.particles
-            self.units = Units.of(self.flow, own.frame, potential, own.pool, own.pool_density)
+            self.units = self.energies.units(self.particles)
         except Diverged as error:
             self.failure = str(error)
 
-    def objectives(self, scheme: StepScheme, run: Run) -> tuple[StepObjective, Iterator[StepObjective]]:
-        """Return the next step's objective for diagnostics, and an endless iterator of those for its training."""
-        if self.minibatch is None or not isinstance(self.potential, FiniteSum):
-            whole = self._weighted(self._objective(self.potential, scheme), scheme, run)
-            return whole, repeat(whole)
-        examined_by = next(self.potential.minibatches(self.examined_cases, self.generator))
-        estimates = self.potential.minibatches(self.minibatch, self.generator)
-        whole = self._weighted(self._objective(examined_by, scheme), scheme, run)
-        return whole, (replace(self._objective(each, scheme), weight=whole.weight) for each in estimates)
+    def objectives(self, scheme: StepScheme, run: Run) -> tuple[StepObjective, Iterator[StepObjective]] | None:
+        """Return the next step's objective for diagnostics, and an endless iterator of those for its training.
 
-    def _weighted(self, objective: StepObjective, scheme: StepScheme, run: Run) -> StepObjective:
-        """Return the objective of a fitted step with its weight; where that is not found, the flow fails."""
-        if not scheme.fitted:
-            return objective
-        averages = ParticleAverages(self.particles.pool[:AVERAGED].double(), objective, run)
-        try:
-            curvature = averages.curvature()
-        except Diverged as error:
-            self.failure = str(error)
-            return objective
-        self.evaluations += averages.evaluations
-        weight = FittedWeight.of(curvature, objective.step_size, self.particles.pool.device)
-        return replace(objective, weight=weight)
-
-    @property
-    def _sampled(self) -> bool:
-        """Whether steps are looked at through some of the cases of the potential only."""
-        own = self.potential
-        return self.minibatch is not None and isinstance(own, FiniteSum) and self.examined_cases < own.cases
-
-    @property
-    def examined_cases(self) -> int:
-        """How many cases steps are looked at through."""
-        assert self.minibatch is not None
-        assert isinstance(self.potential, FiniteSum)
-        return min(self.potential.cases, EXAMINED_MINIBATCHES * self.minibatch)
-
-    def _in_preconditioner(self, potential: Potential) -> Potential:
-        return self.placed_preconditioner.potential_in(potential)
-
-    def _objective(self, potential: Potential, scheme: StepScheme) -> StepObjective:
+        ``None`` where there are none: the flow has then failed.
+        """
         assert self.units is not None
-        energy = self.flow.energy
-        interaction = to_device(energy.interaction, self.particles.pool.device, self.particles.pool.dtype)
-        return self.units.objective(scheme, self._in_preconditioner(potential), energy.internal, interaction)
+        try:
+            found = self.energies.of_step(scheme, self.units, self.particles, self.generator, run)
+        except Diverged as error:
+            self.failure = str(error)
+            return None
+        self.evaluations += found.evaluations
+        return found.whole, found.training
 
     def begins_to_learn(
         self, weights: Weights, objective: StepObjective, scheme: StepScheme, schedule: Schedule, run: Run
@@ -267,7 +228,7 @@ class FlowState:
             except Diverged as error:
                 self.failure = str(error)
                 return False
-        if self._sampled and not scheme.affine_start:
+        if self.energies.sampled and not scheme.affine_start:
             # An affine map that is best for some of the cases is not for all, and they would not say which is better.
             return True
         try:
@@ -279,7 +240,7 @@ class FlowState:
                 self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
             return self.failure is None
         self.evaluations += found.evaluations
-        if self._sampled:
+        if self.energies.sampled:
             start_at(weights, found.matrix, found.shift)
             return True
         self.best = found.matrix, found.shift
@@ -403,7 +364,7 @@ class FlowState:
         if self.output_steps is not None:
             self.output_steps.move(weights, inner, run)
         if "free_energy" in self.traces:
-            found = free_energy(self.flow.energy, self.potential, *self.particles.fresh_outside())
+            found = free_energy(self.flow.energy, self.energies.potential, *self.particles.fresh_outside())
             if not math.isfinite(found[0] + found[1]):
                 self.failure = "the free energy is not finite"
                 return

@@ -89,8 +89,9 @@ class JointSteps:
         for state in states:
             state.initialise(scheme)
         going = [network for network, state in enumerate(states) if state.failure is None]
-        objectives = {network: states[network].objectives(scheme, run) for network in going}
-        going = [network for network in going if states[network].failure is None]
+        found = {network: states[network].objectives(scheme, run) for network in going}
+        objectives = {network: pair for network, pair in found.items() if pair is not None}
+        going = list(objectives)
         learning = [
             network
             for network in going
