@@ -77,7 +77,7 @@ class DualJKO(DualSettings, Filter):
     """
 
     name: ClassVar[str] = "dual-jko"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     limits: ClassVar[Mapping[str, Limit]] = STEPS
     needs_density: ClassVar[bool] = True
     orders: ClassVar[tuple[int, ...]] = (1,)
