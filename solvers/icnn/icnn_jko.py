@@ -183,11 +183,13 @@ class ICNNJKO(ICNNSettings, Solver):
         Raises ``ForeignCheckpoint`` for the folder of another run, and ``ValueError`` for problems of several
         dimensions or times.
         """
-        unlike = len({scored(problem.flow) for problem in problems}) > 1
-        if unlike or self.step_size == "auto" or any(problem.observations is not None for problem in problems):
+        if self.step_size == "auto" or any(problem.observations is not None for problem in problems):
             return [self._alone(*one, device, None) for one in zip(problems, generators, strict=True)]
-        if len(problems) > 1 and device.type == "cpu" and not batches_are_alike():
+        unlike = len({scored(problem.flow) for problem in problems}) > 1
+        rounded = len(problems) > 1 and device.type == "cpu" and not batches_are_alike()
+        if rounded:
             warn_of_batches(self.name)
+        if unlike or rounded:
             folders = [None if checkpoint is None else checkpoint / str(place) for place in range(len(problems))]
             return [
                 self._alone(problem, generator, device, folder)

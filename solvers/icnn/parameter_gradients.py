@@ -10,7 +10,7 @@ import torch
 
 from solvers.icnn.path_forces import forces_of, score_pushed
 from solvers.icnn.step_objective import StepObjective, derivatives_of, log_dets
-from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient, pullback, pullback_of_fold
+from solvers.networks.convex_derivatives import Folded, Tape, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.networks.convex_network import Architecture, Weights
 from solvers.networks.path_derivatives import pullback_of_gradient, slope_of_hessian
 from solvers.threads import Run
@@ -78,7 +78,8 @@ def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
         points = torch.stack([batch.points[network, place] for network, place in blocks])
         objectives = [batch.objectives[network] for network, _ in blocks]
         carried = [of_blocks(values) for values in (log_density, fields, batch.scores)]
-        bar = networks.like(_folded_gradients(networks, points, objectives, *carried))
+        passed = derivatives(networks, points)
+        bar = networks.like(_folded_gradients(networks, points, passed, objectives, *carried))
         return torch.cat([part.flatten(1) for part in bar.parts()], dim=1)
 
     groups = []
@@ -98,11 +99,11 @@ def gradients_in_blocks(run: Run, batch: Batch) -> torch.Tensor:
 def gradients_at_once(batch: Batch) -> torch.Tensor:
     """Return the derivatives (S, size) from all points in the same operations: the fastest way on a GPU."""
     folded = fold(batch.weights)
-    fields = None
+    passed, fields = derivatives(folded, batch.points), None
     if batch.interacting:
-        pairs = zip(batch.objectives, batch.points, gradient(folded, batch.points), strict=True)
+        pairs = zip(batch.objectives, batch.points, passed[0], strict=True)
         fields = torch.stack([own.field(own.intermediate_places(x, y)) for own, x, y in pairs])
-    slope = _folded_gradients(folded, batch.points, batch.objectives, batch.carried, fields, batch.scores)
+    slope = _folded_gradients(folded, batch.points, passed, batch.objectives, batch.carried, fields, batch.scores)
     return _unfolded(batch, folded.like(slope))
 
 
@@ -144,13 +145,17 @@ def _fields_in_blocks(run: Run, folded: Folded, batch: Batch, size: int) -> torc
 def _folded_gradients(
     folded: Folded,
     x: torch.Tensor,
+    passed: tuple[torch.Tensor, torch.Tensor, Tape],
     objectives: Sequence[StepObjective],
     log_density: torch.Tensor | None,
     fields: torch.Tensor | None,
     scores: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Return derivatives of S networks' objectives in the folded networks, summed over the points ``x`` (S, B, D)."""
-    mapped, hessian, tape = derivatives(folded, x)
+    """Return derivatives of S networks' objectives in the folded networks, summed over the points ``x`` (S, B, D).
+
+    ``passed`` are ∇ψ, ∇²ψ and the tape of ``derivatives`` there.
+    """
+    mapped, hessian, tape = passed
     slope = x.new_zeros(folded.size)
     if scores is None:
         bars = derivatives_of(objectives, x, mapped, hessian, log_density, fields)

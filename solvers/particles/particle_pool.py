@@ -126,10 +126,11 @@ def even_batches(
     If they are to be ``moved``, they get the pool's mean and covariance, which takes most of the noise off the
     derivatives: all batches of one pass at once.
     """
-    mean = pool.mean(0, keepdim=True)
-    centred = pool - mean
-    factor = torch.linalg.cholesky(centred.T @ centred / len(pool))
     count = len(pool) // size
+    if moved:
+        mean = pool.mean(0, keepdim=True)
+        centred = pool - mean
+        factor = torch.linalg.cholesky(centred.T @ centred / len(pool))
     while True:
         order = torch.randperm(len(pool), generator=generator)[: count * size].to(pool.device)
         if not moved:
