@@ -9,6 +9,7 @@ import torch
 
 from problems.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from problems.problem import Problem
+from problems.uniform import Uniform
 from seeding import generator
 from solvers.checkpoint import ForeignCheckpoint
 from solvers.icnn.icnn_jko import ICNNJKO
@@ -109,3 +110,13 @@ def test_results_follow_the_generator_and_not_the_threads(on_threads):
     answers = on_threads(lambda: solved(QUICK, problem))
     assert all(same(answers[0], answer) for answer in answers)
     assert not same(answers[0], solved(QUICK, problem, seed=1))
+
+
+def test_flows_with_and_without_a_score_are_followed_as_alone_and_each_keeps_its_checkpoint(tmp_path):
+    scored = OrnsteinUhlenbeck(instance="random", times=(0.1,)).build(2, 0, generator())
+    box = Uniform(torch.zeros(2).double(), torch.ones(2).double())
+    unscored = replace(scored, flow=replace(scored.flow, initial=box))
+    together = QUICK.solve_batch([scored, unscored], [generator(1), generator(2)], CPU, tmp_path)
+    assert same(together[0], solved(QUICK, scored, seed=1))
+    assert same(together[1], solved(QUICK, unscored, seed=2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
