@@ -113,11 +113,17 @@ def implicit_step(law: Moments, averages: Averages, beta: float, h: float) -> tu
 
 
 def implicit_map(
-    law: Moments, averages: AlongMaps, beta: float, h: float
+    law: Moments,
+    averages: AlongMaps,
+    beta: float,
+    h: float,
+    guess: tuple[torch.Tensor, torch.Tensor] | None = None,
+    converged: float = CONVERGED,
 ) -> tuple[torch.Tensor, torch.Tensor | None, int]:
     """Return m' (D,) and S (D, D) of the JKO step m' + S(x - m) among affine maps, and the number of inner iterations.
 
-    ``None`` stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
+    It begins at the ``guess`` m' and S, or at the identity, and ends with a movement of less than ``converged``
+    deviations. ``None`` stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
     """
     start, covariance = law
     along, factor = averages.from_law(start, covariance), torch.linalg.cholesky(covariance)
@@ -131,7 +137,7 @@ def implicit_map(
         distance = (mean - start) @ (mean - start) + torch.sum((moved @ covariance) * moved)
         return float(distance) / (2 * h) + value - 2 * float(root.diagonal().log().sum()) / beta
 
-    mean, transport = start, identity
+    mean, transport = (start, identity) if guess is None else guess
     found = along(mean, transport)
     height = functional(mean, transport, found.value)
     if not math.isfinite(height):
@@ -150,11 +156,12 @@ def implicit_map(
         scale = then.diagonal().sqrt()
         spread = (then - now) / torch.outer(scale, scale)
         change = max(float((shift / scale).abs().max()), float(spread.abs().max()))
-        if change <= CONVERGED:
+        if change <= converged:
             return mean, transport, iteration
         stalled, least = 0 if change < least else stalled, min(least, change)
         if stalled >= STALLED and change <= CONVERGED_TO_ROUNDING:
-            return (mean, transport, iteration) if beginning - height > slack else (start, None, 0)
+            moved = guess is not None or beginning - height > slack
+            return (mean, transport, iteration) if moved else (start, None, 0)
         by_transport = (transport - identity) @ covariance / h + found.hessian @ transport @ covariance
         slope = float(shift @ residual + torch.sum(turn * (by_transport - torch.linalg.inv(transport) / beta)))
         length, candidate = 1.0, history.extrapolated((mean, transport), (shift, turn), scale)

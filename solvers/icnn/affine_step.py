@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 from problems.energies import Entropy
 from problems.linear_algebra import symmetrised
-from solvers.gaussian.flow_among_gaussians import NotConvex, implicit_map
+from solvers.gaussian.flow_among_gaussians import CONVERGED, NotConvex, implicit_map
 from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
 from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.step_objective import StepObjective
@@ -37,6 +37,9 @@ from solvers.threads import Run
 ITERATIONS = 200
 # Particles that potentials are averaged over under an entropy, moved to have the moments of all.
 AVERAGED = 16_384
+# Of a potential that is a sum over many cases, fewer of them say where to begin, and the step is found when an
+# iteration moves the law by less than this many deviations, far within the noise of the particles.
+FEW, FOUND = 1024, 1e-5
 
 
 class AffineStep(NamedTuple):
@@ -50,31 +53,40 @@ class AffineStep(NamedTuple):
     evaluations: int
 
 
-def best_affine_step(objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor, run: Run) -> AffineStep:
+def best_affine_step(
+    objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor, run: Run, dear: bool = False
+) -> AffineStep:
     """Return the best affine map of ``points`` (n, D), of mean near 0 and with log-densities ``log_density`` (n,).
 
+    Where the potential is ``dear``, a sum over many cases, it is asked for as seldom as the noise of particles allows.
     Raises ``Diverged`` where the step has no minimum among affine maps, or the objective is not finite.
     """
     if isinstance(objective.internal, Entropy):
-        return entropic_affine_step(objective, points, run)
+        return entropic_affine_step(objective, points, run, dear)
     return affine_step(objective, points, log_density)
 
 
-def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run) -> AffineStep:
+def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run, dear: bool = False) -> AffineStep:
     """Return the best affine map of ``points`` (n, D) under an entropy; raises as ``best_affine_step`` does."""
     assert isinstance(objective.internal, Entropy)
     beta, theta, weight = objective.internal.inverse_temperature, objective.implicitness, objective.weight
     x = points.double() if weight is None else points.double() @ weight.inverse_root
     mean = x.mean(0)
     covariance = symmetrised((x - mean).T @ (x - mean) / len(x))
-    if len(x) > AVERAGED:
-        (x,) = matched(x[None, :AVERAGED], mean[None, None], torch.linalg.cholesky(covariance)[None])
-    mean, covariance = mean.cpu(), covariance.cpu()
-    averages = ParticleAverages(x, objective, run, None if weight is None else weight.root)
-    h = theta * objective.step_size
-    identity = torch.eye(len(mean), dtype=mean.dtype)
+
+    def averages_over(count: int) -> ParticleAverages:
+        chosen = x
+        if len(x) > count:
+            (chosen,) = matched(x[None, :count], mean[None, None], torch.linalg.cholesky(covariance)[None])
+        return ParticleAverages(chosen, objective, run, None if weight is None else weight.root)
+
+    averages, law, h = averages_over(AVERAGED), (mean.cpu(), covariance.cpu()), theta * objective.step_size
+    identity, guess, evaluations = torch.eye(len(mean), dtype=mean.dtype), None, 0
+    if dear and len(averages.points) > FEW:
+        guess, evaluations = _guessed(averages_over(FEW), law, beta, h)
+    mean = law[0]
     try:
-        moved, matrix, _ = implicit_map((mean, covariance), averages, beta, h)
+        moved, matrix, _ = implicit_map(law, averages, beta, h, guess, FOUND if dear else CONVERGED)
     except NotConvex as error:
         raise Diverged(f"no minimum is found ({error})") from error
     matrix = identity if matrix is None else matrix
@@ -86,7 +98,18 @@ def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Ru
     least = float(torch.linalg.eigvalsh(whole)[0])
     if not least > STRONG_CONVEXITY:
         raise Diverged(f"the best affine map folds the law over (its least eigenvalue is {least:.3g}): lower step_size")
-    return AffineStep(whole, moved, averages.evaluations)
+    return AffineStep(whole, moved, averages.evaluations + evaluations)
+
+
+def _guessed(
+    averages: ParticleAverages, law: tuple[torch.Tensor, torch.Tensor], beta: float, h: float
+) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, int]:
+    """Return m' and S of the step on the few particles of ``averages``, if found, and how often ∇V was asked for."""
+    try:
+        mean, matrix, _ = implicit_map(law, averages, beta, h, converged=FOUND)
+    except (NotConvex, Diverged):
+        matrix = None
+    return None if matrix is None else (mean, matrix), averages.evaluations
 
 
 def affine_step(

@@ -23,6 +23,7 @@ from problems.devices import to_device
 from problems.energies import PowerEntropy
 from problems.flow import GradientFlow
 from problems.laws import Density
+from problems.potentials import FiniteSum
 from solvers.icnn.affine_start import start_at
 from solvers.icnn.affine_step import best_affine_step
 from solvers.icnn.candidates import put_units, searched
@@ -232,7 +233,8 @@ class FlowState:
             # An affine map that is best for some of the cases is not for all, and they would not say which is better.
             return True
         try:
-            found = best_affine_step(objective, own.pool, own.pool_density, run)
+            dear = isinstance(self.flow.potential, FiniteSum)
+            found = best_affine_step(objective, own.pool, own.pool_density, run, dear)
         except Diverged as error:
             if falls_without_end(objective, own.fresh, run, self._carried(own.fresh_density)):
                 self.failure = f"the step has no minimum, the objective falls as far as the law is spread ({error})"

@@ -18,7 +18,7 @@ import torch
 from problems.gaussian_expectations import Expectations
 from problems.linear_algebra import symmetric_factor, symmetrised
 from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
-from solvers.icnn.step_objective import StepObjective
+from solvers.icnn.step_objective import StepObjective, checked
 from solvers.solver import Diverged
 from solvers.threads import Run
 
@@ -54,8 +54,9 @@ class ParticleAverages:
 
             def of_block(block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
                 places = self._outside(shift + block @ matrix)
-                slopes = self._outside(self.objective.potential_gradient(places))
-                return (self.objective.potential.value(places) - origin).sum(), slopes.sum(0), slopes.T @ block
+                values, slopes = self.objective.potential.value_and_gradient(places)
+                slopes = self._outside(checked(slopes, places))
+                return (values - origin).sum(), slopes.sum(0), slopes.T @ block
 
             self.evaluations += len(centred)
             parts = zip(*self.run(of_block, centred.split(BLOCK)), strict=True)

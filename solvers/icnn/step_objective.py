@@ -161,7 +161,11 @@ def gradient_at(potential: Potential, x: torch.Tensor) -> torch.Tensor:
 
     Raises ``ValueError`` where the potential gives another shape.
     """
-    slope = potential.gradient(x)
+    return checked(potential.gradient(x), x)
+
+
+def checked(slope: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return ∇V = ``slope`` at ``x`` (n, D); raises ``ValueError`` where it has another shape."""
     if slope.shape != x.shape:
         raise ValueError(f"the potential's gradient at points {tuple(x.shape)} has shape {tuple(slope.shape)}")
     return slope

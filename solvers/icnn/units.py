@@ -20,11 +20,14 @@ from problems.devices import to_device
 from problems.energies import Entropy, InternalEnergy, PowerEntropy
 from problems.flow import GradientFlow
 from problems.interactions import Interaction
-from problems.potentials import Flat, Potential
+from problems.potentials import FiniteSum, Flat, Potential
 from solvers.icnn.pairs import SOME, FramedInteraction, field, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective, StepScheme, gradient_at
 from solvers.maps import InvertibleMap
 from solvers.solver import Diverged
+
+# Particles whose forces tell the unit of energy of a potential that is a sum over many cases; of others it is all.
+ASKED = 8192
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ class FramedPotential(Potential):
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (self.potential.gradient(self.frame.outside(x)) * (self.frame.length / self.energy)).to(x.dtype)
 
+    def value_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        value, gradient = self.potential.value_and_gradient(self.frame.outside(x))
+        return (value / self.energy).to(x.dtype), (gradient * (self.frame.length / self.energy)).to(x.dtype)
+
 
 def internal_in(internal: InternalEnergy | None, log_volume: float, energy: float) -> InternalEnergy | None:
     """Return U in coordinates of D log s = ``log_volume`` and the unit ``energy``; of an entropy, but for a constant.
@@ -133,6 +140,7 @@ class Units:
         dim = pool.shape[1]
         interaction = to_device(flow.energy.interaction, pool.device, pool.dtype)
         points = pool if interaction is None or not sums_over_pairs(interaction) else pool[:SOME]
+        points = points[:ASKED] if isinstance(flow.potential, FiniteSum) else points
         force = frame.length * gradient_at(potential, frame.outside(points))
         if interaction is not None:
             force = force + frame.length * field(interaction, frame.length * points).double()
