@@ -96,6 +96,12 @@ def transport_to_minimum(factor: torch.Tensor, curvature: torch.Tensor, h: float
     return symmetrised(transport)
 
 
+def concave(curvature: torch.Tensor, h: float) -> bool:
+    """Return whether a step of h from where E ∇²V is ``curvature`` (D, D), finite, has no minimum: not I + hA > 0."""
+    finite = bool(torch.isfinite(curvature).all())
+    return finite and not float(1 + h * torch.linalg.eigvalsh(curvature)[0]) > 0
+
+
 class AlongMaps(Protocol):
     """Averages of a potential over a law that affine maps move, as ``Averages`` are."""
 
@@ -119,11 +125,13 @@ def implicit_map(
     h: float,
     guess: tuple[torch.Tensor, torch.Tensor] | None = None,
     converged: float = CONVERGED,
+    cautious: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None, int]:
     """Return m' (D,) and S (D, D) of the JKO step m' + S(x - m) among affine maps, and the number of inner iterations.
 
     It begins at the ``guess`` m' and S, or at the identity, and ends with a movement of less than ``converged``
-    deviations. ``None`` stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
+    deviations; a ``cautious`` search goes nowhere from where the next frozen problem would have no minimum. ``None``
+    stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
     """
     start, covariance = law
     along, factor = averages.from_law(start, covariance), torch.linalg.cholesky(covariance)
@@ -168,7 +176,8 @@ def implicit_map(
         while True:
             tried = along(*candidate)
             reached = functional(*candidate, tried.value)
-            if reached <= height + ARMIJO * length * slope + slack:
+            falls = reached <= height + ARMIJO * length * slope + slack
+            if falls and not (cautious and concave(tried.hessian, h)):
                 break
             if history.used:
                 history.forget()

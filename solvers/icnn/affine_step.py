@@ -86,7 +86,7 @@ def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Ru
         guess, evaluations = _guessed(averages_over(FEW), law, beta, h)
     mean = law[0]
     try:
-        moved, matrix, _ = implicit_map(law, averages, beta, h, guess, FOUND if dear else CONVERGED)
+        moved, matrix, _ = implicit_map(law, averages, beta, h, guess, FOUND if dear else CONVERGED, cautious=True)
     except NotConvex as error:
         raise Diverged(f"no minimum is found ({error})") from error
     matrix = identity if matrix is None else matrix
@@ -106,7 +106,7 @@ def _guessed(
 ) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, int]:
     """Return m' and S of the step on the few particles of ``averages``, if found, and how often ∇V was asked for."""
     try:
-        mean, matrix, _ = implicit_map(law, averages, beta, h, converged=FOUND)
+        mean, matrix, _ = implicit_map(law, averages, beta, h, converged=FOUND, cautious=True)
     except (NotConvex, Diverged):
         matrix = None
     return None if matrix is None else (mean, matrix), averages.evaluations

@@ -27,6 +27,17 @@ class Ridge(Potential):
         return -3 * x.square().sum(1)
 
 
+class DoubleWell(Potential):
+    """The potential (x² - 1)² on the line, with a concave middle."""
+
+    @property
+    def dim(self) -> int:
+        return 1
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.square().sum(1) - 1).square()
+
+
 def posterior(cases: int = 200, dim: int = 3) -> LogisticPosterior:
     draws = torch.randn(cases, dim, dtype=torch.float64, generator=generator(1))
     return LogisticPosterior(draws, prior_shape=1.0, prior_rate=0.01)
@@ -45,6 +56,20 @@ def test_few_particles_first_lead_to_the_map_of_all_with_fewer_questions(implici
     assert float((sparing.matrix - plain.matrix).abs().max()) < 2e-5
     assert float((sparing.shift - plain.shift).abs().max()) < 2e-5
     assert sparing.evaluations < 0.75 * plain.evaluations
+
+
+@pytest.mark.parametrize("beta", [1.0, 20.0])
+def test_a_wide_law_does_not_fall_into_where_the_next_frozen_problem_has_no_minimum(beta):
+    """The first frozen problem contracts it tenfold, to where a step as long has none; the step itself has one."""
+    x = 3 * torch.randn(8192, 1, dtype=torch.float64, generator=generator(5))
+    x -= x.mean()
+    well, h = DoubleWell(), 2.0
+    with workers() as run:
+        step = best_affine_step(StepObjective(well, Entropy(beta), h, 1.0), x, torch.zeros(len(x)), run)
+    y = x @ step.matrix + step.shift
+    slope = (y - x) / h + well.gradient(y)
+    assert float(slope.mean()) == pytest.approx(0, abs=1e-6)
+    assert float((slope * x).mean()) == pytest.approx(1 / (beta * float(step.matrix)), rel=1e-6)
 
 
 @pytest.mark.parametrize("dear", [False, True])
