@@ -58,10 +58,21 @@ MOST_DOUBLINGS = 50
 ARMIJO = 1e-4
 ROUNDING = 1e-12
 SHORTEST = 2.0**-20
+# A cautious search gives up sooner: what it has reached is a place to begin at.
+SHORTEST_CAUTIOUS = 2.0**-4
 
 
 class NotConvex(ArithmeticError):
     """The functional of a step is not known to have a minimum."""
+
+
+class NotFound(NotConvex):
+    """A minimum was not found; ``mean`` (D,) and ``transport`` (D, D) are m' and S of the lowest point reached."""
+
+    def __init__(self, message: str, mean: torch.Tensor, transport: torch.Tensor) -> None:
+        """State what was not found, and what was reached."""
+        super().__init__(message)
+        self.mean, self.transport = mean, transport
 
 
 @dataclass
@@ -125,13 +136,14 @@ def implicit_map(
     h: float,
     guess: tuple[torch.Tensor, torch.Tensor] | None = None,
     converged: float = CONVERGED,
-    cautious: bool = False,
+    within: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, int]:
     """Return m' (D,) and S (D, D) of the JKO step m' + S(x - m) among affine maps, and the number of inner iterations.
 
-    It begins at the ``guess`` m' and S, or at the identity, and ends with a movement of less than ``converged``
-    deviations; a ``cautious`` search goes nowhere from where the next frozen problem would have no minimum. ``None``
-    stands for S = I where no iteration has moved the law. Raises as ``implicit_step`` does.
+    It begins at the identity, or at the ``guess`` m' and S if that is lower, and ends with a movement of less than
+    ``converged`` deviations. One that is to end ``within`` so many iterations is cautious: it goes nowhere from where
+    the next frozen problem would have no minimum. ``None`` stands for S = I where no iteration has moved the law.
+    Raises as ``implicit_step`` does, and ``NotFound`` from a cautious search that has come closer.
     """
     start, covariance = law
     along, factor = averages.from_law(start, covariance), torch.linalg.cholesky(covariance)
@@ -145,16 +157,21 @@ def implicit_map(
         distance = (mean - start) @ (mean - start) + torch.sum((moved @ covariance) * moved)
         return float(distance) / (2 * h) + value - 2 * float(root.diagonal().log().sum()) / beta
 
-    mean, transport = (start, identity) if guess is None else guess
+    mean, transport = start, identity
     found = along(mean, transport)
-    height = functional(mean, transport, found.value)
+    height = beginning = functional(mean, transport, found.value)
+    if guess is not None:
+        there = along(*guess)
+        reached = functional(*guess, there.value)
+        if reached < height and not (within and concave(there.hessian, h)):
+            (mean, transport), found, height = guess, there, reached
     if not math.isfinite(height):
         raise Diverged("E V is not finite")
     # Rounding of J is that of its terms, in whichever unit of energy: that of the distance and of the entropy.
     unit = min(1.0, float(covariance.diagonal().sum()) / h + 1 / beta)
-    history, beginning, slack = History(covariance.diagonal().sqrt()), height, ROUNDING * (unit + abs(height))
+    history, slack = History(covariance.diagonal().sqrt()), ROUNDING * (unit + abs(height))
     stalled, least = 0, math.inf
-    for iteration in range(MOST_ITERATIONS):
+    for iteration in range(within or MOST_ITERATIONS):
         if not bool(torch.isfinite(found.gradient).all() and torch.isfinite(found.hessian).all()):
             raise Diverged("E ∇V or E ∇²V is not finite")
         target = transport_to_minimum(factor, found.hessian, h, h / beta)
@@ -168,8 +185,7 @@ def implicit_map(
             return mean, transport, iteration
         stalled, least = 0 if change < least else stalled, min(least, change)
         if stalled >= STALLED and change <= CONVERGED_TO_ROUNDING:
-            moved = guess is not None or beginning - height > slack
-            return (mean, transport, iteration) if moved else (start, None, 0)
+            return (mean, transport, iteration) if beginning - height > slack else (start, None, 0)
         by_transport = (transport - identity) @ covariance / h + found.hessian @ transport @ covariance
         slope = float(shift @ residual + torch.sum(turn * (by_transport - torch.linalg.inv(transport) / beta)))
         length, candidate = 1.0, history.extrapolated((mean, transport), (shift, turn), scale)
@@ -177,18 +193,21 @@ def implicit_map(
             tried = along(*candidate)
             reached = functional(*candidate, tried.value)
             falls = reached <= height + ARMIJO * length * slope + slack
-            if falls and not (cautious and concave(tried.hessian, h)):
+            if falls and not (within and concave(tried.hessian, h)):
                 break
             if history.used:
                 history.forget()
             else:
                 length /= 2
+            if within and length < SHORTEST_CAUTIOUS and iteration:
+                raise NotFound("J hardly falls along the way to the minimum of its model", mean, transport)
             if length < SHORTEST:
                 raise NotConvex("J does not fall along the way to the minimum of its model")
             candidate = mean + length * shift, transport + length * turn
         stalled = stalled + 1 if height - reached <= slack else 0
         (mean, transport), found, height = candidate, tried, reached
-    raise NotConvex(f"no convergence in {MOST_ITERATIONS} iterations (last change {change:.3g} deviations)")
+    message = f"no convergence in {iteration + 1} iterations (last change {change:.3g} deviations)"
+    raise NotFound(message, mean, transport) if within else NotConvex(message)
 
 
 def jko_step(law: Moments, averages: Averages, beta: float, h: float, record: StepRecord) -> Moments:

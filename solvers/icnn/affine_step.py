@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 from problems.energies import Entropy
 from problems.linear_algebra import symmetrised
-from solvers.gaussian.flow_among_gaussians import CONVERGED, NotConvex, implicit_map
+from solvers.gaussian.flow_among_gaussians import CONVERGED, NotConvex, NotFound, implicit_map
 from solvers.icnn.pairs import SOME, field, mean_energy, sums_over_pairs
 from solvers.icnn.particle_averages import ParticleAverages
 from solvers.icnn.step_objective import StepObjective
@@ -37,20 +37,24 @@ from solvers.threads import Run
 ITERATIONS = 200
 # Particles that potentials are averaged over under an entropy, moved to have the moments of all.
 AVERAGED = 16_384
-# Of a potential that is a sum over many cases, fewer of them say where to begin, and the step is found when an
-# iteration moves the law by less than this many deviations, far within the noise of the particles.
-FEW, FOUND = 1024, 1e-5
+# Iterations of a step under an entropy.
+WITHIN = 50
+# Of a potential that is a sum over many cases it is fewer; fewer still say where to begin, iterations are fewer, and
+# the step is found when one moves the law by less than this many deviations, within the noise of the particles.
+AVERAGED_DEAR, FEW, WITHIN_DEAR, FOUND = 8192, 1024, 6, 1e-3
 
 
 class AffineStep(NamedTuple):
     """The map x ↦ Sx + b with S = ``matrix`` (D, D) and b = ``shift`` (D,), float64 on the CPU.
 
-    ``evaluations`` is how often ∇V was asked for.
+    ``evaluations`` is how often ∇V was asked for. It is the best one only if it was ``found``, else the best that was
+    met on the way.
     """
 
     matrix: torch.Tensor
     shift: torch.Tensor
     evaluations: int
+    found: bool = True
 
 
 def best_affine_step(
@@ -80,17 +84,23 @@ def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Ru
             (chosen,) = matched(x[None, :count], mean[None, None], torch.linalg.cholesky(covariance)[None])
         return ParticleAverages(chosen, objective, run, None if weight is None else weight.root)
 
-    averages, law, h = averages_over(AVERAGED), (mean.cpu(), covariance.cpu()), theta * objective.step_size
-    identity, guess, evaluations = torch.eye(len(mean), dtype=mean.dtype), None, 0
-    if dear and len(averages.points) > FEW:
-        guess, evaluations = _guessed(averages_over(FEW), law, beta, h)
-    mean = law[0]
+    averages, law, h = (
+        averages_over(AVERAGED_DEAR if dear else AVERAGED),
+        (mean.cpu(), covariance.cpu()),
+        theta * objective.step_size,
+    )
+    few = averages_over(FEW) if dear and len(averages.points) > FEW else None
+    centre, identity, found = law[0], torch.eye(len(mean), dtype=mean.dtype), True
     try:
-        moved, matrix, _ = implicit_map(law, averages, beta, h, guess, FOUND if dear else CONVERGED, cautious=True)
+        guess = None if few is None else _guessed(few, law, beta, h)
+        converged, within = (FOUND, WITHIN_DEAR) if dear else (CONVERGED, WITHIN)
+        moved, matrix, _ = implicit_map(law, averages, beta, h, guess, converged, within)
+    except NotFound as reached:
+        moved, matrix, found = reached.mean, reached.transport, False
     except NotConvex as error:
         raise Diverged(f"no minimum is found ({error})") from error
     matrix = identity if matrix is None else matrix
-    change, moved = (matrix - identity) / theta, (moved - matrix @ mean) / theta
+    change, moved = (matrix - identity) / theta, (moved - matrix @ centre) / theta
     if weight is not None:
         back = weight.inverse_root.cpu()
         change, moved = back @ change @ back, back @ moved
@@ -98,18 +108,20 @@ def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Ru
     least = float(torch.linalg.eigvalsh(whole)[0])
     if not least > STRONG_CONVEXITY:
         raise Diverged(f"the best affine map folds the law over (its least eigenvalue is {least:.3g}): lower step_size")
-    return AffineStep(whole, moved, averages.evaluations + evaluations)
+    return AffineStep(whole, moved, averages.evaluations + (few.evaluations if few else 0), found)
 
 
 def _guessed(
     averages: ParticleAverages, law: tuple[torch.Tensor, torch.Tensor], beta: float, h: float
-) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, int]:
-    """Return m' and S of the step on the few particles of ``averages``, if found, and how often ∇V was asked for."""
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return m' and S that the few particles of ``averages`` come to, ``None`` where they say nothing."""
     try:
-        mean, matrix, _ = implicit_map(law, averages, beta, h, converged=FOUND, cautious=True)
+        mean, matrix, _ = implicit_map(law, averages, beta, h, converged=FOUND, within=WITHIN)
+    except NotFound as reached:
+        return reached.mean, reached.transport
     except (NotConvex, Diverged):
-        matrix = None
-    return None if matrix is None else (mean, matrix), averages.evaluations
+        return None
+    return None if matrix is None else (mean, matrix)
 
 
 def affine_step(

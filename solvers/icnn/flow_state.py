@@ -232,22 +232,29 @@ class FlowState:
         if self.energies.sampled and not scheme.affine_start:
             # An affine map that is best for some of the cases is not for all, and they would not say which is better.
             return True
+        found, trouble = None, "no best affine map is found"
         try:
             dear = isinstance(self.flow.potential, FiniteSum)
             found = best_affine_step(objective, own.pool, own.pool_density, run, dear)
+            self.evaluations += found.evaluations
         except Diverged as error:
+            trouble = str(error)
+        if found is None or not found.found:
             if falls_without_end(objective, own.fresh, run, self._carried(own.fresh_density)):
-                self.failure = f"the step has no minimum, the objective falls as far as the law is spread ({error})"
-            elif scheme.affine_start:
-                self.failure = f"no affine map to start from: {error}; start = 'previous' needs none"
+                self.failure = f"the step has no minimum, the objective falls as far as the law is spread ({trouble})"
+            elif scheme.affine_start and found is None:
+                self.failure = f"no affine map to start from: {trouble}; start = 'previous' needs none"
+        if found is None or self.failure is not None:
             return self.failure is None
-        self.evaluations += found.evaluations
         if self.energies.sampled:
             start_at(weights, found.matrix, found.shift)
             return True
         self.best = found.matrix, found.shift
         best = affine_map(*self.best)
         self.bent = bool(weights.output.any())
+        if not found.found:
+            start_at(weights, *self.best)
+            return True
         if not scheme.affine_start and self.bent:
             before = self._values(map_of(weights), objective, run)
             if not float(before.mean()) < float(self._values(best, objective, run).mean()):

@@ -52,10 +52,10 @@ def test_few_particles_first_lead_to_the_map_of_all_with_fewer_questions(implici
     with workers() as run:
         plain = best_affine_step(objective, x, density, run)
         sparing = best_affine_step(objective, x, density, run, dear=True)
-    # An iteration that moves the law by 1e-5 deviations is followed by far shorter ones; the particles' noise is 8e-3.
-    assert float((sparing.matrix - plain.matrix).abs().max()) < 2e-5
-    assert float((sparing.shift - plain.shift).abs().max()) < 2e-5
-    assert sparing.evaluations < 0.75 * plain.evaluations
+    # What is left is within what half as many particles say otherwise, whose moments are those of all.
+    assert float((sparing.matrix - plain.matrix).abs().max()) < 2e-3
+    assert float((sparing.shift - plain.shift).abs().max()) < 2e-3
+    assert sparing.evaluations < 0.5 * plain.evaluations
 
 
 @pytest.mark.parametrize("beta", [1.0, 20.0])
