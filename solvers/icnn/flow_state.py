@@ -251,11 +251,11 @@ class FlowState:
             return True
         self.best = found.matrix, found.shift
         best = affine_map(*self.best)
-        self.bent = bool(weights.output.any())
+        self.bent = bool(weights.output.any()) or (not scheme.affine_start and None in self.affine)
         if not found.found:
             start_at(weights, *self.best)
             return True
-        if not scheme.affine_start and self.bent:
+        if not scheme.affine_start and bool(weights.output.any()):
             before = self._values(map_of(weights), objective, run)
             if not float(before.mean()) < float(self._values(best, objective, run).mean()):
                 start_at(weights, *self.best)
@@ -274,7 +274,8 @@ class FlowState:
             # Where units as they were gain as well, they learn better than ridges do.
             set_flat(weights, before)
             return True
-        return bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run, LAID)
+        found_units = bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run, LAID)
+        return found_units or self.bent
 
     def _found_units(
         self,
