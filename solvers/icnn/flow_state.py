@@ -332,8 +332,7 @@ class FlowState:
         elif training.iterations and best is not None:
             trained, affine = (self._values(own, objective, run) for own in (map_of(weights), affine_map(*best)))
             gained, error = gain(affine, trained)
-            # After an affine step it may be noise that was learnt; after a bent one what is left is below it.
-            if not gained > (0.0 if self.bent else BETTER / math.sqrt(self.effective) * error):
+            if not gained > self._least_gain(error):
                 start_at(weights, *best)
         if not training.iterations:
             training.last_gain = 0.0
@@ -352,6 +351,17 @@ class FlowState:
         self.traces["stationarity"].append(residual)
         self._add_map(weights, step)
         self._move(weights, step, run)
+
+    def _least_gain(self, error: float) -> float:
+        """Return how much better a trained map must be than the affine one, by a gain of standard error ``error``.
+
+        After an affine step it may be noise that was learnt; after a bent one what is left is below it. Where the
+        fresh particles are worth fewer draws than there are, the pool knows more than they do, unless they are clear.
+        """
+        noise = BETTER / math.sqrt(self.effective) * error
+        if not self.bent:
+            return noise
+        return 0.0 if self.effective == 1 else -noise
 
     def _examined(
         self,
