@@ -84,11 +84,8 @@ def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Ru
             (chosen,) = matched(x[None, :count], mean[None, None], torch.linalg.cholesky(covariance)[None])
         return ParticleAverages(chosen, objective, run, None if weight is None else weight.root)
 
-    averages, law, h = (
-        averages_over(AVERAGED_DEAR if dear else AVERAGED),
-        (mean.cpu(), covariance.cpu()),
-        theta * objective.step_size,
-    )
+    averages = averages_over(AVERAGED_DEAR if dear else AVERAGED)
+    law, h = (mean.cpu(), covariance.cpu()), theta * objective.step_size
     few = averages_over(FEW) if dear and len(averages.points) > FEW else None
     centre, identity, found = law[0], torch.eye(len(mean), dtype=mean.dtype), True
     try:

@@ -252,9 +252,6 @@ class FlowState:
         self.best = found.matrix, found.shift
         best = affine_map(*self.best)
         self.bent = bool(weights.output.any()) or (not scheme.affine_start and None in self.affine)
-        if not found.found:
-            start_at(weights, *self.best)
-            return True
         if not scheme.affine_start and bool(weights.output.any()):
             before = self._values(map_of(weights), objective, run)
             if not float(before.mean()) < float(self._values(best, objective, run).mean()):
@@ -264,6 +261,8 @@ class FlowState:
             # What is left of a law that units have bent is less in every step than can be told from noise in one.
             return True
         start_at(weights, *self.best)
+        if not found.found:
+            return True
         before = flat(weights)
         lay_ridges(weights, own.fresh, self.sharpness, self.generator)
         slopes, errors = slopes_of_units(best, weights, own.fresh, objective, run, self._carried(own.fresh_density))
