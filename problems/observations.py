@@ -42,6 +42,13 @@ class Noise(ABC):
     def log_prob(self, residual: torch.Tensor) -> torch.Tensor:
         """Return the log-density of errors (n, m), shape (n,)."""
 
+    def score(self, residual: torch.Tensor) -> torch.Tensor | None:
+        """Return the gradient of the log-density at errors (n, m), of the same shape.
+
+        ``None`` where it is not known, or the density is not positive and smooth everywhere.
+        """
+        return None
+
     @abstractmethod
     def sample(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
         """Return ``n`` errors of ``size`` coordinates, shape (n, size), float64."""
@@ -60,6 +67,9 @@ class GaussianNoise(Noise):
         scaled = residual / self.std
         log_peak = -residual.shape[1] * math.log(self.std * math.sqrt(2 * math.pi))
         return log_peak - 0.5 * (scaled * scaled).sum(1)
+
+    def score(self, residual: torch.Tensor) -> torch.Tensor:
+        return residual / (-self.std * self.std)
 
     def sample(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
         return self.std * torch.randn(n, size, generator=generator, dtype=torch.float64)
@@ -85,6 +95,11 @@ class StudentNoise(Noise):
         scaled = residual / self.scale
         return (log_peak - 0.5 * (nu + 1) * torch.log1p(scaled * scaled / nu)).sum(1)
 
+    def score(self, residual: torch.Tensor) -> torch.Tensor:
+        nu = self.degrees
+        scaled = residual / self.scale
+        return -(nu + 1) / self.scale * scaled / (nu + scaled * scaled)
+
     def sample(self, n: int, size: int, generator: torch.Generator) -> torch.Tensor:
         normals = torch.randn(1 + self.degrees, n, size, generator=generator, dtype=torch.float64)
         return self.scale * normals[0] / normals[1:].square().mean(0).sqrt()
@@ -96,6 +111,13 @@ class ObservationFunction(ABC):
     @abstractmethod
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return g at ``x`` (n, D), shape (n, m)."""
+
+    def pulled_back(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor | None:
+        """Return ∇g(x)ᵀu at ``x`` (n, D) for u = ``slope`` (n, m), shape (n, D).
+
+        ``None`` where it is not known, or g jumps.
+        """
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +133,9 @@ class LinearObservation(ObservationFunction):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return x @ self.matrix.T
 
+    def pulled_back(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        return slope @ self.matrix
+
 
 @dataclass(frozen=True)
 class Coordinatewise(ObservationFunction):
@@ -124,6 +149,9 @@ class Coordinatewise(ObservationFunction):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tanh(x) if self.name == "tanh" else x * x * x / 3
 
+    def pulled_back(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        return slope * (torch.cosh(x).square().reciprocal() if self.name == "tanh" else x * x)
+
 
 @dataclass(frozen=True)
 class Distance(ObservationFunction):
@@ -132,6 +160,9 @@ class Distance(ObservationFunction):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         distance: torch.Tensor = x.norm(dim=1, keepdim=True)
         return distance
+
+    def pulled_back(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        return slope * torch.nn.functional.normalize(x, dim=1, eps=1e-300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +176,11 @@ class Likelihood:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return log p(y | x) at ``x`` (n, D), shape (n,), in float64."""
         return self.noise.log_prob(self.value - self.function(x.double()))
+
+    def score(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return ∇ log p(y | x) at ``x`` (n, D), of the same shape, in float64; ``None`` where it is not known."""
+        slope = self.noise.score(self.value - self.function(x.double()))
+        return None if slope is None else self.function.pulled_back(x.double(), -slope)
 
     @property
     def linear_gaussian(self) -> bool:

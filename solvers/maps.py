@@ -30,6 +30,14 @@ class InvertibleMap(ABC):
         """
 
 
+class ScoreCarryingMap(InvertibleMap):
+    """A score-carrying map also says what the score s of a law becomes: ∇T(x)ᵀ s(T(x)) = s(x) - ∇ log det ∇T(x)."""
+
+    @abstractmethod
+    def push_with_score(self, x: torch.Tensor, score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return T(x) and, for a law's ``score`` at ``x`` (n, D), that of the pushed law at T(x), both (n, D)."""
+
+
 @dataclass(frozen=True, eq=False)
 class PushedLaw(Estimate):
     """A pushed law is that of T_K∘…∘T_1(X) for X ~ ``base``, a law without density; ``maps`` are T_1, …, T_K."""

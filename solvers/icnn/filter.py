@@ -6,6 +6,10 @@ them is known at every point, whatever the particles do:
     log ρ_K(x_K) = log ρ_0(x_0) + Σ_k [ log L_k(x_k) - log p(y_k | y_1…y_{k-1}) - log det ∇T_k(x_{k-1}) ],
     x_k = T_k(x_{k-1}).
 
+Particles carry the score of that density, to which an observation adds ∇ log L_k, and networks learn by the forces on
+them (``solvers.icnn.path_forces``), which vanish at every particle where a step is done, however few are effective.
+Where the noise or the function of an observation has no known slope, steps go without.
+
 Particles carry the product of the likelihoods as their weight and are never replaced; training draws them by weight,
 systematically. On the line they are kept in order, which increasing maps preserve: they are then a quadrature rule for
 ρ_0 with new nodes and weights, and what they are used for errs far less than with independent draws of the same
@@ -22,13 +26,15 @@ import torch
 
 from problems.flow import GradientFlow
 from problems.laws import Density
+from problems.observations import Likelihood
+from problems.problem import Problem
 from solvers.estimates import Conditioned, DensityEstimate, LogLikelihood, Particles, importance
 from solvers.filtering import Propagation, equal_steps
 from solvers.icnn.chosen_steps import ChosenSteps
 from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.settings import ICNNSettings
-from solvers.maps import InvertibleMap
+from solvers.maps import ScoreCarryingMap
 from solvers.particles.resampling import systematic
 from solvers.solver import Cost, Diverged
 from solvers.threads import Run
@@ -43,7 +49,7 @@ class FilteredPushforward(DensityEstimate):
     """
 
     base: Density | FilteredPushforward
-    maps: tuple[InvertibleMap, ...]
+    maps: tuple[ScoreCarryingMap, ...]
     points: torch.Tensor
     log_weights: torch.Tensor
     factors: tuple[tuple[LogLikelihood, float], ...] = ()
@@ -73,6 +79,20 @@ class FilteredPushforward(DensityEstimate):
         return Particles(self.points, self.log_weights).defect()
 
 
+def slope_of(log_likelihood: LogLikelihood, x: torch.Tensor) -> torch.Tensor | None:
+    """Return ∇ log L at ``x`` (n, D), of the same shape, or ``None`` where it is not known."""
+    return log_likelihood.score(x) if isinstance(log_likelihood, Likelihood) else None
+
+
+def all_have_slopes(problem: Problem) -> bool:
+    """Return whether the likelihoods of a problem's observations all have slopes."""
+    seen, (mean, _) = problem.observations, problem.flow.initial.moments()
+    if seen is None:
+        return True
+    taken = [seen.likelihood(index) for index in range(len(seen)) if not seen.is_missing(index)]
+    return all(slope_of(each, mean[None].double()) is not None for each in taken)
+
+
 class NetworkSteps(Propagation):
     """JKO steps of one flow from one observation to the next, each warm-started by the last."""
 
@@ -83,10 +103,12 @@ class NetworkSteps(Propagation):
         generator: torch.Generator,
         device: torch.device,
         run: Run,
+        scored: bool,
     ) -> None:
+        """Begin at time 0; steps go by scores if all may be ``scored``, as ``all_have_slopes`` says."""
         assert isinstance(flow.initial, Density)
         self.initial, self.settings = flow.initial, settings
-        self.steps = JointSteps(settings, [flow], [generator], device, run, scored=False)
+        self.steps = JointSteps(settings, [flow], [generator], device, run, scored)
         # Systematic draws of points in order are the more even ones.
         if flow.dim == 1:
             self.state.particles.sort()
@@ -94,7 +116,7 @@ class NetworkSteps(Propagation):
         # Particles that no training sees, with weights of their own: the estimate's evidence is an average over the
         # pool alone, which is the more even sample.
         self.fresh = Particles(self.state.points()[1])
-
+        self.scores = None if self.steps.scores is None else flow.initial.score(self.state.points()[0])
         auto = settings.step_size == "auto"
         self.chosen = ChosenSteps(settings, self.steps, generator) if auto else None
 
@@ -116,21 +138,31 @@ class NetworkSteps(Propagation):
             raise Diverged(
                 f"at t = {start:g} {share * len(weights):.1f} of {len(weights)} particles are left effective"
             )
-        points, fresh = estimate.points, self.fresh.points
+        points, fresh, scores = estimate.points, self.fresh.points, self.scores
         log_weights = self.fresh.normalised_log_weights
         for log_likelihood, _ in estimate.factors:
             log_weights = torch.log_softmax(log_weights + log_likelihood(fresh).double(), dim=0)
+            slope = None if scores is None else slope_of(log_likelihood, points)
+            assert slope is not None or scores is None, "scores are carried where all likelihoods have slopes"
+            scores = None if scores is None or slope is None else scores + slope
         if bool(log_weights.isnan().any()):
             raise Diverged(f"at t = {start:g} the likelihood is zero at all {len(fresh)} fresh particles")
         effective = float(1 / (log_weights.exp().square().sum() * len(log_weights)))
-        self.state.replace_particles(self.drawn(points, weights), self.drawn(fresh, log_weights.exp()), effective)
+        drawn = self.drawn(weights)
+        own = None if scores is None else scores[drawn]
+        self.state.replace_particles(points[drawn], fresh[self.drawn(log_weights.exp())], effective, own)
         if self.chosen is not None:
             self.chosen.advance(estimate, start, stop)
         else:
             self.take(start, stop)
         maps = self.state.maps[before:]
         for step in maps:
-            points, fresh = step.push(points), step.push(fresh)
+            fresh = step.push(fresh)
+            if scores is None:
+                points = step.push(points)
+            else:
+                points, scores = step.push_with_score(points, scores)
+        self.scores = scores
         self.fresh = Particles(fresh, log_weights)
         return FilteredPushforward(estimate, tuple(maps), points, estimate.log_weights)
 
@@ -144,13 +176,13 @@ class NetworkSteps(Propagation):
             if self.state.failure is not None:
                 raise Diverged(self.state.failure)
 
-    def drawn(self, points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Return as many of ``points`` (n, D), drawn by ``weights`` (n,), in random order, shape (n, D).
+    def drawn(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the places (n,) of as many points as there are ``weights`` (n,), drawn by them, in random order.
 
         The order is random because diagnostics look at the first part of a pool.
         """
-        chosen = systematic(weights, len(points), self.state.generator)
-        return points[chosen[torch.randperm(len(points), generator=self.state.generator)]]
+        chosen = systematic(weights, len(weights), self.state.generator)
+        return chosen[torch.randperm(len(weights), generator=self.state.generator)]
 
     def cost(self) -> Cost:
         return Cost(gradient_evaluations=self.state.evaluations)

@@ -50,7 +50,7 @@ from solvers.icnn.step_objective import StepObjective, StepScheme
 from solvers.icnn.step_objectives import StepObjectives
 from solvers.icnn.training import BatchDensity, Training
 from solvers.icnn.units import Frame, FramedMap, Units
-from solvers.maps import InvertibleMap
+from solvers.maps import ScoreCarryingMap
 from solvers.networks.convex_map import ConvexMap
 from solvers.networks.convex_network import Weights
 from solvers.preconditioning.curvature import Preconditioner, preconditioner_of
@@ -101,7 +101,7 @@ class FlowState:
     frames: list[Frame] = field(default_factory=list)
     affine: list[tuple[torch.Tensor, torch.Tensor] | None] = field(default_factory=list)
     output_steps: OutputSteps | None = None
-    maps: list[InvertibleMap] = field(default_factory=list)
+    maps: list[ScoreCarryingMap] = field(default_factory=list)
     traces: dict[str, list[float]] = field(default_factory=dict)
     evaluations: int = 0
     effective: float = 1.0
@@ -119,7 +119,7 @@ class FlowState:
     ) -> FlowState:
         """Return the state at time 0, with particles of the initial law; failed where no preconditioner is found.
 
-        Particles carry scores only if they may be ``scored``: where they are replaced on the way theirs are not known.
+        Particles carry scores only if they may be ``scored``: whoever replaces them on the way brings theirs.
         """
         preconditioner, failure = Preconditioner(), None
         try:
@@ -178,13 +178,18 @@ class FlowState:
         pool, fresh = (self.preconditioner.from_coordinates(own) for own in self.particles.outside())
         return pool, fresh
 
-    def replace_particles(self, pool: torch.Tensor, fresh: torch.Tensor, effective: float) -> None:
+    def replace_particles(
+        self, pool: torch.Tensor, fresh: torch.Tensor, effective: float, scores: torch.Tensor | None = None
+    ) -> None:
         """Replace the particles of a flow of an entropy alone by points x, ``pool`` (n, D) and ``fresh`` (m, D).
 
         ``effective`` is the share of ``fresh`` that as many independent draws would be worth: some are there twice.
+        ``scores`` (n, D) are those of ``pool``, where particles carry them.
         """
         self.effective = effective
-        self.particles.replace(*(self.preconditioner.to_coordinates(own) for own in (pool, fresh)))
+        there = self.preconditioner
+        own = None if scores is None else there.gradient_in(scores)
+        self.particles.replace(there.to_coordinates(pool), there.to_coordinates(fresh), own)
 
     def initialise(self, scheme: StepScheme) -> None:
         """Find the units of the next step, from where its particles are; where there are none, the flow fails.

@@ -35,7 +35,7 @@ from solvers.estimates import DensityEstimate
 from solvers.filtering import assimilate
 from solvers.icnn.batch_run import follow
 from solvers.icnn.chosen_steps import ChosenSteps
-from solvers.icnn.filter import NetworkSteps
+from solvers.icnn.filter import NetworkSteps, all_have_slopes
 from solvers.icnn.flow_state import FlowState
 from solvers.icnn.joint_steps import JointSteps
 from solvers.icnn.population import entropic, scored
@@ -112,7 +112,7 @@ class ICNNJKO(ICNNSettings, Solver):
     """
 
     name: ClassVar[str] = "icnn-jko"
-    version: ClassVar[int] = 11
+    version: ClassVar[int] = 12
     resumes: ClassVar[bool] = True
     batches_seeds: ClassVar[bool] = True
     assimilates: ClassVar[bool] = True
@@ -158,7 +158,8 @@ class ICNNJKO(ICNNSettings, Solver):
     ) -> Solution:
         if problem.observations is not None:
             with torch.no_grad(), workers() as run:
-                return assimilate(NetworkSteps(self, problem.flow, generator, device, run), problem, generator)
+                steps = NetworkSteps(self, problem.flow, generator, device, run, all_have_slopes(problem))
+                return assimilate(steps, problem, generator)
         if self.step_size == "auto":
             with torch.no_grad(), workers() as run:
                 return self._chosen(JointSteps(self, [problem.flow], [generator], device, run), generator)

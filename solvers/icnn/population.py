@@ -96,6 +96,7 @@ class Population:
         """Put the particles that are trained on, on the line, in their order."""
         self.pool, order = self.pool.sort(0)
         self.pool_density = self.pool_density[order[:, 0]]
+        self.scores = None if self.scores is None else self.scores[order[:, 0]]
 
     def matched(self, power: float) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return what gives the log-densities (n,) of a batch, by its places in the pool, moved by one constant.
@@ -113,10 +114,14 @@ class Population:
         """Return ``fresh`` (m, D) in those coordinates, where they are, and their log-densities (m,), float64."""
         return self.frame.outside(self.fresh), self.fresh_density.double() - self.frame.log_volume
 
-    def replace(self, pool: torch.Tensor, fresh: torch.Tensor) -> None:
-        """Replace all particles by ``pool`` (n, D) and ``fresh`` (m, D) of those coordinates, densities left alone."""
+    def replace(self, pool: torch.Tensor, fresh: torch.Tensor, scores: torch.Tensor | None) -> None:
+        """Replace all particles by ``pool`` (n, D) and ``fresh`` (m, D) of those coordinates, densities left alone.
+
+        ``scores`` (n, D) are those of the pool, in the same coordinates, where they are carried.
+        """
         self.frame = Frame.about(pool)
         self.pool, self.fresh = self.frame.inside(pool).to(self.pool), self.frame.inside(fresh).to(self.fresh)
+        self.scores = None if scores is None else (scores * self.frame.length).to(self.pool)
 
     def flatness(self) -> str | None:
         """Return in words that the pool lies in a subspace, as far as rounding can tell, or ``None`` if not."""

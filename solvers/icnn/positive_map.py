@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from solvers.maps import InvertibleMap
+from solvers.maps import ScoreCarryingMap
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -15,7 +15,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class PositiveMap(InvertibleMap):
+class PositiveMap(ScoreCarryingMap):
     """The map x ↦ Sx + b with S = ``matrix`` (D, D) symmetric positive definite and b = ``shift`` (D,), float64.
 
     ``inverse`` raises ``Diverged`` with the number of points that are not finite.
@@ -40,6 +40,9 @@ class PositiveMap(InvertibleMap):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.push(x), self.log_det.expand(len(x))
+
+    def push_with_score(self, x: torch.Tensor, score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.push(x), torch.cholesky_solve(score.double().T, self._factor).T
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if failed := int((~torch.isfinite(y)).any(1).sum()):

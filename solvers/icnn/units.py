@@ -23,7 +23,7 @@ from problems.interactions import Interaction
 from problems.potentials import FiniteSum, Flat, Potential
 from solvers.icnn.pairs import SOME, FramedInteraction, field, sums_over_pairs
 from solvers.icnn.step_objective import StepObjective, StepScheme, gradient_at
-from solvers.maps import InvertibleMap
+from solvers.maps import ScoreCarryingMap
 from solvers.solver import Diverged
 
 # Particles whose forces tell the unit of energy of a potential that is a sum over many cases; of others it is all.
@@ -63,10 +63,10 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class FramedMap(InvertibleMap):
+class FramedMap(ScoreCarryingMap):
     """A map T of the coordinates y of a frame as a map of the points x; its Jacobian is that of T."""
 
-    step: InvertibleMap
+    step: ScoreCarryingMap
     frame: Frame
 
     def push(self, x: torch.Tensor) -> torch.Tensor:
@@ -75,6 +75,10 @@ class FramedMap(InvertibleMap):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mapped, log_det = self.step.forward(self.frame.inside(x))
         return self.frame.outside(mapped), log_det
+
+    def push_with_score(self, x: torch.Tensor, score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mapped, found = self.step.push_with_score(self.frame.inside(x), score * self.frame.length)
+        return self.frame.outside(mapped), found / self.frame.length
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, log_det = self.step.inverse(self.frame.inside(y))

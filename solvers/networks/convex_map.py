@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from solvers.maps import InvertibleMap
+from solvers.maps import ScoreCarryingMap
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient
 from solvers.networks.convex_network import Weights, potential
 from solvers.networks.inversion import RESIDUAL, Linearised, inverted
+from solvers.networks.path_derivatives import slope_of_hessian
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -30,7 +31,7 @@ MOST_POINTS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class ConvexMap(InvertibleMap):
+class ConvexMap(ScoreCarryingMap):
     """A convex map is T = ∇ψ of one network (S = 1) with float64 weights on the CPU.
 
     ``inverse`` raises ``Diverged`` with the number of points whose residual stays above 1e-10 (relative to the largest
@@ -51,6 +52,13 @@ class ConvexMap(InvertibleMap):
         with workers() as run:
             parts = run(partial(_forward, fold(self.weights)), self._blocks(x))
         return torch.cat([mapped for mapped, _ in parts]), torch.cat([log_det for _, log_det in parts])
+
+    def push_with_score(self, x: torch.Tensor, score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        blocks = self._blocks(x)
+        pairs = list(zip(blocks, score.double().split(len(blocks[0])), strict=True))
+        with workers() as run:
+            parts = run(partial(_push_with_score, fold(self.weights)), pairs)
+        return torch.cat([mapped for mapped, _ in parts]), torch.cat([found for _, found in parts])
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         folded = fold(self.weights)
@@ -103,6 +111,14 @@ def _push(folded: Folded, x: torch.Tensor) -> torch.Tensor:
 def _forward(folded: Folded, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     mapped, hessian, _ = derivatives(folded, x[None])
     return mapped[0], _log_det(torch.linalg.cholesky(hessian[0]))
+
+
+def _push_with_score(folded: Folded, at: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    x, score = at
+    mapped, hessian, tape = derivatives(folded, x[None])
+    factor = torch.linalg.cholesky(hessian[0])
+    slope = slope_of_hessian(folded, tape, torch.cholesky_inverse(factor)[None])[0]
+    return mapped[0], torch.cholesky_solve((score - slope)[:, :, None], factor)[:, :, 0]
 
 
 def _inverse(

@@ -23,7 +23,7 @@ from problems.gaussian_expectations import Expectations, KnownUnderGaussians
 from problems.linear_algebra import symmetrised
 from problems.potentials import Potential
 from problems.problem import Problem
-from solvers.maps import InvertibleMap
+from solvers.maps import ScoreCarryingMap
 from solvers.preconditioning.newton_mode import find_mode
 from solvers.solver import Diverged
 from solvers.threads import Run, one_thread
@@ -83,7 +83,7 @@ class Preconditioner:
             potential, self
         )
 
-    def map_outside(self, step: InvertibleMap) -> InvertibleMap:
+    def map_outside(self, step: ScoreCarryingMap) -> ScoreCarryingMap:
         """Return, as a map of points x, what ``step`` is in the coordinates y."""
         return step if self.inverse_root is None else PreconditionedMap(step, self)
 
@@ -130,10 +130,10 @@ class AveragedPotential(PreconditionedPotential):
 
 
 @dataclass(frozen=True, eq=False)
-class PreconditionedMap(InvertibleMap):
+class PreconditionedMap(ScoreCarryingMap):
     """A map T of the coordinates y as a map of the points x; its Jacobian has the determinant of ∇T."""
 
-    step: InvertibleMap
+    step: ScoreCarryingMap
     preconditioner: Preconditioner
 
     def push(self, x: torch.Tensor) -> torch.Tensor:
@@ -142,6 +142,11 @@ class PreconditionedMap(InvertibleMap):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mapped, log_det = self.step.forward(self.preconditioner.to_coordinates(x))
         return self.preconditioner.from_coordinates(mapped), log_det
+
+    def push_with_score(self, x: torch.Tensor, score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own = self.preconditioner
+        mapped, found = self.step.push_with_score(own.to_coordinates(x), own.gradient_in(score))
+        return own.from_coordinates(mapped), found if own.root is None else found @ own.root
 
     def inverse(self, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, log_det = self.step.inverse(self.preconditioner.to_coordinates(y))

@@ -16,6 +16,8 @@ from problems.observations import (
     HiddenPath,
     Likelihood,
     LinearObservation,
+    Noise,
+    ObservationFunction,
     Observations,
     StudentNoise,
     distinct_times,
@@ -29,6 +31,47 @@ def observations(times, values=None, **settings):
     values = [0.0] * len(times) if values is None else values
     column = torch.tensor(values, dtype=torch.float64).reshape(len(values), 1)
     return Observations(times, column, IDENTITY, GaussianNoise(1.0), **settings)
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(0.7), StudentNoise(0.6, 3)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        LinearObservation(torch.tensor([[1.0, 0.5], [0.0, -2.0], [3.0, 1.0]]).double()),
+        Coordinatewise("tanh"),
+        Coordinatewise("cubic"),
+        Distance(),
+    ],
+)
+def test_scores_of_likelihoods_are_their_gradients(function, noise):
+    x = torch.randn(40, 2, generator=generator(), dtype=torch.float64)
+    value = function(x)[0] + 0.3
+    likelihood = Likelihood(value, function, noise)
+    at = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(likelihood(at).sum(), at)
+    assert likelihood.score(x).numpy() == pytest.approx(expected.numpy(), rel=1e-12, abs=1e-12)
+
+
+def test_likelihoods_whose_noise_or_function_has_no_slope_have_no_score():
+    class Uniform(Noise):
+        def log_prob(self, residual):
+            return torch.where((residual.abs() < 1).all(1), 0.0, -math.inf)
+
+        def sample(self, n, size, generator):
+            return 2 * torch.rand(n, size, generator=generator, dtype=torch.float64) - 1
+
+    class Rounded(ObservationFunction):
+        def __call__(self, x):
+            return x.round()
+
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    assert Likelihood(x[0], IDENTITY, Uniform()).score(x) is None
+    assert Likelihood(x[0], Rounded(), GaussianNoise(1.0)).score(x) is None
+
+
+def test_a_distance_has_a_finite_score_where_it_is_zero():
+    likelihood = Likelihood(torch.ones(1, dtype=torch.float64), Distance(), GaussianNoise(1.0))
+    assert torch.equal(likelihood.score(torch.zeros(1, 2)), torch.zeros(1, 2, dtype=torch.float64))
 
 
 def test_log_densities_are_scipys():

@@ -8,12 +8,14 @@ import torch
 
 from problems.linear_filtering import LinearFiltering
 from problems.nonlinear_filtering import NonlinearFiltering
+from problems.observations import GaussianNoise
 from problems.problem import Problem
 from seeding import fixed_generator, generator
-from solvers.icnn.filter import FilteredPushforward
+from solvers.icnn.filter import FilteredPushforward, NetworkSteps, all_have_slopes
 from solvers.icnn.icnn_jko import ICNNJKO
 from solvers.one_dimensional.quantile_jko import QuantileJKO
 from solvers.solver import Diverged, Solution
+from solvers.threads import workers
 
 CPU = torch.device("cpu")
 SMALL = ICNNJKO(step_size=0.1, order=2, iterations=120, batch_size=256, width=8, rank=1, pool_size=8192)
@@ -51,6 +53,41 @@ def test_the_density_is_normalised_and_the_particles_follow_it():
     weights = fit.log_weights.exp()
     assert float(weights.sum()) == pytest.approx(1)
     assert float((weights * fit.points[:, 0]).sum()) == pytest.approx(mean, abs=5e-3)
+
+
+@pytest.mark.parametrize("preconditioner", ["identity", "hessian"])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_particles_carry_the_score_of_their_density(dim, preconditioner):
+    given = {"instance": "given", "times": (0.6,), "observation_times": (0.0, 0.3), "observed": "distance"}
+    problem = NonlinearFiltering(values=((0.7,), (0.4,)), noise_scale=0.3, **given).build(dim, 1, fixed_generator(3))
+    quick = replace(SMALL, iterations=20, pool_size=1024, dtype="float64", preconditioner=preconditioner)
+    with workers() as run:
+        steps = NetworkSteps(quick, problem.flow, generator(4), CPU, run, all_have_slopes(problem))
+        estimate = steps.start()
+        for start, stop, index in ((0.0, 0.3, 0), (0.3, 0.6, 1)):
+            with torch.no_grad():
+                estimate = estimate.condition(problem.observations.likelihood(index), generator()).estimate
+                estimate = steps.advance(estimate, start, stop)
+    assert None in steps.state.affine
+    points, width = estimate.points[:50], 1e-4
+    for coordinate in torch.eye(dim, dtype=torch.float64):
+        sides = [estimate.log_prob(points + sign * width * coordinate) for sign in (1, -1)]
+        slope = (sides[0] - sides[1]) / (2 * width)
+        assert (steps.scores[:50] @ coordinate).numpy() == pytest.approx(slope.numpy(), abs=1e-5)
+
+
+def test_observations_whose_likelihood_has_no_slope_are_taken_in_without_scores():
+    class Unknown(GaussianNoise):
+        def score(self, residual):
+            return None
+
+    problem = LinearFiltering(times=(0.5,), observation_times=(0.4,)).build(1, 1, fixed_generator(3))
+    blunt = replace(problem, observations=replace(problem.observations, noise=Unknown(problem.observations.noise.std)))
+    assert all_have_slopes(problem)
+    assert not all_have_slopes(blunt)
+    answer = SMALL.solve(blunt, generator(4), CPU)
+    x = problem.truth(0.5).sample(2000, generator(5))
+    assert abs(float((answer.estimates[0].log_prob(x) - problem.truth(0.5).log_prob(x)).mean())) < 5e-3
 
 
 def test_an_observation_at_the_start_and_two_at_a_time():
