@@ -1,7 +1,8 @@
 """The best affine map of a JKO step, found on the particles themselves.
 
 For an entropy it is the step among affine maps of ``solvers.gaussian.flow_among_gaussians``, with averages over the
-particles: exact after one iteration where V is quadratic, whatever the condition. A step that looks at a share θ of
+particles: exact after one iteration where V is quadratic, whatever the condition. Where their scores are those of a
+Gaussian law, they are moved to have its moments (``solvers.icnn.gaussian_law``). A step that looks at a share θ of
 itself, x_θ = (1-θ)x + θT, is one of θh to x_θ and goes on to T = x + θ⁻¹(x_θ - x). A fitted one is a step of h in the
 coordinates Θ^{-½}x, and goes on to T = x + Θ⁻¹(x_Θ - x).
 
@@ -58,29 +59,47 @@ class AffineStep(NamedTuple):
 
 
 def best_affine_step(
-    objective: StepObjective, points: torch.Tensor, log_density: torch.Tensor, run: Run, dear: bool = False
+    objective: StepObjective,
+    points: torch.Tensor,
+    log_density: torch.Tensor,
+    run: Run,
+    dear: bool = False,
+    gaussian: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> AffineStep:
     """Return the best affine map of ``points`` (n, D), of mean near 0 and with log-densities ``log_density`` (n,).
 
+    ``gaussian`` holds mean (D,) and covariance (D, D) of the law that they are of, if it is Gaussian and known.
     Where the potential is ``dear``, a sum over many cases, it is asked for as seldom as the noise of particles allows.
     Raises ``Diverged`` where the step has no minimum among affine maps, or the objective is not finite.
     """
     if isinstance(objective.internal, Entropy):
-        return entropic_affine_step(objective, points, run, dear)
+        return entropic_affine_step(objective, points, run, dear, gaussian)
     return affine_step(objective, points, log_density)
 
 
-def entropic_affine_step(objective: StepObjective, points: torch.Tensor, run: Run, dear: bool = False) -> AffineStep:
-    """Return the best affine map of ``points`` (n, D) under an entropy; raises as ``best_affine_step`` does."""
+def entropic_affine_step(
+    objective: StepObjective,
+    points: torch.Tensor,
+    run: Run,
+    dear: bool = False,
+    gaussian: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> AffineStep:
+    """Return the best affine map of ``points`` (n, D) under an entropy, as ``best_affine_step`` does."""
     assert isinstance(objective.internal, Entropy)
     beta, theta, weight = objective.internal.inverse_temperature, objective.implicitness, objective.weight
     x = points.double() if weight is None else points.double() @ weight.inverse_root
-    mean = x.mean(0)
-    covariance = symmetrised((x - mean).T @ (x - mean) / len(x))
+    if gaussian is None:
+        mean = x.mean(0)
+        covariance = symmetrised((x - mean).T @ (x - mean) / len(x))
+    else:
+        mean, covariance = gaussian
+        if weight is not None:
+            mean = mean @ weight.inverse_root
+            covariance = symmetrised(weight.inverse_root @ covariance @ weight.inverse_root)
 
     def averages_over(count: int) -> ParticleAverages:
         chosen = x
-        if len(x) > count:
+        if len(x) > count or gaussian is not None:
             (chosen,) = matched(x[None, :count], mean[None, None], torch.linalg.cholesky(covariance)[None])
         return ParticleAverages(chosen, objective, run, None if weight is None else weight.root)
 

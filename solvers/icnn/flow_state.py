@@ -40,8 +40,10 @@ from solvers.icnn.examination import (
     values_of,
 )
 from solvers.icnn.free_energy import free_energy
+from solvers.icnn.gaussian_law import gaussian_moments
 from solvers.icnn.output_steps import SOLVE_TRACES, OutputSteps, flat, set_flat
 from solvers.icnn.pairs import sums_over_pairs
+from solvers.icnn.path_forces import forces_under_affine_map
 from solvers.icnn.population import EXAMINED, HELD, Population, entropic
 from solvers.icnn.positive_map import PositiveMap
 from solvers.icnn.ridges import lay_ridges
@@ -75,6 +77,10 @@ NOISE = 3.0
 # in 6000 steps: the errors are from 64 sums.
 WORTH_TRAINING = 5.0
 BETTER = 2.0
+
+# Particles that are asked what force is left on them, and the force, in units of the flow's own, that is none.
+ASKED = 512
+NO_FORCE = 1e-4
 
 # Of a network's units, how many at most that have no output weight are laid anew where the residual of a step says so:
 # those of an affine step, and those of a bent one, where units as they were learn better than many new ones.
@@ -227,7 +233,7 @@ class FlowState:
 
         Return whether it is to be trained. Where there is no best affine map to start from, the flow fails.
         """
-        own, self.best = self.particles, None
+        own, law, self.best = self.particles, None, None
         if self.output_steps is not None:
             try:
                 return self.output_steps.begin(weights, objective, own.pool, own.pool_density, run)
@@ -240,7 +246,8 @@ class FlowState:
         found, trouble = None, "no best affine map is found"
         try:
             dear = isinstance(self.flow.potential, FiniteSum)
-            found = best_affine_step(objective, own.pool, own.pool_density, run, dear)
+            law = None if own.scores is None else gaussian_moments(own.pool, own.scores)
+            found = best_affine_step(objective, own.pool, own.pool_density, run, dear, law)
             self.evaluations += found.evaluations
         except Diverged as error:
             trouble = str(error)
@@ -268,6 +275,8 @@ class FlowState:
         start_at(weights, *self.best)
         if not found.found:
             return True
+        if law is not None and self._nothing_left(objective):
+            return False
         before = flat(weights)
         lay_ridges(weights, own.fresh, self.sharpness, self.generator)
         slopes, errors = slopes_of_units(best, weights, own.fresh, objective, run, self._carried(own.fresh_density))
@@ -280,6 +289,15 @@ class FlowState:
             return True
         found_units = bool(gaining.any()) or self._found_units(weights, best, objective, schedule, run, LAID)
         return found_units or self.bent
+
+    def _nothing_left(self, objective: StepObjective) -> bool:
+        """Return whether the best affine map leaves no force on particles with scores: then no unit lowers anything."""
+        assert self.best is not None
+        assert self.particles.scores is not None
+        x, scores = self.particles.pool[:ASKED], self.particles.scores[:ASKED]
+        forces = forces_under_affine_map(objective, x, scores, *self.best)
+        self.evaluations += len(x)
+        return bool(forces.square().mean().sqrt() < NO_FORCE)
 
     def _found_units(
         self,

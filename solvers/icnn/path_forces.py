@@ -55,6 +55,16 @@ def forces_of(
     return torch.where(there, found.add_(along), torch.nan)
 
 
+def forces_under_affine_map(
+    objective: StepObjective, x: torch.Tensor, scores: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor
+) -> torch.Tensor:
+    """Return T̄ (n, D) at ``x`` (n, D) with ``scores`` (n, D) of ρ_k for T = Sx + b, S = ``matrix``, b = ``shift``."""
+    points, own = x.double()[None], scores.double()[None]
+    mapped = shift.to(points) + points @ matrix.to(points)
+    hessian = matrix.to(points).expand(1, len(x), -1, -1)
+    return forces_of([objective], points, mapped, hessian, own, lambda _: torch.zeros_like(points))[0]
+
+
 def score_pushed(scores: torch.Tensor, hessian: torch.Tensor, slope: SlopeOfHessian) -> torch.Tensor:
     """Return the score (S, n, D) of the law that maps make of one with ``scores`` (S, n, D), at the points' images.
 
