@@ -84,7 +84,7 @@ def entropic_affine_step(
     dear: bool = False,
     gaussian: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> AffineStep:
-    """Return the best affine map of ``points`` (n, D) under an entropy, as ``best_affine_step`` does."""
+    """Return the best affine map of ``points`` (n, D) under an entropy, and raise, as ``best_affine_step`` does."""
     assert isinstance(objective.internal, Entropy)
     beta, theta, weight = objective.internal.inverse_temperature, objective.implicitness, objective.weight
     x = points.double() if weight is None else points.double() @ weight.inverse_root
