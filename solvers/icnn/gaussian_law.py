@@ -23,7 +23,10 @@ def gaussian_moments(points: torch.Tensor, scores: torch.Tensor) -> tuple[torch.
     x, s = points.double(), scores.double()
     mean, force = x.mean(0), s.mean(0)
     centred = x - mean
-    slope = torch.linalg.lstsq(centred.T @ centred, centred.T @ (s - force)).solution
+    factor, singular = torch.linalg.cholesky_ex(centred.T @ centred)
+    if int(singular):
+        return None
+    slope = torch.cholesky_solve(centred.T @ (s - force), factor)
     left = (s - force).addmm_(centred, slope, alpha=-1)
     precision, failed = torch.linalg.cholesky_ex(-symmetrised(slope))
     if int(failed) or not float(left.square().mean()) <= AFFINE**2 * float(s.square().mean()):
