@@ -142,9 +142,10 @@ class NetworkSteps(Propagation):
         log_weights = self.fresh.normalised_log_weights
         for log_likelihood, _ in estimate.factors:
             log_weights = torch.log_softmax(log_weights + log_likelihood(fresh).double(), dim=0)
-            slope = None if scores is None else slope_of(log_likelihood, points)
-            assert slope is not None or scores is None, "scores are carried where all likelihoods have slopes"
-            scores = None if scores is None or slope is None else scores + slope
+            if scores is not None:
+                slope = slope_of(log_likelihood, points)
+                assert slope is not None, "scores are carried where all likelihoods have slopes"
+                scores = scores + slope
         if bool(log_weights.isnan().any()):
             raise Diverged(f"at t = {start:g} the likelihood is zero at all {len(fresh)} fresh particles")
         effective = float(1 / (log_weights.exp().square().sum() * len(log_weights)))

@@ -185,7 +185,7 @@ class FlowState:
         return pool, fresh
 
     def replace_particles(
-        self, pool: torch.Tensor, fresh: torch.Tensor, effective: float, scores: torch.Tensor | None = None
+        self, pool: torch.Tensor, fresh: torch.Tensor, effective: float, scores: torch.Tensor | None
     ) -> None:
         """Replace the particles of a flow of an entropy alone by points x, ``pool`` (n, D) and ``fresh`` (m, D).
 

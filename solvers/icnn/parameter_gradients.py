@@ -8,11 +8,11 @@ from functools import partial
 
 import torch
 
-from solvers.icnn.path_forces import forces_of, score_pushed
+from solvers.icnn.path_forces import forces_of
 from solvers.icnn.step_objective import StepObjective, derivatives_of, log_dets
 from solvers.networks.convex_derivatives import Folded, Tape, derivatives, fold, gradient, pullback, pullback_of_fold
 from solvers.networks.convex_network import Architecture, Weights
-from solvers.networks.path_derivatives import pullback_of_gradient, slope_of_hessian
+from solvers.networks.path_derivatives import pullback_of_gradient, score_pushed, slope_of_hessian
 from solvers.threads import Run
 
 # Entries of a Jacobian (B, D, W) that one thread works on at a time: what it is made into then stays in a core's

@@ -19,15 +19,13 @@ which by parts is lost at an edge. Particles carry their score from step to step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from problems.energies import Entropy
-from solvers.icnn.step_objective import StepObjective, along_of, inverse_of
-
-SlopeOfHessian = Callable[[torch.Tensor], torch.Tensor]
-"""Gives the gradient in x of ⟨B, ∇T(x)⟩, (S, n, D), for symmetric matrices B (S, n, D, D) that are constants."""
+from solvers.icnn.step_objective import StepObjective, along_of
+from solvers.networks.path_derivatives import SlopeOfHessian, inverse_of
 
 
 def forces_of(
@@ -63,12 +61,3 @@ def forces_under_affine_map(
     mapped = shift.to(points) + points @ matrix.to(points)
     hessian = matrix.to(points).expand(1, len(x), -1, -1)
     return forces_of([objective], points, mapped, hessian, own, lambda _: torch.zeros_like(points))[0]
-
-
-def score_pushed(scores: torch.Tensor, hessian: torch.Tensor, slope: SlopeOfHessian) -> torch.Tensor:
-    """Return the score (S, n, D) of the law that maps make of one with ``scores`` (S, n, D), at the points' images.
-
-    ``hessian`` (S, n, D, D) is ∇T, symmetric and positive definite.
-    """
-    inverse, _, _ = inverse_of(hessian)
-    return torch.matmul(inverse, (scores - slope(inverse))[..., None])[..., 0]

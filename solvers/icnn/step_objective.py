@@ -29,6 +29,7 @@ from problems.interactions import Interaction
 from problems.potentials import Potential
 from solvers.icnn.fitted_weight import FittedWeight
 from solvers.icnn.pairs import field, mean_values
+from solvers.networks.path_derivatives import inverse_of
 
 
 @dataclass(frozen=True)
@@ -235,18 +236,6 @@ def along_of(
     if weights:
         along = torch.stack([own.applied(part) for own, part in zip(weights, along, strict=True)])
     return along, matrix
-
-
-def inverse_of(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the inverses of matrices (S, n, D, D), their Cholesky factors (S·n, D, D), and where there are any.
-
-    The last is (S, n, 1).
-    """
-    factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
-    # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(factor)
-    root = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return (root.mT @ root).view_as(matrix), factor, (failed == 0).view(*matrix.shape[:2], 1)
 
 
 def log_dets(factor: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from solvers.maps import ScoreCarryingMap
 from solvers.networks.convex_derivatives import Folded, derivatives, fold, gradient
 from solvers.networks.convex_network import Weights, potential
 from solvers.networks.inversion import RESIDUAL, Linearised, inverted
-from solvers.networks.path_derivatives import slope_of_hessian
+from solvers.networks.path_derivatives import score_pushed, slope_of_hessian
 from solvers.solver import Diverged
 from solvers.threads import workers
 
@@ -116,9 +116,7 @@ def _forward(folded: Folded, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 def _push_with_score(folded: Folded, at: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     x, score = at
     mapped, hessian, tape = derivatives(folded, x[None])
-    factor = torch.linalg.cholesky(hessian[0])
-    slope = slope_of_hessian(folded, tape, torch.cholesky_inverse(factor)[None])[0]
-    return mapped[0], torch.cholesky_solve((score - slope)[:, :, None], factor)[:, :, 0]
+    return mapped[0], score_pushed(score[None], hessian, partial(slope_of_hessian, folded, tape))[0]
 
 
 def _inverse(

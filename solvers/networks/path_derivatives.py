@@ -1,4 +1,4 @@
-"""What path gradients of an input-convex network need: the slope of its Hessian in x, and ∇ψ's in the parameters alone.
+"""What path gradients of an input-convex network need: the slope of its Hessian in x, ∇ψ's in the parameters, pushed scores.
 
 In the notation of ``solvers.networks.convex_derivatives``, for a symmetric matrix B that does not depend on x,
 
@@ -11,9 +11,14 @@ with α_l and p̄_l the derivatives of ⟨B, ∇²ψ⟩ in a_l and in the column
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from solvers.networks.convex_derivatives import Folded, Tape, by_coordinate
+
+SlopeOfHessian = Callable[[torch.Tensor], torch.Tensor]
+"""Gives the gradient in x of ⟨B, ∇T(x)⟩, (S, n, D), for symmetric matrices B (S, n, D, D) that are constants."""
 
 
 def slope_of_hessian(folded: Folded, tape: Tape, matrix: torch.Tensor) -> torch.Tensor:
@@ -85,3 +90,24 @@ def pullback_of_gradient(folded: Folded, tape: Tape, gradient_bar: torch.Tensor,
             total.couplings[layer - 1].baddbmm_(activation_bar.mT, tape.hidden[layer - 1])
             through = torch.bmm(activation_bar, folded.couplings[layer - 1])
             activation_bars[layer - 1].addcmul_(through, tape.slopes[layer - 1])
+
+
+def inverse_of(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the inverses of matrices (S, n, D, D), their Cholesky factors (S·n, D, D), and where there are any.
+
+    The last is (S, n, 1).
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrix.flatten(0, 1))
+    # Faster than ``cholesky_inverse``, which goes through the matrices one by one.
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(factor)
+    root = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return (root.mT @ root).view_as(matrix), factor, (failed == 0).view(*matrix.shape[:2], 1)
+
+
+def score_pushed(scores: torch.Tensor, hessian: torch.Tensor, slope: SlopeOfHessian) -> torch.Tensor:
+    """Return the score (S, n, D) of the law that maps make of one with ``scores`` (S, n, D), at the points' images.
+
+    ``hessian`` (S, n, D, D) is ∇T, symmetric and positive definite.
+    """
+    inverse, _, _ = inverse_of(hessian)
+    return torch.matmul(inverse, (scores - slope(inverse))[..., None])[..., 0]

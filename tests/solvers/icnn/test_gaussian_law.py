@@ -37,6 +37,15 @@ def test_scores_that_are_not_affine_or_grow_outwards_are_of_no_gaussian_law():
     assert gaussian_moments(x, x) is None
 
 
+def test_few_points_that_are_there_many_times_tell_no_law():
+    """Through two points there is always a line, and a filter may have no others left."""
+    bumps = GaussianMixture(
+        torch.tensor([0.5, 0.5]).double(), torch.tensor([[-0.5], [0.5]]).double(), torch.ones(2, 1, 1).double()
+    )
+    x = torch.tensor([[-1.0], [0.5]]).double().repeat(500, 1)
+    assert gaussian_moments(x, bumps.score(x)) is None
+
+
 @pytest.mark.parametrize("order", [1, 2])
 def test_steps_in_quadratic_potentials_are_exact_from_few_particles(order):
     problem = OrnsteinUhlenbeck(instance="random", times=(0.3,), spectrum="stiff").build(3, 0, generator(2))
