@@ -1,4 +1,4 @@
-"""What path gradients of an input-convex network need: the slope of its Hessian in x, ∇ψ's in the parameters, pushed scores.
+"""What path gradients need of an input-convex network: its Hessian's slope in x, ∇ψ's in the parameters, pushed scores.
 
 In the notation of ``solvers.networks.convex_derivatives``, for a symmetric matrix B that does not depend on x,
 
